@@ -1,0 +1,85 @@
+"""One exception tree, one form of message: what, got, wanted, next step -- on one line."""
+
+from __future__ import annotations
+
+
+class SpectraAppError(Exception):
+    """Root of every error raised on purpose; the command line prints it as one line and exits with ``exit_code``.
+
+    Args:
+        what: The thing that is wrong, e.g. ``"md.timestep_fs"``.
+        got: What was found.
+        wanted: What would have been right.
+        todo: What the user can do next.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, got: object = None, wanted: object = None, todo: str | None = None) -> None:
+        details = [f"{word} {value}" for word, value in (("got", got), ("wanted", wanted)) if value is not None]
+        message = what if not details else f"{what}: {', '.join(details)}"
+        if todo:
+            message = f"{message}. {todo}"
+        super().__init__(" ".join(message.split()))
+
+
+class ConfigError(SpectraAppError):
+    """A setting is unknown, missing or out of range."""
+
+    exit_code = 2
+
+
+class StructureError(SpectraAppError):
+    """A structure cannot be treated: unknown element, overlapping atoms, cell too small, NaN."""
+
+    exit_code = 3
+
+
+class DatasetError(SpectraAppError):
+    """Training or evaluation data is damaged, incomplete or in the wrong unit."""
+
+    exit_code = 3
+
+
+class ModelError(SpectraAppError):
+    """A model file is missing, damaged, of an unknown version, or lacks what is asked of it."""
+
+    exit_code = 4
+
+
+class TrajectoryError(SpectraAppError):
+    """A trajectory or run file is missing, truncated, or lacks what is asked of it."""
+
+    exit_code = 5
+
+
+class SeriesError(SpectraAppError):
+    """A time series cannot become a spectrum: too short, uneven time step, branch jump, wrong unit."""
+
+    exit_code = 6
+
+
+class SimulationError(SpectraAppError):
+    """Molecular dynamics went wrong: atoms flew apart, NaN energy, restart does not match."""
+
+    exit_code = 7
+
+
+class ConvergenceError(SpectraAppError):
+    """An iterative solver did not converge."""
+
+    exit_code = 8
+
+
+class MissingExtraError(SpectraAppError):
+    """An optional package is needed and not installed."""
+
+    exit_code = 9
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"optional package '{package}'",
+            got="not installed",
+            wanted=f"the extra '{extra}'",
+            todo=f"Run: pip install 'spectra-app[{extra}]'",
+        )
