@@ -1,0 +1,53 @@
+"""Infrared and Raman spectra, dielectric functions and Born charges from energies and forces alone.
+
+The public names are imported when first used: ``import spectra_app`` costs no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spectra_app.born import born_charges
+    from spectra_app.dynamics import Simulation
+    from spectra_app.potentials import load_model
+    from spectra_app.spectra import infrared_spectrum, raman_spectrum, vdos
+    from spectra_app.trajectory import read_run
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Simulation",
+    "__version__",
+    "born_charges",
+    "infrared_spectrum",
+    "load_model",
+    "raman_spectrum",
+    "read_run",
+    "vdos",
+]
+
+_HOME = {
+    "load_model": "spectra_app.potentials",
+    "Simulation": "spectra_app.dynamics",
+    "infrared_spectrum": "spectra_app.spectra",
+    "raman_spectrum": "spectra_app.spectra",
+    "vdos": "spectra_app.spectra",
+    "born_charges": "spectra_app.born",
+    "read_run": "spectra_app.trajectory",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'spectra_app' has no attribute '{name}'")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Names for completion and ``help``."""
+    return sorted(__all__)
