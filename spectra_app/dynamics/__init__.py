@@ -1,0 +1,23 @@
+"""Molecular dynamics on the model's device: state, integrators, thermostats, barostat, recorder."""
+
+from __future__ import annotations
+
+from spectra_app.dynamics.forces import ForceField, PotentialLike, PredictionLike
+from spectra_app.dynamics.recorder import ObservableBlock, PhysicalDipole, Recorder, TrajectoryBlock
+from spectra_app.dynamics.simulation import MolecularDynamics, Progress
+from spectra_app.dynamics.state import MDState, Particles, make_particles
+
+__all__ = [
+    "ForceField",
+    "MDState",
+    "MolecularDynamics",
+    "ObservableBlock",
+    "Particles",
+    "PhysicalDipole",
+    "PotentialLike",
+    "PredictionLike",
+    "Progress",
+    "Recorder",
+    "TrajectoryBlock",
+    "make_particles",
+]

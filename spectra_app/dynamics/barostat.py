@@ -1,0 +1,65 @@
+"""Isotropic stochastic cell rescaling: a first-order barostat that samples the NPT ensemble exactly."""
+
+from __future__ import annotations
+
+import torch
+
+from spectra_app.dynamics.forces import Evaluation, PredictionLike
+from spectra_app.dynamics.integrators import update_forces
+from spectra_app.dynamics.state import MDState, Particles, kinetic_energy
+from spectra_app.units import BOLTZMANN, EV_PER_A3_TO_GPA, FORCE_TO_ACCELERATION
+
+COMPRESSIBILITY_PER_GPA = 0.46
+"""Isothermal compressibility of water at 300 K [GPa^-1]; only its ratio to the coupling time matters."""
+
+
+def velocity_verlet_npt(
+    state: MDState,
+    particles: Particles,
+    evaluate: Evaluation,
+    timestep_fs: float,
+    temperature_K: float,
+    pressure_GPa: float,
+    relaxation_time_fs: float,
+) -> tuple[MDState, PredictionLike]:
+    """One velocity Verlet step in a fluctuating cell (Bernetti & Bussi 2020, DOI 10.1063/5.0020514); add a thermostat.
+
+    lambda = sqrt(V) has noise of constant strength, hence no question of Ito or Stratonovich:
+    d lambda = (beta/tau) (lambda/2) (P_int - P_0 + k_B T/(2 V)) dt + sqrt(k_B T beta / (2 tau)) dW.
+    The cell and r scale by s = (V'/V)^(1/3), v by 1/s, in the middle of the drift.  P_int = 2 K/(3 V) - tr(stress)/3.
+    Unwrapped positions scale about the origin, so r + n cell stays an image of r.
+
+    The work on the atoms, K' - K - (virial pressure) dV with the virial pressure averaged over both ends of the step,
+    goes to ``state.reservoir``; U + K - reservoir is then conserved.
+
+    Args:
+        state: r, v, F, cell and virial pressure of one instant.
+        particles: masses.
+        evaluate: the model, with stress.
+        timestep_fs: h, fs.
+        temperature_K: T of the ensemble.
+        pressure_GPa: P_0.
+        relaxation_time_fs: tau, fs.
+    """
+    kick = (0.5 * timestep_fs * FORCE_TO_ACCELERATION) / particles.masses
+    velocities = state.velocities + kick * state.forces
+    positions = state.positions + 0.5 * timestep_fs * velocities
+    volume = torch.linalg.det(state.cell).abs()  # [replica]
+    kinetic = kinetic_energy(velocities, particles)
+    internal = 2.0 * kinetic / (3.0 * volume) + state.virial_pressure
+    rate = COMPRESSIBILITY_PER_GPA * EV_PER_A3_TO_GPA / relaxation_time_fs  # beta/tau, A^3 eV^-1 fs^-1
+    thermal = BOLTZMANN * temperature_K
+    root = torch.sqrt(volume)
+    drift = 0.5 * rate * root * (internal - pressure_GPa / EV_PER_A3_TO_GPA + thermal / (2.0 * volume))
+    noise = torch.randn(volume.shape, generator=state.generator, device=volume.device, dtype=volume.dtype)
+    root = root + drift * timestep_fs + noise * (0.5 * thermal * rate * timestep_fs) ** 0.5
+    scale = (root * root / volume) ** (1.0 / 3.0)
+    per_atom = scale.repeat_interleave(particles.n_atoms)[:, None]
+    velocities = velocities / per_atom
+    positions = positions * per_atom + 0.5 * timestep_fs * velocities
+    work = kinetic * (1.0 / (scale * scale) - 1.0)
+    moved, prediction = update_forces(state, positions, state.cell * scale[:, None, None], evaluate)
+    work = work - 0.5 * (state.virial_pressure + moved.virial_pressure) * (root * root - volume)
+    velocities = velocities + kick * moved.forces
+    moved = moved._replace(velocities=velocities, reservoir=state.reservoir + work, step=state.step + 1)
+    return moved, prediction

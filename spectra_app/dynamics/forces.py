@@ -1,0 +1,151 @@
+"""Energies and forces along a run: calls the model and reuses the neighbour table while no atom has moved too far."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from spectra_app.errors import SimulationError
+from spectra_app.neighbors import Neighbors, build_neighbors
+from spectra_app.system import System
+
+
+class PredictionLike(Protocol):
+    """What dynamics reads of a ``spectra_app.potentials.Prediction``; shapes and units stand there."""
+
+    @property
+    def energy(self) -> Tensor: ...  # noqa: D102
+    @property
+    def forces(self) -> Tensor | None: ...  # noqa: D102
+    @property
+    def stress(self) -> Tensor | None: ...  # noqa: D102
+    @property
+    def dipole(self) -> Tensor: ...  # noqa: D102
+    @property
+    def polarizability(self) -> Tensor: ...  # noqa: D102
+    @property
+    def screening(self) -> Tensor: ...  # noqa: D102
+
+
+class PotentialLike(Protocol):
+    """What dynamics needs of a ``spectra_app.potentials.Potential``."""
+
+    @property
+    def cutoff(self) -> float: ...  # noqa: D102
+    @property
+    def device(self) -> torch.device: ...  # noqa: D102
+    @property
+    def dtype(self) -> torch.dtype: ...  # noqa: D102
+    @property
+    def card(self) -> Any: ...  # noqa: D102
+    @property
+    def eps_inf(self) -> float | None: ...  # noqa: D102
+    def check_species(self, numbers: Tensor) -> None: ...  # noqa: D102
+    def __call__(  # noqa: D102
+        self,
+        system: System,
+        neighbors: Neighbors,
+        forces: bool = True,
+        stress: bool = False,
+        field: Tensor | None = None,
+    ) -> PredictionLike: ...
+
+
+class Evaluation(Protocol):
+    """A function that evaluates the model at new positions; see ``ForceField.__call__``."""
+
+    def __call__(  # noqa: D102
+        self, positions: Tensor, cell: Tensor, reference_positions: Tensor, reference_cell: Tensor
+    ) -> tuple[PredictionLike, Tensor, Tensor]: ...
+
+
+class ForceField:
+    """A model with its neighbour table.
+
+    The table itself is a cache; which table is used is decided by the reference positions, which belong to the state.
+
+    Args:
+        model: the potential.
+        system: the replicas, float64, on the model's device; gives everything but positions and cell.
+        skin_A: extra range of the table, A.
+        stress: also ask for the stress (needed when the cell fluctuates).
+        field_V_per_A: [xyz], static external field, V/A.
+    """
+
+    def __init__(
+        self,
+        model: PotentialLike,
+        system: System,
+        skin_A: float,
+        stress: bool = False,
+        field_V_per_A: tuple[float, float, float] | None = None,
+    ) -> None:
+        self.model = model
+        self.skin_A = skin_A
+        self.stress = stress
+        self._template = system
+        self._cast = system.to(dtype=model.dtype)
+        self._field = (
+            None
+            if field_V_per_A is None
+            else torch.tensor([field_V_per_A], device=model.device, dtype=model.dtype)  # [1, xyz]
+        )
+        self._neighbors: Neighbors | None = None
+        self._built_from: Tensor | None = None
+        self._fixed_cell = not stress
+        self.n_rebuilds = 0
+
+    def __call__(
+        self, positions: Tensor, cell: Tensor, reference_positions: Tensor, reference_cell: Tensor
+    ) -> tuple[PredictionLike, Tensor, Tensor]:
+        """Evaluate the model.
+
+        Args:
+            positions: [atom, xyz], A, float64.
+            cell: [replica, vector, xyz], A.
+            reference_positions: positions of the last table, [atom, xyz], A.
+            reference_cell: cell of the last table, [replica, vector, xyz], A.
+
+        Returns:
+            The prediction, and the reference positions and cell of the table that was used.
+
+        Raises:
+            SimulationError: a position is not a number.
+        """
+        if self._too_far(positions, cell, reference_positions, reference_cell):
+            reference_positions, reference_cell = positions, cell
+        if reference_positions is not self._built_from:
+            self._rebuild(reference_positions, reference_cell)
+        assert self._neighbors is not None
+        system = self._cast._replace(positions=positions.to(self.model.dtype))
+        if not self._fixed_cell:
+            system = system._replace(cell=cell.to(self.model.dtype))
+        prediction = self.model(system, self._neighbors, forces=True, stress=self.stress, field=self._field)
+        return prediction, reference_positions, reference_cell
+
+    def _rebuild(self, positions: Tensor, cell: Tensor) -> None:
+        if not bool(torch.isfinite(positions).all()):
+            raise SimulationError("atomic positions", got="NaN or infinity", wanted="finite numbers")
+        system = self._template._replace(positions=positions, cell=cell)
+        self._neighbors = build_neighbors(system, self.model.cutoff + self.skin_A).to(dtype=self.model.dtype)
+        self._built_from = positions
+        self.n_rebuilds += 1
+
+    def _too_far(self, positions: Tensor, cell: Tensor, reference: Tensor, reference_cell: Tensor) -> bool:
+        """Whether a pair inside the cutoff may be missing from the table: the one host synchronisation of a step.
+
+        A table complete to cutoff + skin stays valid while no atom moves more than skin / 2.  In a cell scaled by s
+        the displacement is measured in the scaled frame and the budget shrinks to (cutoff + skin - cutoff / s) / 2.
+        NaN compares as too far, so that the rebuild finds it.
+        """
+        if self._fixed_cell:
+            moved = positions - reference
+            return not float((moved * moved).sum(dim=1).max()) <= (0.5 * self.skin_A) ** 2
+        scale = (torch.linalg.det(cell) / torch.linalg.det(reference_cell)) ** (1.0 / 3.0)  # [replica]
+        per_replica = positions.view(scale.shape[0], -1, 3)
+        moved = per_replica / scale[:, None, None] - reference.view_as(per_replica)
+        largest = (moved * moved).sum(dim=2).amax(dim=1).sqrt()
+        budget = 0.5 * (self.model.cutoff + self.skin_A - self.model.cutoff / scale).clamp(max=self.skin_A)
+        return not float((largest - budget).max()) <= 0.0

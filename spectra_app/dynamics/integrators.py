@@ -1,0 +1,96 @@
+"""Equations of motion: pure functions from one state to the next."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from spectra_app.dynamics.forces import Evaluation, PredictionLike
+from spectra_app.dynamics.state import MDState, Particles, kinetic_energy
+from spectra_app.dynamics.thermostats import ornstein_uhlenbeck
+from spectra_app.units import FORCE_TO_ACCELERATION
+
+
+def velocity_verlet(
+    state: MDState, particles: Particles, evaluate: Evaluation, timestep_fs: float
+) -> tuple[MDState, PredictionLike]:
+    """One step at constant energy (NVE).
+
+    v += (h/2) F/m;  r += h v;  F = F(r);  v += (h/2) F/m
+    (Swope et al. 1982, DOI 10.1063/1.442716): time-reversible, symplectic, error of the energy of order h^2.
+
+    Args:
+        state: r, v and F of one instant.
+        particles: masses.
+        evaluate: the model.
+        timestep_fs: h, fs.
+
+    Returns:
+        The next state and the model's prediction there.
+    """
+    velocities = state.velocities + _kick(state.forces, particles, 0.5 * timestep_fs)
+    positions = state.positions + timestep_fs * velocities
+    moved, prediction = update_forces(state, positions, state.cell, evaluate)
+    velocities = velocities + _kick(moved.forces, particles, 0.5 * timestep_fs)
+    return moved._replace(velocities=velocities, step=state.step + 1), prediction
+
+
+def langevin_baoab(
+    state: MDState,
+    particles: Particles,
+    evaluate: Evaluation,
+    timestep_fs: float,
+    temperature_K: float,
+    friction_time_fs: float,
+) -> tuple[MDState, PredictionLike]:
+    """One step of Langevin dynamics in the splitting BAOAB (Leimkuhler & Matthews 2013, DOI 10.1063/1.4802990).
+
+    B: half kick; A: half drift; O: exact Ornstein-Uhlenbeck for h; A; B.  Configurational averages of a harmonic
+    system are exact at any stable h.  The heat that O gives to the atoms is counted in ``state.reservoir``.
+
+    Args:
+        state: r, v and F of one instant.
+        particles: masses.
+        evaluate: the model.
+        timestep_fs: h, fs.
+        temperature_K: of the bath.
+        friction_time_fs: 1/gamma, decay time of a velocity, fs.
+    """
+    half = 0.5 * timestep_fs
+    velocities = state.velocities + _kick(state.forces, particles, half)
+    positions = state.positions + half * velocities
+    before = kinetic_energy(velocities, particles)
+    decay = math.exp(-timestep_fs / friction_time_fs)
+    velocities = ornstein_uhlenbeck(velocities, particles, temperature_K, decay, state.generator)
+    reservoir = state.reservoir + (kinetic_energy(velocities, particles) - before)
+    positions = positions + half * velocities
+    moved, prediction = update_forces(state, positions, state.cell, evaluate)
+    velocities = velocities + _kick(moved.forces, particles, half)
+    return moved._replace(velocities=velocities, reservoir=reservoir, step=state.step + 1), prediction
+
+
+def update_forces(
+    state: MDState, positions: Tensor, cell: Tensor, evaluate: Evaluation
+) -> tuple[MDState, PredictionLike]:
+    """The state at new positions [atom, xyz], A, and cell [replica, vector, xyz], A, with the model's forces there."""
+    prediction, reference, reference_cell = evaluate(positions, cell, state.reference_positions, state.reference_cell)
+    assert prediction.forces is not None
+    pressure = state.virial_pressure
+    if prediction.stress is not None:
+        pressure = prediction.stress.diagonal(dim1=-2, dim2=-1).sum(-1).double() * (-1.0 / 3.0)
+    moved = state._replace(
+        positions=positions,
+        cell=cell,
+        forces=prediction.forces.double(),
+        energy=prediction.energy.double(),
+        virial_pressure=pressure,
+        reference_positions=reference,
+        reference_cell=reference_cell,
+    )
+    return moved, prediction
+
+
+def _kick(forces: Tensor, particles: Particles, time_fs: float) -> Tensor:
+    """Change of velocity [atom, xyz], A/fs, under forces [atom, xyz], eV/A."""
+    return forces * (time_fs * FORCE_TO_ACCELERATION) / particles.masses

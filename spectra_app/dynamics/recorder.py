@@ -1,0 +1,315 @@
+"""Collects what a run produces in buffers of fixed size and hands it on in blocks.
+
+Recording a step packs a few numbers into one row of a buffer on the device (about 20 us); everything else, also the
+physical dipole, is done once per block on the host.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spectra_app.dynamics.forces import PredictionLike
+from spectra_app.dynamics.state import MDState, Particles, kinetic_energy, temperature
+from spectra_app.errors import SimulationError
+
+BLOCK_FRAMES = 100  # recorded steps per block: a block costs some ms to write, hence well below 1% of its steps
+TRAJECTORY_BYTES = 8_000_000  # positions and velocities are buffered up to about this size
+
+
+@dataclass(frozen=True)
+class ObservableBlock:
+    """Consecutive recorded steps.
+
+    Attributes:
+        step: [frame], steps since recording began.
+        dipole_eA: [frame, replica, xyz], physical cell dipole, continuous in time.
+        dipole_latent_eA: [frame, replica, xyz], before the scaling by the electronic screening.
+        polarizability_e2A2_per_eV: [frame, replica, xyz, xyz], physical; None where the model has none.
+        screening: [frame, replica], eps_e.
+        energy_eV: [frame, replica], potential energy.
+        temperature_K: [frame, replica], of the velocities.
+        conserved_eV: [frame, replica], U + K - work of thermostat and barostat; None for a decorated trajectory.
+        volume_A3: [frame, replica]; None where the cell is fixed.
+    """
+
+    step: np.ndarray
+    dipole_eA: np.ndarray
+    dipole_latent_eA: np.ndarray
+    polarizability_e2A2_per_eV: np.ndarray | None
+    screening: np.ndarray
+    energy_eV: np.ndarray
+    temperature_K: np.ndarray
+    conserved_eV: np.ndarray | None
+    volume_A3: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class TrajectoryBlock:
+    """Consecutive stored configurations.
+
+    Attributes:
+        step: [frame], steps since recording began.
+        positions_A: [frame, replica, atom, xyz], unwrapped.
+        velocities_A_per_fs: [frame, replica, atom, xyz], or None.
+        cell_A: [frame, replica, vector, xyz].
+    """
+
+    step: np.ndarray
+    positions_A: np.ndarray
+    velocities_A_per_fs: np.ndarray | None
+    cell_A: np.ndarray
+
+
+class BlockWriter(Protocol):
+    """Where blocks go (the run file of ``spectra_app.trajectory``)."""
+
+    def append_observables(self, block: ObservableBlock) -> None:
+        """Add recorded steps."""
+
+    def append_trajectory(self, block: TrajectoryBlock) -> None:
+        """Add stored configurations."""
+
+
+class PhysicalDipole:
+    """Accumulates the physical dipole from the latent one.
+
+    P(t+1) = P(t) + (sqrt(e(t)) + sqrt(e(t+1)))/2 (P_lat(t+1) - P_lat(t)),  P(0) = sqrt(e(0)) P_lat(0):
+    the screening e fluctuates and P_lat of a cell has a large constant that depends on the choice of images; the
+    product sqrt(e) P_lat would turn that constant into noise, its increment does not.
+
+    Attributes:
+        carry: the last (physical, latent, sqrt(e)) [replica, ...], or None at the start.
+    """
+
+    def __init__(self, carry: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None) -> None:
+        self.carry = carry
+
+    def extend(self, latent: np.ndarray, screening: np.ndarray) -> np.ndarray:
+        """Physical dipole [frame, replica, xyz], e A, of the next frames.
+
+        Sums strictly one after the other, so that the result does not depend on where blocks begin.
+
+        Args:
+            latent: [frame, replica, xyz], e A.
+            screening: [frame, replica], e.
+        """
+        root = np.sqrt(screening)[..., None]
+        if self.carry is None:
+            first = root[:1] * latent[:1]
+            before_latent, before_root = latent[:1], root[:1]
+        else:
+            first, before_latent, before_root = (value[None] for value in self.carry)
+        latents = np.concatenate([before_latent, latent])
+        roots = np.concatenate([before_root, root])
+        steps = 0.5 * (roots[1:] + roots[:-1]) * (latents[1:] - latents[:-1])
+        physical = np.add.accumulate(np.concatenate([first, steps]), axis=0)[1:]
+        self.carry = (physical[-1].copy(), latent[-1].copy(), root[-1].copy())
+        return physical
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Running sums over recorded frames, averaged over replicas; ``drift`` is the slope of the conserved energy.
+
+    Times and energies are counted from the first frame, which keeps the sums of squares accurate.
+    """
+
+    n: int = 0
+    origin_eV: float = 0.0
+    time: float = 0.0
+    time_squared: float = 0.0
+    energy: float = 0.0
+    time_energy: float = 0.0
+    temperature: float = 0.0
+
+    def add(self, time_fs: np.ndarray, conserved_eV: np.ndarray, temperature_K: np.ndarray) -> Statistics:
+        """Sums with further frames: times [frame], energies and temperatures [frame] (replica means)."""
+        origin = self.origin_eV if self.n else float(conserved_eV[0])
+        shifted = conserved_eV - origin
+        return Statistics(
+            self.n + len(time_fs),
+            origin,
+            self.time + float(time_fs.sum()),
+            self.time_squared + float((time_fs * time_fs).sum()),
+            self.energy + float(shifted.sum()),
+            self.time_energy + float((time_fs * shifted).sum()),
+            self.temperature + float(temperature_K.sum()),
+        )
+
+    @property
+    def drift_eV_per_fs(self) -> float:  # noqa: N802
+        """Least-squares slope of the conserved energy of one replica, eV/fs; NaN for fewer than two frames."""
+        spread = self.n * self.time_squared - self.time**2
+        return (self.n * self.time_energy - self.time * self.energy) / spread if spread > 0.0 else float("nan")
+
+    @property
+    def temperature_K(self) -> float:  # noqa: N802
+        """Mean temperature, K."""
+        return self.temperature / self.n if self.n else float("nan")
+
+
+class Recorder:
+    """Buffers recorded steps and configurations and writes them in blocks.
+
+    Args:
+        particles: the replicas.
+        writer: where blocks go; None only gathers statistics.
+        timestep_fs: h, fs.
+        record_stride: steps between recorded observables.
+        trajectory_stride: steps between stored configurations.
+        has_polarizability: whether the model predicts it.
+        variable_cell: whether cell and volume change.
+    """
+
+    def __init__(
+        self,
+        particles: Particles,
+        writer: BlockWriter | None,
+        timestep_fs: float,
+        record_stride: int,
+        trajectory_stride: int,
+        has_polarizability: bool,
+        variable_cell: bool = False,
+    ) -> None:
+        self._particles = particles
+        self._writer = writer
+        self._timestep_fs = timestep_fs
+        self._record_stride = record_stride
+        self._trajectory_stride = trajectory_stride
+        self._has_polarizability = has_polarizability
+        self._variable_cell = variable_cell
+        device = particles.system.positions.device
+        shape = (particles.n_replicas, particles.n_atoms, 3)
+        bytes_per_frame = 2 * 8 * int(np.prod(shape))
+        frames = int(min(max(TRAJECTORY_BYTES // bytes_per_frame, 1), BLOCK_FRAMES))
+        self._rows = torch.zeros(BLOCK_FRAMES, particles.n_replicas, 17, device=device, dtype=torch.float64)
+        self._positions = torch.zeros(frames, *shape, device=device, dtype=torch.float64)
+        self._velocities = torch.zeros(frames, *shape, device=device, dtype=torch.float64)
+        self._cells = torch.zeros(frames, particles.n_replicas, 3, 3, device=device, dtype=torch.float64)
+        self._steps: list[int] = []
+        self._trajectory_steps: list[int] = []
+        self._dipole = PhysicalDipole()
+        self.statistics = Statistics()
+        self.n_observables = 0
+        self.n_trajectory = 0
+
+    def observe(self, recorded_step: int, state: MDState, prediction: PredictionLike) -> None:
+        """Record an instant if it is due.
+
+        Args:
+            recorded_step: steps since recording began.
+            state: positions and velocities.
+            prediction: the model at these positions.
+        """
+        if recorded_step % self._record_stride == 0:
+            kinetic = kinetic_energy(state.velocities, self._particles)
+            energy = prediction.energy.double()
+            scalars = torch.stack(
+                [
+                    prediction.screening.expand_as(kinetic),
+                    energy,
+                    temperature(kinetic, self._particles),
+                    energy + kinetic - state.reservoir,
+                    torch.linalg.det(state.cell).abs() if self._variable_cell else kinetic,
+                ],
+                dim=1,
+            )
+            alpha = prediction.polarizability.reshape(-1, 9)
+            torch.cat([prediction.dipole, alpha, scalars], dim=1, out=self._rows[len(self._steps)])
+            self._steps.append(recorded_step)
+            if len(self._steps) == BLOCK_FRAMES:
+                self._flush_observables()
+        if recorded_step % self._trajectory_stride == 0:
+            slot = len(self._trajectory_steps)
+            self._positions[slot].copy_(state.positions.view(self._positions.shape[1:]))
+            self._velocities[slot].copy_(state.velocities.view(self._positions.shape[1:]))
+            self._cells[slot].copy_(state.cell)
+            self._trajectory_steps.append(recorded_step)
+            if len(self._trajectory_steps) == len(self._positions):
+                self._flush_trajectory()
+
+    def flush(self) -> None:
+        """Hand on everything that is buffered.
+
+        Raises:
+            SimulationError: a recorded number is NaN or infinite.
+        """
+        if self._steps:
+            self._flush_observables()
+        if self._trajectory_steps:
+            self._flush_trajectory()
+
+    def carry(self) -> dict[str, Any]:
+        """What a restart needs (call after ``flush``): plain tensors and numbers."""
+        dipole = self._dipole.carry
+        return {
+            "dipole": None if dipole is None else [torch.from_numpy(value) for value in dipole],
+            "statistics": dict(vars(self.statistics)),
+            "n_observables": self.n_observables,
+            "n_trajectory": self.n_trajectory,
+        }
+
+    def restore(self, carry: dict[str, Any]) -> None:
+        """Continue from ``carry``."""
+        dipole = carry["dipole"]
+        self._dipole = PhysicalDipole(None if dipole is None else tuple(value.numpy() for value in dipole))
+        self.statistics = Statistics(**carry["statistics"])
+        self.n_observables = carry["n_observables"]
+        self.n_trajectory = carry["n_trajectory"]
+
+    def _flush_observables(self) -> None:
+        step = np.array(self._steps)
+        rows = self._rows[: len(step)].cpu().numpy().copy()  # [frame, replica, column]
+        self._steps = []
+        finite = np.isfinite(rows).all(axis=(1, 2))
+        if not finite.all():
+            bad = int(step[np.argmin(finite)])
+            raise SimulationError(
+                f"recorded step {bad}",
+                got="NaN or infinity",
+                wanted="finite numbers",
+                todo="Use a smaller md.timestep_fs or a start structure nearer to the model's training data",
+            )
+        latent, screening = rows[..., :3], rows[..., 12]
+        block = ObservableBlock(
+            step=step,
+            dipole_eA=self._dipole.extend(latent, screening),
+            dipole_latent_eA=latent,
+            polarizability_e2A2_per_eV=(rows[..., 3:12] * screening[..., None]).reshape(*screening.shape, 3, 3)
+            if self._has_polarizability
+            else None,
+            screening=screening,
+            energy_eV=rows[..., 13],
+            temperature_K=rows[..., 14],
+            conserved_eV=rows[..., 15],
+            volume_A3=rows[..., 16] if self._variable_cell else None,
+        )
+        self.statistics = self.statistics.add(
+            step * self._timestep_fs, rows[..., 15].mean(axis=1), rows[..., 14].mean(axis=1)
+        )
+        if self._writer is not None:
+            self._writer.append_observables(block)
+        self.n_observables += len(step)
+
+    def _flush_trajectory(self) -> None:
+        n_frames = len(self._trajectory_steps)
+        block = TrajectoryBlock(
+            step=np.array(self._trajectory_steps),
+            positions_A=_to_numpy(self._positions[:n_frames]),
+            velocities_A_per_fs=_to_numpy(self._velocities[:n_frames]),
+            cell_A=_to_numpy(self._cells[:n_frames]),
+        )
+        self._trajectory_steps = []
+        if self._writer is not None:
+            self._writer.append_trajectory(block)
+        self.n_trajectory += n_frames
+
+
+def _to_numpy(values: Tensor) -> np.ndarray:
+    """Host view of a buffer; written out before the buffer is filled again."""
+    return values.cpu().numpy()

@@ -1,0 +1,173 @@
+"""Reads the run file that ``writer`` describes: finished, growing, or left by a killed process."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from spectra_app.errors import TrajectoryError
+from spectra_app.trajectory.writer import open_run_file, replica_names
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run file in memory; positions and velocities are read when first asked for.
+
+    Attributes:
+        path: the file.
+        step: [frame], steps since recording began.
+        time_fs: [frame], fs.
+        dipole_eA: [frame, replica, xyz], physical cell dipole, continuous in time.
+        dipole_latent_eA: [frame, replica, xyz].
+        polarizability_e2A2_per_eV: [frame, replica, xyz, xyz], physical, or None.
+        screening: [frame, replica].
+        energy_eV: [frame, replica], potential energy.
+        temperature_K: [frame, replica]; NaN where a decorated trajectory has no velocities.
+        conserved_eV: [frame, replica], or None.
+        trajectory_step: [tframe], steps of the stored configurations.
+        trajectory_time_fs: [tframe], fs.
+        numbers: [atom of one replica], atomic numbers.
+        masses_amu: [atom of one replica], amu.
+        cell_A: [vector, xyz] where the cell is fixed, [tframe, replica, vector, xyz] where not, None if open.
+        periodic: three-dimensional periodicity.
+        volume_A3: one number where the cell is fixed, [frame, replica] where not, None if open.
+        metadata: configuration, versions, model_name, model_hash, seed, eps_inf, temperature_K (target), timestep_fs,
+            record_stride, trajectory_stride, complete, ms_per_step, ...
+    """
+
+    path: Path
+    step: np.ndarray
+    time_fs: np.ndarray
+    dipole_eA: np.ndarray
+    dipole_latent_eA: np.ndarray
+    polarizability_e2A2_per_eV: np.ndarray | None
+    screening: np.ndarray
+    energy_eV: np.ndarray
+    temperature_K: np.ndarray
+    conserved_eV: np.ndarray | None
+    trajectory_step: np.ndarray
+    trajectory_time_fs: np.ndarray
+    numbers: np.ndarray
+    masses_amu: np.ndarray
+    cell_A: np.ndarray | None
+    periodic: bool
+    volume_A3: np.ndarray | float | None
+    metadata: dict[str, Any]
+
+    @cached_property
+    def positions_A(self) -> np.ndarray:  # noqa: N802
+        """[tframe, replica, atom, xyz], A, unwrapped."""
+        values = self._particles("position")
+        if values is None:
+            raise TrajectoryError(f"run file {self.path}", got="no stored positions")
+        return values
+
+    @cached_property
+    def velocities_A_per_fs(self) -> np.ndarray | None:  # noqa: N802
+        """[tframe, replica, atom, xyz], A/fs; None where the file has none."""
+        return self._particles("velocity")
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run reached its last step."""
+        return bool(self.metadata["complete"])
+
+    def _particles(self, element: str) -> np.ndarray | None:
+        frames = len(self.trajectory_step)
+        with open_run_file(self.path) as file:
+            groups = [file["particles"][name] for name in replica_names(self.screening.shape[1])]
+            if element not in groups[0]:
+                return None
+            return np.stack([group[element]["value"][:frames] for group in groups], axis=1)
+
+
+def read_run(path: Path | str) -> Run:
+    """Read a run file.
+
+    A file that still grows gives the frames that are complete at this moment.
+
+    Args:
+        path: the file that ``Simulation`` or ``record_trajectory`` wrote.
+
+    Raises:
+        TrajectoryError: no such file, truncated, damaged, not a run file, or no frame yet.
+    """
+    path = Path(path)
+    with open_run_file(path) as file:
+        metadata = read_metadata(file)
+        observables = file["observables"]
+        # Datasets of a growing file may differ by the block that is just being written.
+        n_frames = min(len(element[part]) for element in observables.values() for part in ("step", "time", "value"))
+        if n_frames == 0:
+            raise TrajectoryError(
+                f"run file {path}", got="no recorded frame", todo="Wait, or continue it with --restart"
+            )
+        values = {name: element["value"][:n_frames] for name, element in observables.items()}
+        clock = observables["dipole"]
+        replicas = values["screening"].shape[1]
+        groups = [file["particles"][name] for name in replica_names(replicas)]
+        first = groups[0]
+        periodic = first["box"].attrs["boundary"][0] == "periodic"
+        stored = [_length(group) for group in groups]
+        n_stored = min(stored)
+        step, time = (
+            (first["position"][part][:n_stored] for part in ("step", "time"))
+            if "position" in first
+            else (np.zeros(0, dtype=np.int64), np.zeros(0))
+        )
+        cell, volume = _cell(groups, n_stored, metadata, values.get("volume"), periodic)
+        return Run(
+            path=path,
+            step=clock["step"][:n_frames],
+            time_fs=clock["time"][:n_frames],
+            dipole_eA=values["dipole"],
+            dipole_latent_eA=values["dipole_latent"],
+            polarizability_e2A2_per_eV=values.get("polarizability"),
+            screening=values["screening"],
+            energy_eV=values["energy"],
+            temperature_K=values["temperature"],
+            conserved_eV=values.get("conserved"),
+            trajectory_step=step,
+            trajectory_time_fs=time,
+            numbers=first["species"][()],
+            masses_amu=first["mass"][()],
+            cell_A=cell,
+            periodic=periodic,
+            volume_A3=volume,
+            metadata=metadata,
+        )
+
+
+def read_metadata(file: h5py.File) -> dict[str, Any]:
+    """Metadata of an open run file, with ``complete`` and ``ms_per_step`` as they are now."""
+    parameters = file["parameters/spectra_app"]
+    metadata: dict[str, Any] = json.loads(parameters["metadata"].asstr()[()])
+    metadata["complete"] = bool(parameters["complete"][()])
+    metadata["ms_per_step"] = float(parameters["ms_per_step"][()])
+    return metadata
+
+
+def _length(group: h5py.Group) -> int:
+    """Complete stored configurations of one replica."""
+    elements = [group[name] for name in ("position", "velocity") if name in group]
+    if "edges" in group["box"]:
+        elements.append(group["box/edges"])
+    return min((len(element[part]) for element in elements for part in ("step", "time", "value")), default=0)
+
+
+def _cell(
+    groups: list[h5py.Group], n_stored: int, metadata: dict[str, Any], volume: np.ndarray | None, periodic: bool
+) -> tuple[np.ndarray | None, np.ndarray | float | None]:
+    """Cell and volume as ``Run`` describes them."""
+    if not periodic:
+        return None, None
+    if volume is not None:
+        return np.stack([group["box/edges/value"][:n_stored] for group in groups], axis=1), volume
+    cell = np.array(metadata["cell_A"], dtype=float)
+    return cell, float(abs(np.linalg.det(cell)))

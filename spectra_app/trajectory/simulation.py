@@ -1,0 +1,315 @@
+"""The facade of molecular dynamics: model + structure + settings -> run file, interruptible and restartable."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.data import atomic_masses
+
+from spectra_app.config import MDSettings
+from spectra_app.dynamics.forces import PotentialLike
+from spectra_app.dynamics.recorder import Recorder
+from spectra_app.dynamics.simulation import MolecularDynamics, Progress
+from spectra_app.dynamics.state import MDState, Particles, make_particles, state_from_dict, state_to_dict
+from spectra_app.errors import SimulationError
+from spectra_app.system import System, concatenate, from_ase
+from spectra_app.trajectory.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from spectra_app.trajectory.metadata import versions
+from spectra_app.trajectory.writer import RunHeader, RunWriter
+
+FREE_ON_RESTART = frozenset({"steps", "device"})  # settings that may differ between the parts of one run
+
+
+class SimulationInterruptedError(SimulationError):
+    """Stopped by Ctrl-C or SIGTERM after writing everything a restart needs."""
+
+    exit_code = 130
+
+
+@dataclass(frozen=True)
+class SimulationResult:
+    """What a run produced.
+
+    Attributes:
+        path: the run file, or None.
+        n_steps: recorded steps.
+        n_frames: recorded frames.
+        n_atoms: atoms of one replica.
+        n_replicas: independent copies.
+        timestep_fs: time step, fs.
+        ms_per_step: wall time of a recorded step with all replicas, ms; NaN for a run of one step.
+        temperature_K: mean temperature of the recorded part, K.
+        energy_drift_meV_per_atom_per_ps: slope of the conserved energy.
+        wall_s: wall time of this call, s.
+        restarted_at_step: step (equilibration included) at which this call continued; None for a new run.
+        device: torch device.
+    """
+
+    path: Path | None
+    n_steps: int
+    n_frames: int
+    n_atoms: int
+    n_replicas: int
+    timestep_fs: float
+    ms_per_step: float
+    temperature_K: float
+    energy_drift_meV_per_atom_per_ps: float
+    wall_s: float
+    restarted_at_step: int | None
+    device: str
+
+
+class Simulation:
+    """Molecular dynamics that records dipoles and polarizabilities.
+
+    Args:
+        model: from ``load_model``; its device and dtype are used.
+        structure: start structure; a sequence gives every replica its own.
+        settings: ``MDSettings``; None takes the defaults.
+        output: run file; None records nothing (benchmarks).
+        progress: called with ``Progress`` about every 50 steps.
+        checkpoint_s: wall time between checkpoints, s.
+
+    Raises:
+        StructureError: unknown element, overlapping atoms, a single atom.
+        ConfigError: settings that do not fit together.
+    """
+
+    def __init__(
+        self,
+        model: PotentialLike,
+        structure: Atoms | System | Sequence[Atoms],
+        settings: MDSettings | None = None,
+        output: Path | str | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        checkpoint_s: float = 30.0,
+    ) -> None:
+        self.model = model
+        self.settings = MDSettings() if settings is None else settings
+        self.output = None if output is None else Path(output)
+        self.progress = progress
+        self.checkpoint_s = checkpoint_s
+        self.particles = _particles(structure, model.device, self.settings.replicas)
+        model.check_species(self.particles.system.numbers)
+        self.dynamics = MolecularDynamics(model, self.particles, self.settings)
+
+    def run(self, restart: bool = False, overwrite: bool = False) -> SimulationResult:
+        """Run to the end, or until Ctrl-C / SIGTERM.
+
+        Args:
+            restart: continue from the checkpoint beside ``output``, bit for bit as if never stopped (same device);
+                with more ``steps`` than before, extend a finished run.  Without output file begins anew.
+            overwrite: replace an existing run file.
+
+        Raises:
+            TrajectoryError: the output exists, is damaged, or the disk is full.
+            SimulationError: the run became unstable, or the checkpoint belongs to another run.
+            SimulationInterruptedError: Ctrl-C or SIGTERM; ``restart=True`` continues.
+        """
+        began = time.perf_counter()
+        recorder_of = self._make_recorder
+        if self.output is None:
+            recorder = recorder_of(None)
+            self.dynamics.run(recorder, progress=self.progress)
+            recorder.flush()
+            return self._result(recorder, began, None, self.dynamics.ms_per_step)
+        if restart and (self.output.exists() or checkpoint_path(self.output).exists()):
+            content = load_checkpoint(self.output, "md")
+            self._check_same_run(content)
+            state = state_from_dict(content["state"], self.model.device)
+            carry, ms_per_step = content["recorder"], content["ms_per_step"]
+            writer = RunWriter.resume(self.output, self._header(), carry["n_observables"], carry["n_trajectory"])
+        else:
+            state, carry, ms_per_step = None, None, float("nan")
+            writer = RunWriter(self.output, self._header(), overwrite)
+        with writer:
+            recorder = recorder_of(writer)
+            if carry is not None:
+                recorder.restore(carry)
+            keeper = _Keeper(self, writer, recorder)
+            with keeper.interrupts:
+                last = self.dynamics.run(recorder, state, keeper.after_step, self.progress)
+            if self.dynamics.ms_per_step == self.dynamics.ms_per_step:  # not NaN: this call made steps
+                ms_per_step = self.dynamics.ms_per_step
+            keeper.save(last, ms_per_step)
+            writer.finish(ms_per_step)
+        return self._result(recorder, began, None if state is None else state.step, ms_per_step)
+
+    def checkpoint(self, state: MDState, recorder: Recorder, ms_per_step: float) -> dict[str, Any]:
+        """Content of a checkpoint."""
+        return {
+            "kind": "md",
+            "state": state_to_dict(state),
+            "recorder": recorder.carry(),
+            "settings": self.settings.model_dump(mode="json"),
+            "model_hash": self.model.card.hash,
+            "numbers": self.particles.system.numbers.cpu(),
+            "ms_per_step": ms_per_step,
+        }
+
+    def _check_same_run(self, content: dict[str, Any]) -> None:
+        """Refuse a checkpoint of other settings, another model or other atoms."""
+        now, then = self.settings.model_dump(mode="json"), content["settings"]
+        for key in now:
+            if key not in FREE_ON_RESTART and now[key] != then.get(key):
+                raise SimulationError(
+                    f"restart, md.{key}", got=now[key], wanted=f"{then.get(key)} as when the run began"
+                )
+        if content["model_hash"] != self.model.card.hash:
+            raise SimulationError("restart", got="another model", wanted="the model with which the run began")
+        if not torch.equal(content["numbers"], self.particles.system.numbers.cpu()):
+            raise SimulationError("restart", got="other atoms", wanted="the structure with which the run began")
+        if content["state"]["step"] > self.dynamics.total_steps:
+            done = content["state"]["step"] - self.settings.equilibration_steps
+            raise SimulationError("restart, md.steps", got=self.settings.steps, wanted=f"at least {done}, done already")
+
+    def _make_recorder(self, writer: RunWriter | None) -> Recorder:
+        settings = self.settings
+        return Recorder(
+            self.particles,
+            writer,
+            settings.timestep_fs,
+            settings.record_stride,
+            settings.trajectory_stride,
+            has_polarizability=self.model.card.has_alpha,
+            variable_cell=settings.ensemble == "npt",
+        )
+
+    def _header(self) -> RunHeader:
+        particles, settings = self.particles, self.settings
+        system, n_atoms = particles.system, particles.n_atoms
+        periodic = bool(system.periodic[0])
+        observables = ["dipole", "dipole_latent", "screening", "energy", "temperature", "conserved"]
+        if self.model.card.has_alpha:
+            observables.append("polarizability")
+        if settings.ensemble == "npt":
+            observables.append("volume")
+        metadata = {
+            "created_by": "md",
+            "configuration": {"md": settings.model_dump(mode="json")},
+            "versions": versions(),
+            "model_name": self.model.card.name,
+            "model_hash": self.model.card.hash,
+            "eps_inf": self.model.eps_inf,
+            "seed": settings.seed,
+            "device": str(self.model.device),
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "ensemble": settings.ensemble,
+            "temperature_K": settings.temperature_K,
+            "timestep_fs": settings.timestep_fs,
+            "record_stride": settings.record_stride,
+            "trajectory_stride": settings.trajectory_stride,
+            "cell_A": system.cell[0].tolist() if periodic else None,
+        }
+        return RunHeader(
+            numbers=system.numbers[:n_atoms].cpu().numpy(),
+            masses_amu=particles.masses[:n_atoms, 0].cpu().numpy(),
+            periodic=periodic,
+            n_replicas=particles.n_replicas,
+            timestep_fs=settings.timestep_fs,
+            observables=tuple(observables),
+            positions=True,
+            velocities=True,
+            metadata=metadata,
+        )
+
+    def _result(
+        self, recorder: Recorder, began: float, restarted_at: int | None, ms_per_step: float
+    ) -> SimulationResult:
+        n_atoms = self.particles.n_atoms
+        return SimulationResult(
+            path=self.output,
+            n_steps=self.settings.steps,
+            n_frames=recorder.n_observables,
+            n_atoms=n_atoms,
+            n_replicas=self.particles.n_replicas,
+            timestep_fs=self.settings.timestep_fs,
+            ms_per_step=ms_per_step,
+            temperature_K=recorder.statistics.temperature_K,
+            energy_drift_meV_per_atom_per_ps=recorder.statistics.drift_eV_per_fs * 1e6 / n_atoms,
+            wall_s=time.perf_counter() - began,
+            restarted_at_step=restarted_at,
+            device=str(self.model.device),
+        )
+
+
+class _Keeper:
+    """Saves checkpoints at wall-time intervals and on interruption."""
+
+    def __init__(self, simulation: Simulation, writer: RunWriter, recorder: Recorder) -> None:
+        self._simulation, self._writer, self._recorder = simulation, writer, recorder
+        self._saved = -float("inf") if recorder.n_observables == 0 else time.monotonic()
+        self.interrupts = Interrupts()
+
+    def after_step(self, state: MDState) -> None:
+        """Called after every step; raises ``SimulationInterruptedError`` when asked to stop."""
+        stop = self.interrupts.requested
+        if not stop and time.monotonic() - self._saved < self._simulation.checkpoint_s:
+            return
+        self.save(state, float("nan"))
+        if stop:
+            done, total = state.step, self._simulation.dynamics.total_steps
+            raise SimulationInterruptedError(
+                f"molecular dynamics interrupted at step {done} of {total}, everything is saved in {self._writer.path}",
+                todo="Continue with --restart",
+            )
+
+    def save(self, state: MDState, ms_per_step: float) -> None:
+        """Flush the run file, then replace the checkpoint."""
+        self._simulation.dynamics.check(state)  # never save a state that has exploded
+        self._recorder.flush()
+        self._writer.flush()
+        save_checkpoint(self._writer.path, self._simulation.checkpoint(state, self._recorder, ms_per_step))
+        self._saved = time.monotonic()
+
+
+class Interrupts:
+    """Turns the first SIGINT or SIGTERM into a flag; a second one acts as usual.  Main thread only, else does nothing.
+
+    Attributes:
+        requested: whether a signal has come.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._flag) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._restore()
+
+    def _flag(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
+
+
+def _particles(structure: Atoms | System | Sequence[Atoms], device: torch.device, replicas: int) -> Particles:
+    """Replicas with masses (isotopes as in ``Atoms``; standard masses for a ``System``)."""
+    if isinstance(structure, System):
+        size = structure.sizes[0]
+        masses = np.asarray(atomic_masses)[structure.numbers[:size].cpu().numpy()]
+        return make_particles(structure.to(device=device), torch.from_numpy(masses), replicas)
+    starts = [structure] if isinstance(structure, Atoms) else list(structure)
+    system = concatenate([from_ase(atoms, device=device, name=f"structure {k}") for k, atoms in enumerate(starts)])
+    return make_particles(system, torch.from_numpy(starts[0].get_masses()), replicas)

@@ -1,0 +1,350 @@
+"""Writes the run file: HDF5 in the H5MD layout (DOI 10.1016/j.cpc.2014.01.018), readable while it grows.
+
+    h5md                             version, creator
+    particles/<all | replica_k>/     one group per replica
+        box/edges/{step,time,value}  [frame, vector, xyz] A
+        position, velocity/{...}     [frame, atom, xyz] A, A fs-1; unwrapped
+        species, mass                [atom]
+    observables/<name>/{step,time,value}   [frame, replica, ...]
+    parameters/spectra_app/          metadata (JSON), complete, ms_per_step
+
+Single-writer multiple-reader mode keeps the file consistent at every flush: readers may open it at any time, and a
+killed process leaves a file that still opens.  Every dataset that will ever be written exists from the start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from spectra_app.dynamics.recorder import ObservableBlock, TrajectoryBlock
+from spectra_app.errors import TrajectoryError
+
+FLUSH_SECONDS = 1.0  # readers see new frames at most this late; a flush costs 1-3 ms
+COPY_BYTES = 32_000_000  # a restart copies the old file in pieces of about this size
+CHUNK_BYTES = 256_000  # HDF5 chunk of a growing dataset
+
+# name -> (axes after [frame, replica], unit), as stored under observables/
+OBSERVABLES: dict[str, tuple[tuple[int, ...], str]] = {
+    "dipole": ((3,), "e Angstrom"),
+    "dipole_latent": ((3,), "e Angstrom"),
+    "polarizability": ((3, 3), "e+2 Angstrom+2 eV-1"),
+    "screening": ((), "1"),
+    "energy": ((), "eV"),
+    "temperature": ((), "K"),
+    "conserved": ((), "eV"),
+    "volume": ((), "Angstrom+3"),
+}
+
+
+@dataclass(frozen=True)
+class RunHeader:
+    """What a run file holds besides its frames.
+
+    Attributes:
+        numbers: [atom of one replica], atomic numbers.
+        masses_amu: [atom of one replica], amu.
+        periodic: three-dimensional periodicity.
+        n_replicas: independent copies.
+        timestep_fs: time between consecutive steps, fs.
+        observables: names from ``OBSERVABLES`` that are recorded.
+        positions: whether configurations are stored.
+        velocities: whether velocities are stored with them.
+        metadata: configuration, versions, model, seed, eps_inf: everything that JSON can hold.
+    """
+
+    numbers: np.ndarray
+    masses_amu: np.ndarray
+    periodic: bool
+    n_replicas: int
+    timestep_fs: float
+    observables: tuple[str, ...]
+    positions: bool
+    velocities: bool
+    metadata: dict[str, Any]
+
+
+def replica_names(n_replicas: int) -> list[str]:
+    """Names of the groups under particles/."""
+    return ["all"] if n_replicas == 1 else [f"replica_{k}" for k in range(n_replicas)]
+
+
+class RunWriter:
+    """Appends blocks to a run file; a context manager.
+
+    Args:
+        path: the file.
+        header: what it holds.
+        overwrite: replace an existing file.
+
+    Raises:
+        TrajectoryError: the file exists, or cannot be written.
+    """
+
+    def __init__(self, path: Path, header: RunHeader, overwrite: bool = False) -> None:
+        if path.exists() and not overwrite:
+            raise TrajectoryError(
+                f"output {path}",
+                got="an existing file",
+                todo="Continue it with --restart, replace it with --overwrite, or choose another name",
+            )
+        self.path = path
+        self._header = header
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)  # a reader may still hold the old file open
+            self._file = _create(path, header)
+        self._flushed = time.monotonic()
+
+    @classmethod
+    def resume(cls, path: Path, header: RunHeader, n_observables: int, n_trajectory: int) -> RunWriter:
+        """Continue a file from given numbers of frames; later frames are dropped.
+
+        The kept frames are copied to a new file that then replaces the old one: whatever state a kill left the old
+        file in, the new one is clean, and a second kill during the copy loses nothing.
+
+        Raises:
+            TrajectoryError: the old file is damaged, or holds fewer frames.
+        """
+        partial = path.with_name(path.name + ".partial")
+        partial.unlink(missing_ok=True)
+        writer = cls(partial, header)
+        try:
+            with open_run_file(path) as old, explained(partial):
+                _copy_frames(old, writer._file, header, n_observables, n_trajectory, path)
+                writer.flush()
+            os.replace(partial, path)
+        except BaseException:
+            writer.close()
+            partial.unlink(missing_ok=True)
+            raise
+        writer.path = path
+        return writer
+
+    def append_observables(self, block: ObservableBlock) -> None:
+        """Add recorded steps.
+
+        Raises:
+            TrajectoryError: the disk is full or the file cannot be written.
+        """
+        values = {
+            "dipole": block.dipole_eA,
+            "dipole_latent": block.dipole_latent_eA,
+            "polarizability": block.polarizability_e2A2_per_eV,
+            "screening": block.screening,
+            "energy": block.energy_eV,
+            "temperature": block.temperature_K,
+            "conserved": block.conserved_eV,
+            "volume": block.volume_A3,
+        }
+        group = self._file["observables"]
+        with explained(self.path):
+            for name in self._header.observables:
+                _append(group[name]["value"], values[name])
+            self._append_clock(group[self._header.observables[0]], block.step)
+            self._flush_if_due()
+
+    def append_trajectory(self, block: TrajectoryBlock) -> None:
+        """Add stored configurations.
+
+        Raises:
+            TrajectoryError: the disk is full or the file cannot be written.
+        """
+        if not self._header.positions:
+            return
+        with explained(self.path):
+            for replica, name in enumerate(replica_names(self._header.n_replicas)):
+                group = self._file["particles"][name]
+                _append(group["position/value"], block.positions_A[:, replica])
+                if self._header.velocities and block.velocities_A_per_fs is not None:
+                    _append(group["velocity/value"], block.velocities_A_per_fs[:, replica])
+                if self._header.periodic:
+                    _append(group["box/edges/value"], block.cell_A[:, replica])
+                if replica == 0:
+                    self._append_clock(group["position"], block.step)
+            self._flush_if_due()
+
+    def finish(self, ms_per_step: float) -> None:
+        """Mark the run as complete."""
+        with explained(self.path):
+            parameters = self._file["parameters/spectra_app"]
+            parameters["ms_per_step"][()] = ms_per_step
+            parameters["complete"][()] = 1
+            self._file.flush()
+
+    def flush(self) -> None:
+        """Make everything appended so far visible to readers and safe against a kill."""
+        with explained(self.path):
+            self._file.flush()
+        self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        """Close the file; never raises, so that it cannot hide the error that led here."""
+        with contextlib.suppress(Exception):
+            self._file.close()
+
+    def __enter__(self) -> RunWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _append_clock(self, element: h5py.Group, step: np.ndarray) -> None:
+        _append(element["time"], step * self._header.timestep_fs)
+        _append(element["step"], step)  # last: a frame exists once its step does
+
+    def _flush_if_due(self) -> None:
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self._file.flush()
+            self._flushed = time.monotonic()
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn an operating-system error while writing into one clear line."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        reason = str(error)
+        # h5py raises OSError or RuntimeError without errno, with the reason inside a long text.
+        if "No space left" in reason or getattr(error, "errno", None) == 28:
+            raise TrajectoryError(
+                f"writing {path}", got="no space left on the disk", todo="Free some space and continue with --restart"
+            ) from None
+        for known in ("File too large", "Permission denied", "Read-only file system", "Disk quota exceeded"):
+            if known in reason:
+                reason = known
+        raise TrajectoryError(
+            f"writing {path}", got=reason, todo="Check the disk, then continue with --restart"
+        ) from None
+
+
+@contextlib.contextmanager
+def open_run_file(path: Path) -> Iterator[h5py.File]:
+    """Open a run file for reading, also while it grows or after its writer was killed.
+
+    Raises:
+        TrajectoryError: no such file, truncated, damaged, or not a run file.
+    """
+    if not path.is_file():
+        raise TrajectoryError(f"run file {path}", got="no such file", wanted="an HDF5 run file")
+    try:
+        file = h5py.File(path, "r", libver="latest", swmr=True)
+    except OSError:
+        raise TrajectoryError(
+            f"run file {path}",
+            got="a truncated or damaged file",
+            wanted="an HDF5 file",
+            todo="Run the simulation again",
+        ) from None
+    try:
+        with file:
+            if "parameters/spectra_app/metadata" not in file:
+                raise TrajectoryError(f"run file {path}", got="an HDF5 file of another program", wanted="a run file")
+            yield file
+    except (OSError, RuntimeError, KeyError) as error:
+        raise TrajectoryError(
+            f"run file {path}", got=f"a damaged file ({error})", todo="Run the simulation again"
+        ) from None
+
+
+def _create(path: Path, header: RunHeader) -> h5py.File:
+    file = h5py.File(path, "w", libver="latest", locking=True)
+    h5md = file.create_group("h5md")
+    h5md.attrs["version"] = np.array([1, 1])
+    h5md.create_group("author").attrs["name"] = "N/A"
+    creator = h5md.create_group("creator")
+    creator.attrs["name"] = "spectra-app"
+    creator.attrs["version"] = str(header.metadata.get("versions", {}).get("spectra_app", ""))
+    n_atoms, replicas = len(header.numbers), header.n_replicas
+    clock: h5py.Group | None = None
+    for name in replica_names(replicas):
+        group = file.create_group(f"particles/{name}")
+        box = group.create_group("box")
+        box.attrs["dimension"] = 3
+        box.attrs["boundary"] = ["periodic" if header.periodic else "none"] * 3
+        group.create_dataset("species", data=header.numbers.astype(np.int64))
+        mass = group.create_dataset("mass", data=header.masses_amu.astype(np.float64))
+        mass.attrs["unit"] = "amu"
+        if header.positions:
+            clock = _element(group, "position", (n_atoms, 3), "Angstrom", np.float64, clock)
+            if header.velocities:
+                _element(group, "velocity", (n_atoms, 3), "Angstrom fs-1", np.float32, clock)
+            if header.periodic:
+                _element(box, "edges", (3, 3), "Angstrom", np.float64, clock)
+    clock = None
+    observables = file.create_group("observables")
+    for name in header.observables:
+        axes, unit = OBSERVABLES[name]
+        element = _element(observables, name, (replicas, *axes), unit, np.float64, clock)
+        clock = clock or element
+    parameters = file.create_group("parameters/spectra_app")
+    parameters["metadata"] = json.dumps(header.metadata)
+    parameters.create_dataset("complete", data=np.uint8(0))
+    parameters.create_dataset("ms_per_step", data=float("nan")).attrs["unit"] = "ms"
+    file.swmr_mode = True
+    return file
+
+
+def _element(
+    parent: h5py.Group, name: str, axes: tuple[int, ...], unit: str, dtype: Any, clock: h5py.Group | None
+) -> h5py.Group:
+    """A time-dependent H5MD element; step and time are hard links to those of ``clock`` where given."""
+    group = parent.create_group(name)
+    row = max(1, int(np.prod(axes))) * np.dtype(dtype).itemsize
+    frames = int(min(max(CHUNK_BYTES // row, 1), 1024))
+    value = group.create_dataset("value", shape=(0, *axes), maxshape=(None, *axes), chunks=(frames, *axes), dtype=dtype)
+    value.attrs["unit"] = unit
+    if clock is None:
+        group.create_dataset("step", shape=(0,), maxshape=(None,), chunks=(1024,), dtype=np.int64)
+        group.create_dataset("time", shape=(0,), maxshape=(None,), chunks=(1024,), dtype=np.float64)
+        group["time"].attrs["unit"] = "fs"
+    else:
+        group["step"], group["time"] = clock["step"], clock["time"]
+    return group
+
+
+def _append(dataset: h5py.Dataset, values: Any) -> None:
+    start = dataset.shape[0]
+    dataset.resize(start + len(values), axis=0)
+    dataset[start:] = values
+
+
+def _copy_frames(
+    old: h5py.File, new: h5py.File, header: RunHeader, n_observables: int, n_trajectory: int, path: Path
+) -> None:
+    """Copy the first frames of every growing dataset, piece by piece."""
+
+    def copy(name: str, target: h5py.Dataset, frames: int) -> None:
+        source = old[name]
+        if source.shape[0] < frames or source.shape[1:] != target.shape[1:]:
+            raise TrajectoryError(
+                f"run file {path}",
+                got=f"{name} of shape {source.shape}",
+                wanted=f"at least {frames} frames of shape {target.shape[1:]}",
+                todo="The file does not belong to its checkpoint: run again without --restart",
+            )
+        row = max(1, int(np.prod(source.shape[1:]))) * source.dtype.itemsize
+        piece = max(1, COPY_BYTES // row)
+        for start in range(0, frames, piece):
+            _append(target, source[start : min(start + piece, frames)])
+
+    for root, frames in (("observables", n_observables), ("particles", n_trajectory)):
+        growing: list[str] = []  # linked step and time are visited once
+
+        def collect(name: str, item: Any, growing: list[str] = growing) -> None:
+            if isinstance(item, h5py.Dataset) and item.maxshape[:1] == (None,):
+                growing.append(name)
+
+        new[root].visititems(collect)
+        for name in growing:
+            copy(f"{root}/{name}", new[root][name], frames)
