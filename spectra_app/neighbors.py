@@ -7,6 +7,7 @@ neighbours" is again a gather, through ``Neighbors.reverse``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numba
@@ -311,3 +312,23 @@ def pair_vectors(system: System, neighbors: Neighbors, empty_length: float) -> T
     filler = torch.zeros_like(vectors)
     filler[..., 0] = empty_length
     return torch.where(neighbors.mask[..., None], vectors, filler)
+
+
+def concatenate_neighbors(tables: Sequence[Neighbors]) -> Neighbors:
+    """One table of several batches' tables, in the order of ``system.concatenate``; slots padded to the widest."""
+    n_slots = max(table.index.shape[1] for table in tables)
+    offset = 0
+    columns: list[tuple[Tensor, ...]] = []
+    for table in tables:
+        n_atoms, slots = table.index.shape
+        extra = n_slots - slots
+        own = torch.arange(n_atoms, device=table.index.device)
+        index = torch.cat([table.index, own[:, None].expand(-1, extra)], dim=1) + offset
+        shift = torch.cat([table.shift, table.shift.new_zeros(n_atoms, extra, 3)], dim=1)
+        mask = torch.cat([table.mask, table.mask.new_zeros(n_atoms, extra)], dim=1)
+        reverse = (table.reverse // slots + offset) * n_slots + table.reverse % slots
+        empty = (own[:, None] + offset) * n_slots + torch.arange(slots, n_slots, device=own.device)
+        columns.append((index, shift, mask, torch.cat([reverse.reshape(n_atoms, slots), empty], dim=1).reshape(-1)))
+        offset += n_atoms
+    index, shift, mask, reverse = (torch.cat(parts) for parts in zip(*columns, strict=True))
+    return Neighbors(index, shift, mask, reverse, min(table.cutoff for table in tables))

@@ -1,0 +1,199 @@
+"""Model folders: weights (safetensors), ``model.yaml`` (architecture, units, eps_inf, version), and finding them.
+
+A model folder carries a format version; older versions are upgraded by pure functions, one per version, in
+``UPGRADES``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from spectra_app.config import ModelSettings, parse_settings
+from spectra_app.errors import ModelError
+from spectra_app.potentials.potential import ModelCard, Potential
+
+FORMAT_VERSION = 1
+WEIGHTS_FILE = "weights.safetensors"
+CARD_FILE = "model.yaml"
+UNITS = {"energy": "eV", "length": "A", "charge": "e", "polarizability": "e^2 A^2/eV"}
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""Format version -> function that makes the next version's description from it."""
+
+
+def zoo_folders() -> list[Path]:
+    """Folders that hold shipped models: beside a checkout, and inside an installed package."""
+    package = Path(__file__).resolve().parent.parent
+    return [folder for folder in (package.parent / "models", package / "_models") if folder.is_dir()]
+
+
+def zoo() -> dict[str, Path]:
+    """Name -> folder of every shipped model."""
+    return {
+        path.parent.name: path.parent
+        for folder in reversed(zoo_folders())
+        for path in sorted(folder.glob(f"*/{CARD_FILE}"))
+    }
+
+
+def find_model(name: str | Path) -> Path:
+    """Folder of a model given by its name in the zoo or by its path.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    path = Path(name)
+    if (path / CARD_FILE).is_file():
+        return path
+    shipped = zoo()
+    if str(name) in shipped:
+        return shipped[str(name)]
+    raise ModelError(
+        f"model '{name}'",
+        got=f"no folder with a {CARD_FILE}",
+        wanted=f"one of the zoo ({', '.join(shipped) or 'empty'}) or the folder of a trained model",
+    )
+
+
+def save_model(model: Potential, folder: Path | str) -> None:
+    """Write a model folder; every file is written beside its place first, then moved.
+
+    Args:
+        model: the potential; its ``card`` describes it.
+        folder: made if missing.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    card = model.card
+    description = {
+        "format_version": FORMAT_VERSION,
+        "name": card.name,
+        "species": list(model.species),
+        "units": UNITS,
+        "eps_inf": model.eps_inf,
+        "architecture": model.settings.model_dump(mode="json"),
+        "errors": card.errors,
+        "data": card.data,
+        "licence": card.licence,
+        "created": card.created,
+    }
+    write_atomically(folder / WEIGHTS_FILE, save(state))
+    write_atomically(folder / CARD_FILE, yaml.safe_dump(description, sort_keys=False, allow_unicode=True).encode())
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it is either the old one or complete."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+def read_card(name: str | Path) -> ModelCard:
+    """Card of a model without loading its weights into a network.
+
+    Raises:
+        ModelError: no such model, or a description that cannot be read.
+    """
+    folder = find_model(name)
+    description = _read_description(folder)
+    weights = folder / WEIGHTS_FILE
+    if not weights.is_file():
+        raise ModelError(f"model {folder}", got=f"no {WEIGHTS_FILE}", wanted="the weights beside model.yaml")
+    return ModelCard(
+        name=description["name"],
+        species=tuple(description["species"]),
+        settings=parse_settings(ModelSettings, description["architecture"], str(folder / CARD_FILE)),
+        eps_inf=description.get("eps_inf"),
+        errors=dict(description.get("errors") or {}),
+        data=description.get("data") or "",
+        licence=description.get("licence") or "",
+        created=str(description.get("created") or ""),
+        hash=hashlib.sha256(weights.read_bytes()).hexdigest()[:12],
+    )
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    """``model.yaml`` in the present format version."""
+    try:
+        description = yaml.safe_load((folder / CARD_FILE).read_text(encoding="utf-8"))
+        version = int(description["format_version"])
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{folder / CARD_FILE}", got=f"unreadable ({error})", wanted="a model description") from None
+    if version > FORMAT_VERSION:
+        raise ModelError(
+            f"model {folder}",
+            got=f"format version {version}",
+            wanted=f"at most {FORMAT_VERSION}",
+            todo="Update spectra-app",
+        )
+    while version < FORMAT_VERSION:
+        description = UPGRADES[version](description)
+        version += 1
+    missing = {"name", "species", "architecture"} - set(description)
+    if missing:
+        raise ModelError(f"{folder / CARD_FILE}", got=f"no {', '.join(sorted(missing))}", wanted="a complete description")
+    return description
+
+
+def load_model(
+    name: str | Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | Literal["float32", "float64"] = "float32",
+    eps_inf: float | None = None,
+) -> Potential:
+    """Load a model for evaluation; parameters are frozen.
+
+    Args:
+        name: name in the zoo (``"water"``) or folder of a trained model.
+        device: torch device; ``"auto"`` takes a GPU where there is one.
+        dtype: floating-point type of the network.
+        eps_inf: high-frequency dielectric constant of the material; None takes the model card's.
+
+    Raises:
+        ModelError: no such model, damaged weights, or weights that do not fit the description.
+    """
+    card = read_card(name)
+    folder = find_model(name)
+    model = Potential(card.settings, card.species, eps_inf=card.eps_inf if eps_inf is None else eps_inf)
+    try:
+        state = load_file(folder / WEIGHTS_FILE)
+        if state.get("energy_scale", torch.zeros(())).dtype == torch.float64:
+            model = model.to(torch.float64)
+        model.load_state_dict(state)
+    except (SafetensorError, RuntimeError, OSError) as error:
+        first = str(error).splitlines()[0]
+        raise ModelError(f"weights of {folder}", got=first, wanted="weights that fit model.yaml") from None
+    model.card = dataclasses.replace(card, eps_inf=model.eps_inf)
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    return model.to(device=choose_device(device), dtype=_dtype(dtype)).eval()
+
+
+def choose_device(name: torch.device | str) -> torch.device:
+    """The named device; ``"auto"`` is a GPU where there is one, else the CPU.
+
+    Raises:
+        ModelError: CUDA is asked for and not there.
+    """
+    if str(name) == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ModelError(f"device '{name}'", got="no CUDA device on this machine", wanted="cpu", todo="Use --device cpu")
+    return device
+
+
+def _dtype(dtype: torch.dtype | str) -> torch.dtype:
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    return {"float32": torch.float32, "float64": torch.float64}[dtype]

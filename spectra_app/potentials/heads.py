@@ -1,0 +1,198 @@
+"""Heads: from a backbone's features to atomic energies, latent multipoles and their responses.
+
+All outputs are semi-local (smooth functions of the environment inside the cutoff) and start small, so that training
+begins near the short-range model and grows into the long-range one.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from spectra_app.electrostatics.multipoles import Multipoles, Variant
+from spectra_app.neighbors import Neighbors, gather_neighbors
+from spectra_app.potentials.backbones.base import Backbone, Features, PairGeometry
+from spectra_app.system import System, sum_by_structure
+
+_N_PRODUCTS = 8  # vectors that enter the products which make a rank-2 tensor
+_INITIAL_ALPHA = 0.03  # e^2 A^2/eV (0.4 A^3): a third of a water molecule's polarizability per atom
+_INITIAL_KAPPA = 0.01  # e^2/eV
+_VECTOR_SCALE = 0.1
+
+
+class Latents(NamedTuple):
+    """Everything the heads predict.
+
+    Attributes:
+        multipoles: permanent multipoles (total charges).
+        fixed_charges: [atom], e; the part of the charges that does not move between atoms (z_i; all of q_i in the atomic
+            family).
+        moved: [atom, slot], e; p_ij, charge moved from j to i; None in the atomic family.
+        alpha: [atom] or [atom, xyz, xyz], e^2 A^2/eV, or None.
+        kappa: [atom] (atomic family) or [atom, slot] (pairs), e^2/eV, or None.
+    """
+
+    multipoles: Multipoles
+    fixed_charges: Tensor
+    moved: Tensor | None
+    alpha: Tensor | None
+    kappa: Tensor | None
+
+
+class EnergyHead(nn.Module):
+    """Short-range atomic energy [atom] in units of the model's energy scale."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.network = nn.Sequential(nn.Linear(channels, channels), nn.SiLU(), nn.Linear(channels, 1))
+
+    def forward(self, features: Features) -> Tensor:
+        """Atomic energies [atom]."""
+        return self.network(features.scalars)[:, 0]
+
+
+class LatentHead(nn.Module):
+    """Latent multipoles and responses of one variant.
+
+    Args:
+        variant: what to predict.
+        backbone: whose features are read.
+        n_radial: functions of the radial basis (pair terms).
+        initial_charges: [species], e; a first guess of the mean charge of each element, which breaks the symmetry
+            between the two signs.
+        alpha_form: ``"scalar"`` or ``"tensor"``.
+        alpha_positive: keep alpha positive definite.
+    """
+
+    def __init__(
+        self,
+        variant: Variant,
+        backbone: Backbone,
+        n_radial: int,
+        initial_charges: Tensor,
+        alpha_form: str,
+        alpha_positive: bool,
+    ) -> None:
+        super().__init__()
+        self.variant, self.n_radial = variant, n_radial
+        self.alpha_form, self.alpha_positive = alpha_form, alpha_positive
+        hidden, n_vectors = backbone.n_scalars, backbone.n_vectors
+        self.hidden = nn.Sequential(nn.Linear(backbone.n_scalars, hidden), nn.SiLU())
+        self.element_charges = nn.Parameter(initial_charges.clone())  # z_Z, or the mean of q_Z
+        pairs, atomic = variant.charges == "pair", variant.charges == "atomic"
+        if atomic:
+            self.charge = nn.Linear(hidden, 1)
+        if pairs:
+            self.pair_nodes = nn.Linear(hidden, 3 * n_radial)
+        if variant.dipoles:
+            self.dipole = _VectorReadout(hidden, n_vectors)
+        if variant.quadrupoles:
+            self.quadrupole = _Rank2Readout(hidden, n_vectors)
+        if variant.induced_dipoles:
+            self.alpha_isotropic = nn.Linear(hidden, 1)
+            if alpha_form == "tensor":
+                self.alpha_vectors = _Rank2Readout(hidden, n_vectors, square=alpha_positive)
+        if variant.induced_charges and atomic:
+            self.kappa = nn.Linear(hidden, 1)
+        if variant.induced_charges and pairs:
+            self.kappa_nodes = nn.Linear(hidden, n_radial)
+
+    def forward(self, system: System, species: Tensor, neighbors: Neighbors, pair: PairGeometry, f: Features) -> Latents:
+        """All latent quantities of a batch; see ``Latents``."""
+        hidden = self.hidden(f.scalars)
+        fixed = self.element_charges[species]
+        moved: Tensor | None = None
+        if self.variant.charges == "atomic":
+            charges = fixed = fixed + _VECTOR_SCALE * self.charge(hidden)[:, 0]
+        else:
+            fixed = _shift_to_total_charge(fixed, system)
+            moved = self._moved_charges(hidden, neighbors, pair)
+            charges = fixed + moved.sum(1)
+        dipoles = self.dipole(hidden, f) if self.variant.dipoles else None
+        quadrupoles = self.quadrupole(hidden, f)[0] if self.variant.quadrupoles else None
+        return Latents(
+            Multipoles(charges, dipoles, quadrupoles),
+            fixed,
+            moved,
+            self._alpha(hidden, f) if self.variant.induced_dipoles else None,
+            self._kappa(hidden, neighbors, pair) if self.variant.induced_charges else None,
+        )
+
+    def _moved_charges(self, hidden: Tensor, neighbors: Neighbors, pair: PairGeometry) -> Tensor:
+        """p_ij = sum_b R_b (g_ib - g_jb + a_ib h_jb - h_ib a_jb): antisymmetric, zero at the cutoff [atom, slot]."""
+        nodes = self.pair_nodes(hidden)
+        g, a, h = nodes.chunk(3, dim=-1)
+        gj, aj, hj = gather_neighbors(nodes, neighbors).chunk(3, dim=-1)
+        strength = g[:, None] - gj + a[:, None] * hj - h[:, None] * aj
+        return _VECTOR_SCALE * (pair.radial * strength).sum(-1)
+
+    def _alpha(self, hidden: Tensor, f: Features) -> Tensor:
+        raw = self.alpha_isotropic(hidden)[:, 0]
+        if self.alpha_positive:
+            isotropic = _INITIAL_ALPHA / math.log(2.0) * softplus(raw)
+        else:
+            isotropic = _INITIAL_ALPHA * (1.0 + raw)
+        if self.alpha_form == "scalar":
+            return isotropic
+        traceless, square = self.alpha_vectors(hidden, f)
+        identity = torch.eye(3, dtype=raw.dtype, device=raw.device)
+        return isotropic[:, None, None] * identity + _INITIAL_ALPHA * (square if self.alpha_positive else traceless)
+
+    def _kappa(self, hidden: Tensor, neighbors: Neighbors, pair: PairGeometry) -> Tensor:
+        if self.variant.charges == "atomic":
+            return _INITIAL_KAPPA / math.log(2.0) * softplus(self.kappa(hidden)[:, 0])
+        nodes = self.kappa_nodes(hidden)
+        raw = (pair.radial * (nodes[:, None] + gather_neighbors(nodes, neighbors))).sum(-1)
+        return _INITIAL_KAPPA / math.log(2.0) * softplus(raw) * pair.envelope
+
+
+class _VectorReadout(nn.Module):
+    """Equivariant vector sum_c gate_c v_c [atom, xyz]."""
+
+    def __init__(self, hidden: int, n_vectors: int) -> None:
+        super().__init__()
+        self.gate = nn.Linear(hidden, n_vectors)
+
+    def forward(self, hidden: Tensor, f: Features) -> Tensor:
+        assert f.vectors is not None
+        return _VECTOR_SCALE * (f.vectors @ self.gate(hidden)[:, :, None])[:, :, 0]
+
+
+class _Rank2Readout(nn.Module):
+    """Symmetric rank-2 tensors from products of gated vectors.
+
+    Returns (traceless, square): sum_m of the traceless part of V_m x W_m, or, with ``square``, sum_m V_m x V_m, which is
+    positive semidefinite (its traceless part is returned too).
+    """
+
+    def __init__(self, hidden: int, n_vectors: int, square: bool = False) -> None:
+        super().__init__()
+        self.square = square
+        self.gate = nn.Linear(hidden, _N_PRODUCTS)
+        self.mix = nn.Linear(n_vectors, _N_PRODUCTS if square else 2 * _N_PRODUCTS, bias=False)
+
+    def forward(self, hidden: Tensor, f: Features) -> tuple[Tensor, Tensor]:
+        assert f.vectors is not None
+        mixed, gate = self.mix(f.vectors), self.gate(hidden)[:, None, :]
+        if self.square:
+            left = mixed * gate
+            product = left @ left.transpose(1, 2)
+        else:
+            left, right = mixed.chunk(2, dim=-1)
+            product = (left * gate) @ right.transpose(1, 2)
+            product = 0.5 * (product + product.transpose(1, 2))
+        trace = product.diagonal(dim1=-2, dim2=-1).sum(-1) / 3.0
+        identity = torch.eye(3, dtype=product.dtype, device=product.device)
+        return product - trace[:, None, None] * identity, product
+
+
+def _shift_to_total_charge(charges: Tensor, system: System) -> Tensor:
+    """Shift [atom] charges evenly so that every structure has its own total charge."""
+    total = sum_by_structure(charges, system)
+    sizes = torch.tensor(system.sizes, dtype=charges.dtype, device=charges.device)
+    shift = (system.charge - total) / sizes
+    return charges + (shift if system.n_structures == 1 else shift[system.batch])

@@ -1,0 +1,392 @@
+"""The potential: U = U_sr + U_elec + U_resp with its derivatives and responses (physics.md 2-4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from ase.data import atomic_numbers
+from torch import Tensor, nn
+
+from spectra_app.config import ModelSettings
+from spectra_app.electrostatics.multipoles import parse_variant
+from spectra_app.electrostatics.permanent import electrostatics, prepare_k_vectors
+from spectra_app.electrostatics.polarization import (
+    atomic_born_charges,
+    atomic_polarization,
+    gradient_of_vector,
+    pair_polarization,
+)
+from spectra_app.electrostatics.reciprocal import KVectors, reciprocal_cutoff
+from spectra_app.electrostatics.response import (
+    electronic_screening,
+    induced_charges,
+    induced_dipoles,
+    induced_pair_charges,
+    system_polarizability,
+)
+from spectra_app.errors import ModelError, StructureError
+from spectra_app.neighbors import Neighbors
+from spectra_app.potentials.backbones import BACKBONES, RadialBasis, pair_geometry
+from spectra_app.potentials.heads import EnergyHead, LatentHead, Latents
+from spectra_app.system import System, sum_by_structure
+
+# Pauling electronegativities set the sign convention and a first guess of the element charges (IUPAC values; W. M. Haynes,
+# CRC Handbook, 97th ed., 9-103); elements without a value count as 2.0.
+PAULING = {
+    **{"H": 2.20, "Li": 0.98, "Be": 1.57, "B": 2.04, "C": 2.55, "N": 3.04, "O": 3.44, "F": 3.98, "Na": 0.93, "Mg": 1.31},
+    **{"Al": 1.61, "Si": 1.90, "P": 2.19, "S": 2.58, "Cl": 3.16, "K": 0.82, "Ca": 1.00, "Sc": 1.36, "Ti": 1.54},
+    **{"V": 1.63, "Cr": 1.66, "Mn": 1.55, "Fe": 1.83, "Co": 1.88, "Ni": 1.91, "Cu": 1.90, "Zn": 1.65, "Ga": 1.81},
+    **{"Ge": 2.01, "As": 2.18, "Se": 2.55, "Br": 2.96, "Rb": 0.82, "Sr": 0.95, "Y": 1.22, "Zr": 1.33, "Nb": 1.6},
+    **{"Mo": 2.16, "Ru": 2.2, "Rh": 2.28, "Pd": 2.20, "Ag": 1.93, "Cd": 1.69, "In": 1.78, "Sn": 1.96, "Sb": 2.05},
+    **{"Te": 2.1, "I": 2.66, "Cs": 0.79, "Ba": 0.89, "La": 1.10, "Ce": 1.12, "Hf": 1.3, "Ta": 1.5, "W": 2.36, "Re": 1.9},
+    **{"Os": 2.2, "Ir": 2.20, "Pt": 2.28, "Au": 2.54, "Hg": 2.00, "Tl": 1.62, "Pb": 2.33, "Bi": 2.02},
+}
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a user must know of a model.
+
+    Attributes:
+        name: name in the zoo, or of its folder.
+        species: chemical symbols the model knows.
+        settings: architecture.
+        eps_inf: high-frequency dielectric constant of the material, or None.
+        errors: measured errors with units in their names (metrics of ``evaluate``).
+        data: what it was trained on, in words.
+        licence: licence of the training data.
+        created: ISO date.
+        hash: short hash of the weights.
+    """
+
+    name: str
+    species: tuple[str, ...]
+    settings: ModelSettings
+    eps_inf: float | None = None
+    errors: dict[str, float] = field(default_factory=dict)
+    data: str = ""
+    licence: str = ""
+    created: str = ""
+    hash: str = ""
+
+    @property
+    def variant(self) -> str:
+        """Name of the electrostatic variant."""
+        return self.settings.variant
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the model predicts a polarizability."""
+        return parse_variant(self.settings.variant).induced_dipoles
+
+
+class Prediction(NamedTuple):
+    """Results of one evaluation, detached from the graph; latent quantities before electronic screening.
+
+    Attributes:
+        energy: [structure], eV, float64, reference energies of the elements included.
+        forces: [atom, xyz], eV/A, or None.
+        stress: [structure, xyz, xyz], eV/A^3, (1/V) dU/dstrain (positive under tension), or None.
+        dipole: [structure, xyz], latent P, e A.
+        polarizability: [structure, xyz, xyz], latent, e^2 A^2/eV (zero in variants without induced response).
+        screening: [structure], eps_e: physical dipole = sqrt(eps_e) dipole, physical polarizability = eps_e times it.
+        charges: [atom], latent, e.
+        atomic_dipoles: [atom, xyz], latent, permanent plus induced, e A.
+        atomic_polarizabilities: [atom, xyz, xyz], latent, e^2 A^2/eV.
+    """
+
+    energy: Tensor
+    forces: Tensor | None
+    stress: Tensor | None
+    dipole: Tensor
+    polarizability: Tensor
+    screening: Tensor
+    charges: Tensor
+    atomic_dipoles: Tensor
+    atomic_polarizabilities: Tensor
+
+
+class Evaluation(NamedTuple):
+    """Differentiable result of ``Potential.evaluate``: the pieces of ``Prediction`` with their graph.
+
+    Attributes:
+        energy: [structure], eV, network part only (no reference energies), in the network's dtype.
+        dipole: [structure, xyz], latent P, e A.
+        polarizability: [structure, xyz, xyz], latent, e^2 A^2/eV.
+        latents: what the heads predicted; None for ``sr``.
+        dipoles: [atom, xyz], permanent plus induced atomic dipoles, e A; None where there are none.
+        charges: [atom], permanent plus (atomic family) induced charges, e.
+    """
+
+    energy: Tensor
+    dipole: Tensor
+    polarizability: Tensor
+    latents: Latents | None
+    dipoles: Tensor | None
+    charges: Tensor
+
+
+class Potential(nn.Module):
+    """A short-range network with latent multipoles and their response.
+
+    Args:
+        settings: architecture.
+        species: chemical symbols, in the order of the embedding.
+        reference_energies: [species], eV per atom.
+        energy_scale: eV, unit of the network's atomic energies.
+        eps_inf: high-frequency dielectric constant of the material.
+    """
+
+    reference_energies: Tensor
+    species_index: Tensor
+    energy_scale: Tensor
+    sign: Tensor
+
+    def __init__(
+        self,
+        settings: ModelSettings,
+        species: tuple[str, ...],
+        reference_energies: Tensor | None = None,
+        energy_scale: float = 1.0,
+        eps_inf: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.settings, self.species, self.eps_inf = settings, tuple(species), eps_inf
+        self.card = ModelCard("unnamed", self.species, settings, eps_inf)
+        self.cutoff = settings.cutoff_A
+        self.variant = parse_variant(settings.variant)
+        self.radial = RadialBasis(settings.cutoff_A, settings.n_radial)
+        self.backbone = BACKBONES[settings.backbone](settings, len(species))
+        self.energy_head = EnergyHead(self.backbone.n_scalars)
+        if self.variant.electrostatic:
+            chi = torch.tensor([PAULING.get(symbol, 2.0) for symbol in species])
+            self.latent_head = LatentHead(
+                self.variant, self.backbone, settings.n_radial, 0.2 * (chi.mean() - chi), settings.alpha, settings.alpha_positive
+            )
+        self.k_cutoff = reciprocal_cutoff(settings.ewald_tolerance, settings.sigma_A, self.variant.highest_rank)
+        index = torch.full((119,), -1, dtype=torch.int64)
+        for place, symbol in enumerate(species):
+            index[atomic_numbers[symbol]] = place
+        zeros = torch.zeros(len(species), dtype=torch.float64)
+        self.register_buffer("species_index", index, persistent=False)
+        self.register_buffer("reference_energies", zeros if reference_energies is None else reference_energies.double())
+        self.register_buffer("energy_scale", torch.tensor(float(energy_scale)))
+        self.register_buffer("sign", torch.tensor(1.0))  # of all reported multipoles; U does not depend on it
+        self._k_cache: tuple[Tensor, KVectors | None] | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights live."""
+        return self.sign.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of the network."""
+        return self.sign.dtype
+
+    def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
+        """Keep the reference energies in float64 whatever the network's dtype (300 eV of core energy per atom)."""
+        super()._apply(fn, recurse)
+        self.reference_energies = self.reference_energies.to(torch.float64)
+        self._k_cache = None
+        return self
+
+    def check_species(self, numbers: Tensor) -> None:
+        """Refuse elements the model was not trained on.
+
+        Args:
+            numbers: [atom], atomic numbers.
+
+        Raises:
+            StructureError: an unknown element.
+        """
+        from ase.data import chemical_symbols
+
+        known = self.species_index[numbers.to(self.device)] >= 0
+        if not bool(known.all()):
+            strange = sorted({chemical_symbols[int(z)] for z in numbers[~known.to(numbers.device)]})
+            raise StructureError(
+                f"element {', '.join(strange)}",
+                got=f"unknown to model '{self.card.name}'",
+                wanted=f"only {', '.join(self.species)}",
+                todo="Train a model on data that holds it",
+            )
+
+    def evaluate(self, system: System, neighbors: Neighbors, k: KVectors | None) -> Evaluation:
+        """Energy, polarization and polarizability with their graph.
+
+        Args:
+            system: structures in the network's dtype and on its device.
+            neighbors: table complete to ``self.cutoff``.
+            k: reciprocal vectors, from ``prepare_k_vectors(system, self.k_cutoff)``.
+        """
+        species = self.species_index[system.numbers]
+        pair = pair_geometry(system, neighbors, self.radial)
+        features = self.backbone(system, species, neighbors, pair)
+        per_atom = self.energy_scale * self.energy_head(features)
+        zeros = torch.zeros_like(per_atom)
+        if not self.variant.electrostatic:
+            nothing = system.positions.new_zeros(system.n_structures, 3)
+            return Evaluation(
+                sum_by_structure(per_atom, system), nothing, nothing.new_zeros(len(nothing), 3, 3), None, None, zeros
+            )
+        latents = self.latent_head(system, species, neighbors, pair, features)
+        permanent = electrostatics(system, latents.multipoles, k, self.settings.sigma_A)
+        fixed, moved, dipoles = latents.fixed_charges, latents.moved, latents.multipoles.dipoles
+        charges = latents.multipoles.charges
+        if self.variant.induced_charges and moved is not None:
+            assert latents.kappa is not None
+            extra, energy = induced_pair_charges(latents.kappa, permanent.potential, neighbors)
+            moved, per_atom, charges = moved + extra, per_atom + energy, charges + extra.sum(1)
+        elif self.variant.induced_charges:
+            assert latents.kappa is not None
+            extra, energy = induced_charges(latents.kappa, permanent.potential)
+            fixed, per_atom, charges = fixed + extra, per_atom + energy, charges + extra
+        if self.variant.induced_dipoles:
+            assert latents.alpha is not None
+            extra, energy = induced_dipoles(latents.alpha, permanent.field)
+            per_atom = per_atom + energy
+            dipoles = extra if dipoles is None else dipoles + extra
+        dipole = atomic_polarization(system, fixed, dipoles)
+        if moved is not None:
+            dipole = dipole + pair_polarization(system, moved, pair.vectors)
+        kappa_pair = latents.kappa if moved is not None else None
+        polarizability = system_polarizability(system, latents.alpha, kappa_pair, pair.vectors)
+        energy = sum_by_structure(per_atom, system) + permanent.energy
+        return Evaluation(energy, dipole, polarizability, latents, dipoles, charges)
+
+    def k_vectors(self, system: System) -> KVectors | None:
+        """Reciprocal vectors of a batch, kept while the cells stay the same object (a run at fixed cell)."""
+        if not self.variant.electrostatic:
+            return None
+        if self._k_cache is None or self._k_cache[0] is not system.cell:
+            self._k_cache = (system.cell, prepare_k_vectors(system, self.k_cutoff))
+        return self._k_cache[1]
+
+    def baseline(self, system: System) -> Tensor:
+        """Reference energies of the elements [structure], eV, float64."""
+        return sum_by_structure(self.reference_energies[self.species_index[system.numbers]], system)
+
+    def forward(
+        self,
+        system: System,
+        neighbors: Neighbors,
+        *,
+        forces: bool = True,
+        stress: bool = False,
+        field: Tensor | None = None,
+    ) -> Prediction:
+        """Evaluate a batch: one forward and (for forces or stress) one backward pass; P and alpha come with it.
+
+        Args:
+            system: structures in the network's dtype and on its device; positions may be unwrapped.
+            neighbors: table complete to ``self.cutoff``.
+            forces: compute forces.
+            stress: compute the stress.
+            field: [structure or 1, xyz], uniform external field, V/A; the energy becomes
+                U - P'.F - (1/2) F.alpha'.F with the physical P' = sqrt(eps_e) P and alpha' = eps_e alpha.
+
+        Returns:
+            see ``Prediction``; no graph is kept.
+
+        Raises:
+            ModelError: ``field`` with periodic structures in a variant whose polarization is undefined there.
+        """
+        k = self.k_vectors(system)
+        with torch.enable_grad():
+            strained, strain = with_gradients(system, forces or field is not None, stress)
+            result = self.evaluate(strained, neighbors, k)
+            screening = electronic_screening(strained, result.polarizability, self.eps_inf)
+            energy = result.energy
+            if field is not None:
+                self._check_polarization(system)
+                along = (result.dipole * field).sum(-1)
+                twice = ((result.polarizability @ field[..., None])[..., 0] * field).sum(-1)
+                # eps_e is a number of the material: its dependence on positions is not part of the energy.
+                scale = screening.detach()
+                energy = energy - torch.sqrt(scale) * along * self.sign - 0.5 * scale * twice
+            wanted = [t for t in (strained.positions if forces else None, strain) if t is not None]
+            gradients = iter(torch.autograd.grad(energy.sum(), wanted) if wanted else ())
+            force = -next(gradients) if forces else None
+            tension = next(gradients) / system.volume[:, None, None] if strain is not None else None
+        return self._prediction(system, result._replace(energy=energy), screening, force, tension)
+
+    def _prediction(
+        self, system: System, result: Evaluation, screening: Tensor, forces: Tensor | None, stress: Tensor | None
+    ) -> Prediction:
+        n_atoms = len(system.positions)
+        alpha = None if result.latents is None else result.latents.alpha
+        if alpha is None:
+            alpha = system.positions.new_zeros(n_atoms, 3, 3)
+        elif alpha.dim() == 1:
+            alpha = alpha[:, None, None] * torch.eye(3, dtype=alpha.dtype, device=alpha.device)
+        dipoles = system.positions.new_zeros(n_atoms, 3) if result.dipoles is None else result.dipoles
+        return Prediction(
+            energy=result.energy.detach().double() + self.baseline(system),
+            forces=forces,
+            stress=stress,
+            dipole=self.sign * result.dipole.detach(),
+            polarizability=result.polarizability.detach(),
+            screening=screening.detach(),
+            charges=self.sign * result.charges.detach(),
+            atomic_dipoles=self.sign * dipoles.detach(),
+            atomic_polarizabilities=alpha.detach(),
+        )
+
+    def born_charges(self, system: System, neighbors: Neighbors) -> Tensor:
+        """Physical Born charges Z*_{i,ab} = sqrt(eps_e) dP_a/dr_{i,b} by three backward passes.
+
+        Args:
+            system: structures in the network's dtype and on its device.
+            neighbors: table complete to ``self.cutoff``.
+
+        Returns:
+            [atom, field, displacement], e.
+
+        Raises:
+            ModelError: the variant has no electrostatics, or atomic charges with several periodic structures at once.
+        """
+        self._check_electrostatic("Born charges")
+        k = self.k_vectors(system)
+        with torch.enable_grad():
+            strained, _ = with_gradients(system, True, False)
+            result = self.evaluate(strained, neighbors, k)
+            if self.variant.charges == "atomic" and bool(system.periodic.any()):
+                if system.n_structures > 1:
+                    raise ModelError("Born charges", got="several periodic structures", wanted="one at a time")
+                latent = atomic_born_charges(strained, result.charges, result.dipoles)
+            else:
+                latent = gradient_of_vector(result.dipole, strained.positions)
+        screening = electronic_screening(system, result.polarizability.detach(), self.eps_inf)
+        return self.sign * latent.detach() * torch.sqrt(screening)[system.batch][:, None, None]
+
+    def _check_electrostatic(self, what: str) -> None:
+        if not self.variant.electrostatic:
+            raise ModelError(
+                what, got="a short-range model (variant sr)", wanted="latent charges", todo="Train variant puiu, the default"
+            )
+
+    def _check_polarization(self, system: System) -> None:
+        """Refuse P of a periodic cell in the family of atomic charges, where it has no meaning."""
+        self._check_electrostatic("polarization")
+        if self.variant.charges == "atomic" and bool(system.periodic.any()):
+            raise ModelError(
+                "polarization of a periodic cell",
+                got=f"variant {self.variant.name} with independent atomic charges",
+                wanted="a charge-conserving variant (p, pu, puiu, ...)",
+            )
+
+
+def with_gradients(system: System, positions: bool, strain: bool) -> tuple[System, Tensor | None]:
+    """The batch with positions (and a symmetric strain of positions and cell) that require gradients."""
+    r = system.positions.detach()
+    if positions:
+        r = r.requires_grad_(True)
+    if not strain:
+        return system._replace(positions=r), None
+    eps = torch.zeros_like(system.cell).requires_grad_(True)
+    symmetric = 0.5 * (eps + eps.transpose(1, 2))
+    moved = r + (r[:, None, :] @ symmetric[system.batch])[:, 0]
+    return system._replace(positions=moved, cell=system.cell + system.cell @ symmetric), eps

@@ -1,0 +1,360 @@
+"""Training from energies and forces: schedule, moving average, early stopping, exact resume.
+
+A checkpoint holds everything the next step depends on (weights, moving average, optimizer, order of frames, place in the
+epoch), so a killed run continues bit for bit; with ``max_minutes`` the schedule follows the wall time and a resumed run
+continues it without repeating the steps exactly.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import datetime
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from spectra_app.config import TrainFile
+from spectra_app.errors import DatasetError, ModelError
+from spectra_app.potentials.checkpoint import choose_device, save_model, write_atomically
+from spectra_app.potentials.potential import Potential
+from spectra_app.training.dataset import (
+    Frame,
+    Sample,
+    batches,
+    fit_reference_energies,
+    make_samples,
+    read_frames,
+    species_of,
+    split_frames,
+)
+from spectra_app.training.loss import Errors, squared_errors, total_loss, weights_at
+from spectra_app.training.sanity import check_units
+
+CHECKPOINT_FILE = "training.checkpoint"
+HISTORY_FILE = "history.csv"
+EMA_RAMP = 10  # the average starts with short memory: decay = min(ema, (1 + step) / (10 + step))
+
+
+class EpochRecord(NamedTuple):
+    """One line of the history."""
+
+    epoch: int
+    seconds: float
+    learning_rate: float
+    train_loss: float
+    train_forces_rmse_meV_per_A: float  # noqa: N815  (unit)
+    valid_loss: float
+    valid_energy_rmse_meV_per_atom: float  # noqa: N815  (unit)
+    valid_forces_rmse_meV_per_A: float  # noqa: N815  (unit)
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What training made.
+
+    Attributes:
+        model: the potential with the best averaged weights, sign fixed.
+        output: its folder.
+        history: one record per epoch.
+        best_epoch: epoch of the weights kept.
+        stopped: why training ended.
+        test_frames: frames held out for the final evaluation.
+    """
+
+    model: Potential
+    output: Path
+    history: tuple[EpochRecord, ...]
+    best_epoch: int
+    stopped: str
+    test_frames: tuple[Frame, ...]
+
+
+@dataclass
+class _Run:
+    """The moving parts of a training run."""
+
+    model: Potential
+    average: Potential
+    optimizer: torch.optim.Optimizer
+    rng: np.random.Generator
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    order: list[int] = field(default_factory=list)
+    place: int = 0
+    train_sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    best_loss: float = math.inf
+    best_epoch: int = 0
+    best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
+    history: list[EpochRecord] = field(default_factory=list)
+
+
+def train(
+    settings: TrainFile,
+    resume: bool = False,
+    progress: Callable[[EpochRecord, float], None] | None = None,
+) -> TrainingResult:
+    """Train a potential and write its folder.
+
+    Args:
+        settings: model and training settings.
+        resume: continue from the checkpoint in the output folder.
+        progress: called after every epoch with its record and the fraction of the training done.
+
+    Returns:
+        see ``TrainingResult``; ``output`` holds weights, model.yaml, training.yaml, history.csv.
+
+    Raises:
+        DatasetError: the data cannot be trained on.
+        ModelError: ``resume`` without a checkpoint, or one of other settings.
+    """
+    t = settings.training
+    frames = read_frames(t.data, t.keys)
+    check_units(frames)
+    parts = split_frames(len(frames), t.validation_fraction, t.test_fraction, t.seed)
+    train_frames, valid_frames, test_frames = ([frames[i] for i in part] for part in parts)
+    species = species_of(frames)
+    dtype = torch.float32 if t.dtype == "float32" else torch.float64
+    device = choose_device(t.device)
+    torch.manual_seed(t.seed)
+    model = _initial_model(settings, train_frames, species).to(device, dtype)
+    reference = model.reference_energies.cpu().numpy()
+    sets = [make_samples(part, model.cutoff, species, reference, dtype, device) for part in (train_frames, valid_frames)]
+    _center_initial_energy(model, train_frames, sets)
+    t.output.mkdir(parents=True, exist_ok=True)
+    run = _start(model, settings)
+    checkpoint = t.output / CHECKPOINT_FILE
+    if resume:
+        _restore(run, checkpoint, settings)
+    elif checkpoint.exists():
+        raise ModelError(
+            f"output {t.output}", got="a checkpoint of an unfinished training", todo="Continue with --resume, or remove it"
+        )
+    stopped = _optimize(run, sets[0], sets[1], settings, checkpoint, progress)
+    run.average.load_state_dict(run.best_weights)
+    from spectra_app.training.sign import fix_sign
+
+    fix_sign(run.average, sets[1])
+    run.average.card = dataclasses.replace(
+        run.average.card, name=t.output.name, created=datetime.date.today().isoformat()
+    )
+    save_model(run.average, t.output)
+    checkpoint.unlink(missing_ok=True)
+    return TrainingResult(
+        run.average.eval(), t.output, tuple(run.history), run.best_epoch, stopped, tuple(test_frames)
+    )
+
+
+def _initial_model(settings: TrainFile, frames: list[Frame], species: tuple[str, ...]) -> Potential:
+    """Untrained potential with fitted reference energies; its energy unit is the RMS force times 1 A."""
+    reference = fit_reference_energies(frames, species)
+    rms_force = float(np.sqrt(np.mean(np.concatenate([f.forces.reshape(-1) for f in frames]) ** 2)))
+    if rms_force == 0.0:
+        raise DatasetError("training data", got="all forces are zero", wanted="structures away from equilibrium")
+    return Potential(settings.model, species, torch.as_tensor(reference), rms_force, settings.training.eps_inf)
+
+
+def _center_initial_energy(model: Potential, frames: list[Frame], sets: list[list[Sample]]) -> None:
+    """Move the untrained network's mean energy into the reference energies: nothing is wasted on learning a constant."""
+    few = list(range(0, len(frames), max(1, len(frames) // 8)))
+    residual = np.zeros(len(few))
+    for row, place in enumerate(few):
+        sample = sets[0][place]
+        with torch.no_grad():
+            energy = model.evaluate(sample.system, sample.neighbors, model.k_vectors(sample.system)).energy
+        residual[row] = float(sample.energy - energy)
+    shift = fit_reference_energies([frames[i] for i in few], model.species, residual)
+    model.reference_energies += torch.as_tensor(shift, device=model.reference_energies.device)
+    per_species = torch.as_tensor(shift, device=model.device)
+    for samples in sets:
+        for place, sample in enumerate(samples):
+            moved = per_species[model.species_index[sample.system.numbers]].sum().to(sample.energy.dtype)
+            samples[place] = sample._replace(energy=sample.energy - moved)
+
+
+def _start(model: Potential, settings: TrainFile) -> _Run:
+    average = Potential(model.settings, model.species, model.reference_energies, float(model.energy_scale), model.eps_inf)
+    average.load_state_dict(model.state_dict())
+    average = average.to(model.device, model.dtype)
+    for parameter in average.parameters():
+        parameter.requires_grad_(False)
+    optimizer = torch.optim.Adam(model.parameters(), lr=settings.training.learning_rate, amsgrad=True)
+    return _Run(model, average, optimizer, np.random.default_rng(settings.training.seed))
+
+
+def _optimize(
+    run: _Run,
+    train_set: list[Sample],
+    valid_set: list[Sample],
+    settings: TrainFile,
+    checkpoint: Path,
+    progress: Callable[[EpochRecord, float], None] | None,
+) -> str:
+    """Epochs until the budget is spent or patience ends; returns why it stopped."""
+    t = settings.training
+    started = time.monotonic() - run.seconds
+    saved = time.monotonic()
+
+    def fraction() -> float:
+        by_epochs = (run.epoch + run.place / len(train_set)) / t.epochs
+        return by_epochs if t.max_minutes is None else max(by_epochs, run.seconds / (60.0 * t.max_minutes))
+
+    while fraction() < 1.0:
+        if run.place == 0:
+            run.order = [int(i) for i in run.rng.permutation(len(train_set))]
+            run.train_sums = [0.0, 0.0, 0.0]
+        while run.place < len(train_set) and fraction() < 1.0:
+            part = run.order[run.place : run.place + t.batch_size]
+            _step(run, next(batches(train_set, t.batch_size, part)), settings, fraction())
+            run.place += len(part)
+            run.seconds = time.monotonic() - started
+            if time.monotonic() - saved > 60.0 * t.checkpoint_minutes:
+                _save_checkpoint(run, checkpoint, settings)
+                saved = time.monotonic()
+        seen = run.place
+        run.place = 0
+        run.epoch += 1
+        _finish_epoch(run, valid_set, settings, max(seen, 1), fraction())
+        _write_history(run.history, t.output / HISTORY_FILE)
+        if progress is not None:
+            progress(run.history[-1], min(1.0, fraction()))
+        if run.epoch - run.best_epoch >= t.patience:
+            return f"no better validation loss in {t.patience} epochs"
+    return "the budget of epochs or minutes was spent"
+
+
+def _step(run: _Run, batch: Sample, settings: TrainFile, fraction: float) -> None:
+    """One optimizer step and one step of the moving average."""
+    t = settings.training
+    weights = weights_at(t.loss, fraction)
+    for group in run.optimizer.param_groups:
+        group["lr"] = learning_rate_at(t.learning_rate, t.final_learning_rate, t.warmup, fraction)
+    errors = squared_errors(run.model, batch, max(t.loss.stress) > 0, create_graph=True)
+    loss = total_loss(errors, weights)
+    run.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), t.clip)
+    run.step += 1
+    if not math.isfinite(float(norm)):
+        raise DatasetError(
+            f"training step {run.step}",
+            got="a gradient that is not finite",
+            wanted="finite",
+            todo="Lower learning_rate, or look for a damaged frame",
+        )
+    run.optimizer.step()
+    decay = min(t.ema, (1.0 + run.step) / (EMA_RAMP + run.step))
+    with torch.no_grad():
+        ours, theirs = list(run.average.parameters()), list(run.model.parameters())
+        torch._foreach_lerp_(ours, theirs, 1.0 - decay)
+    n = batch.system.n_structures
+    for place, value in enumerate((loss, errors.energy, errors.forces)):
+        run.train_sums[place] += n * float(value.detach())
+
+
+def learning_rate_at(peak: float, final: float, warmup: float, fraction: float) -> float:
+    """Linear rise to ``peak`` over ``warmup``, then a cosine to ``final``; ``fraction`` of the training done."""
+    if fraction < warmup:
+        return peak * (fraction + 1e-3) / (warmup + 1e-3)
+    share = min(1.0, (fraction - warmup) / max(1.0 - warmup, 1e-12))
+    return final + 0.5 * (peak - final) * (1.0 + math.cos(math.pi * share))
+
+
+def mean_errors(model: Potential, samples: list[Sample], with_stress: bool, batch_size: int) -> Errors:
+    """Mean squared errors of a set; see ``Errors``."""
+    sums, n_structures, n_components = np.zeros(3), 0, 0
+    for batch in batches(samples, batch_size):
+        errors = squared_errors(model, batch, with_stress, create_graph=False)
+        n, m = batch.system.n_structures, batch.forces.numel()
+        sums += [n * float(errors.energy.detach()), m * float(errors.forces.detach()), n * float(errors.stress.detach())]
+        n_structures, n_components = n_structures + n, n_components + m
+    return Errors(*(torch.tensor(v) for v in (sums[0] / n_structures, sums[1] / n_components, sums[2] / n_structures)))
+
+
+def _finish_epoch(run: _Run, valid_set: list[Sample], settings: TrainFile, seen: int, fraction: float) -> None:
+    """Validate the averaged weights, keep the best, add a line to the history."""
+    t = settings.training
+    errors = mean_errors(run.average, valid_set, max(t.loss.stress) > 0, t.batch_size)
+    # Always the final weights of the loss: the best epoch must not depend on the ramp.
+    loss = float(total_loss(errors, weights_at(t.loss, 1.0)))
+    n_atoms = np.mean([sum(s.system.sizes) for s in valid_set])
+    if loss < run.best_loss:
+        run.best_loss, run.best_epoch = loss, run.epoch
+        run.best_weights = {name: tensor.detach().clone() for name, tensor in run.average.state_dict().items()}
+    run.history.append(
+        EpochRecord(
+            epoch=run.epoch,
+            seconds=run.seconds,
+            learning_rate=learning_rate_at(t.learning_rate, t.final_learning_rate, t.warmup, fraction),
+            train_loss=run.train_sums[0] / seen,
+            train_forces_rmse_meV_per_A=1e3 * math.sqrt(run.train_sums[2] / seen),
+            valid_loss=loss,
+            valid_energy_rmse_meV_per_atom=1e3 * math.sqrt(float(errors.energy) / n_atoms),
+            valid_forces_rmse_meV_per_A=1e3 * math.sqrt(float(errors.forces)),
+        )
+    )
+
+
+def _write_history(history: list[EpochRecord], path: Path) -> None:
+    import io
+
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(EpochRecord._fields)
+    writer.writerows([f"{value:.6g}" if isinstance(value, float) else value for value in record] for record in history)
+    write_atomically(path, text.getvalue().encode())
+
+
+def _save_checkpoint(run: _Run, path: Path, settings: TrainFile) -> None:
+    """Everything the next step depends on, written beside its place first."""
+    import io
+
+    content: dict[str, Any] = {
+        "settings": settings.model_dump_json(),
+        "model": run.model.state_dict(),
+        "average": run.average.state_dict(),
+        "optimizer": run.optimizer.state_dict(),
+        "rng": run.rng.bit_generator.state,
+        "counters": {
+            name: getattr(run, name)
+            for name in ("epoch", "step", "seconds", "order", "place", "train_sums", "best_loss", "best_epoch")
+        },
+        "best_weights": run.best_weights,
+        "history": [tuple(record) for record in run.history],
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def _restore(run: _Run, path: Path, settings: TrainFile) -> None:
+    """Put a checkpoint's content back.
+
+    Raises:
+        ModelError: no checkpoint, or one made with other settings.
+    """
+    if not path.is_file():
+        raise ModelError(f"resume from {path.parent}", got="no checkpoint", wanted=CHECKPOINT_FILE, todo="Start without --resume")
+    content = torch.load(path, map_location=run.model.device, weights_only=True)
+    if content["settings"] != settings.model_dump_json():
+        raise ModelError(
+            f"resume from {path.parent}",
+            got="a checkpoint made with other settings",
+            wanted="the same configuration",
+            todo="Give the same file and overrides, or remove the checkpoint",
+        )
+    run.model.load_state_dict(content["model"])
+    run.average.load_state_dict(content["average"])
+    run.optimizer.load_state_dict(content["optimizer"])
+    run.rng.bit_generator.state = content["rng"]
+    for name, value in content["counters"].items():
+        setattr(run, name, value)
+    run.best_weights = content["best_weights"]
+    run.history = [EpochRecord(*record) for record in content["history"]]
