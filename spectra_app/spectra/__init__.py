@@ -1,0 +1,39 @@
+"""From time series to spectra: arrays in, absolute units and error bars out; no model and no torch needed."""
+
+from __future__ import annotations
+
+from spectra_app.spectra.dielectric import (
+    DielectricFunction,
+    StaticDielectricConstant,
+    dielectric_function,
+    static_dielectric_constant,
+)
+from spectra_app.spectra.estimators import EstimatorSettings
+from spectra_app.spectra.guards import SpectrumWarning, timestep_from_times
+from spectra_app.spectra.infrared import InfraredSpectrum, infrared_spectrum
+from spectra_app.spectra.peaks import Peak
+from spectra_app.spectra.raman import RamanSpectrum, raman_spectrum
+from spectra_app.spectra.result import Column, Spectrum
+from spectra_app.spectra.uncertainty import LengthReport, Verdict
+from spectra_app.spectra.vdos import VDOS, vdos
+
+__all__ = [
+    "VDOS",
+    "Column",
+    "DielectricFunction",
+    "EstimatorSettings",
+    "InfraredSpectrum",
+    "LengthReport",
+    "Peak",
+    "RamanSpectrum",
+    "Spectrum",
+    "SpectrumWarning",
+    "StaticDielectricConstant",
+    "Verdict",
+    "dielectric_function",
+    "infrared_spectrum",
+    "raman_spectrum",
+    "static_dielectric_constant",
+    "timestep_from_times",
+    "vdos",
+]

@@ -1,0 +1,160 @@
+"""From a spectral density to what every spectrum shares: error bars, peaks, verdict, grid.
+
+A spectrum is a function of a density: a mapping of names to arrays.  It is computed once from all data and once without
+each group; nothing here knows which spectrum it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+import spectra_app
+from spectra_app.spectra import guards
+from spectra_app.spectra.estimators import EstimatorSettings, Series, SpectralDensity
+from spectra_app.spectra.peaks import Peak, find_peaks
+from spectra_app.spectra.uncertainty import (
+    JackknifeAccumulator,
+    LengthReport,
+    half_spread,
+    judge_length,
+    pseudo_values,
+    relative_error,
+)
+
+Arrays = dict[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """What a spectrum is built from.
+
+    Attributes:
+        wavenumber_per_cm: [nu] the part of the grid that is kept.
+        values: arrays [nu] by name.
+        errors: their standard errors by the same names.
+        peaks: bands of the main array.
+        report: verdict.
+    """
+
+    wavenumber_per_cm: NDArray[np.float64]
+    values: Arrays
+    errors: Arrays
+    peaks: tuple[Peak, ...]
+    report: LengthReport
+
+    def fields(self) -> dict[str, NDArray[np.float64]]:
+        """Values by name and errors by ``<name>_error``, as the dataclasses of spectra take them."""
+        return {**self.values, **{f"{name}_error": error for name, error in self.errors.items()}}
+
+
+def assemble(
+    series: Series,
+    density: SpectralDensity,
+    settings: EstimatorSettings,
+    compute: Callable[[NDArray[np.float64]], Arrays],
+    main: str,
+    *,
+    keep_zero: bool,
+    warnings: tuple[str, ...],
+) -> Assembled:
+    """Values, errors, peaks and verdict of a spectrum.
+
+    Args:
+        series: where it came from, for the report.
+        density: spectral densities of all data and without each group.
+        settings: of the estimator.
+        compute: takes densities [channel, nu] on the full grid to arrays [nu] by name, on the full grid (value at zero
+            may be anything finite where ``keep_zero`` is False).
+        main: name of the array to search for peaks and to judge.
+        keep_zero: keep the point at zero wavenumber.
+        warnings: sentences found so far; those about the spectrum are added, and all are sent as warnings.
+    """
+    grid = density.wavenumber_per_cm
+    end = len(grid)
+    if settings.max_wavenumber_per_cm is not None:
+        end = min(end, int(np.searchsorted(grid, settings.max_wavenumber_per_cm, side="right")))
+    kept = slice(0 if keep_zero else 1, max(end, 3))
+    full = compute(density.total)
+    suspicions, highest = guards.check_spectrum(grid[1:], full[main][1:])
+    values = {name: array[kept] for name, array in full.items()}
+    accumulators = {name: JackknifeAccumulator() for name in values}
+    mains: list[NDArray[np.float64]] = []
+    for without in density.without_each_group():
+        for name, array in compute(without).items():
+            accumulators[name].add(array[kept])
+            if name == main:
+                mains.append(array[kept])
+    missing = np.full(len(grid[kept]), np.nan)
+    errors = {name: accumulators[name].error() if mains else missing for name in values}
+    peaks = find_peaks(grid[kept], values[main], errors[main], mains, density.plan.resolution_per_cm)
+    all_warnings = (*warnings, *density.plan.warnings, *suspicions)
+    report = _report(series, density, settings, values[main], errors[main], mains, highest, all_warnings)
+    guards.emit(all_warnings)
+    return Assembled(grid[kept], values, errors, peaks, report)
+
+
+def _report(
+    series: Series,
+    density: SpectralDensity,
+    settings: EstimatorSettings,
+    values: NDArray[np.float64],
+    errors: NDArray[np.float64],
+    mains: list[NDArray[np.float64]],
+    highest_per_cm: float,
+    warnings: tuple[str, ...],
+) -> LengthReport:
+    """The length verdict of the main array."""
+    plan = density.plan
+    duration_ps = plan.n_samples * series.timestep_fs * series.n_replicas / 1000.0
+    relative = relative_error(values, errors) if mains else math.nan
+    verdict, sentence, needed = judge_length(
+        relative, settings.precision, duration_ps, plan.resolution_per_cm, settings.resolution_per_cm
+    )
+    return LengthReport(
+        verdict=verdict,
+        sentence=sentence,
+        duration_ps=duration_ps,
+        n_frames=series.n_frames,
+        n_replicas=series.n_replicas,
+        timestep_fs=series.timestep_fs,
+        resolution_per_cm=plan.resolution_per_cm,
+        wanted_resolution_per_cm=settings.resolution_per_cm,
+        nyquist_per_cm=float(density.wavenumber_per_cm[-1]),
+        highest_per_cm=highest_per_cm,
+        relative_error=relative,
+        wanted_relative_error=settings.precision,
+        half_spread=half_spread(pseudo_values(values, mains)) if mains else math.nan,
+        needed_ps=needed,
+        warnings=warnings,
+    )
+
+
+def estimator_history(series: Series, density: SpectralDensity, settings: EstimatorSettings) -> tuple[str, ...]:
+    """Lines of the history that every spectrum begins with."""
+    plan = density.plan
+    if settings.method == "welch":
+        pieces = sum(len(starts) for group in plan.groups for _, starts in group)
+        how = f"{pieces} segments of {plan.length} samples, {100 * settings.overlap:.0f}% overlap"
+    else:
+        how = f"full-length correlation function, {plan.length} lags"
+    rate = ""
+    if series.derivative:
+        rate = "forward differences, corrected" if settings.derivative == "difference" else "omega^2 times the density"
+        rate = f"; rate by {rate}"
+    return (
+        f"spectra-app {spectra_app.__version__}",
+        f"series: {series.n_frames} frames x {series.n_replicas} replicas, {series.timestep_fs:g} fs",
+        f"{settings.method}: {how}, window {settings.window}, resolution {plan.resolution_per_cm:.4g} cm^-1{rate}",
+        f"errors: jackknife over {len(plan.groups)} blocks or replicas",
+    )
+
+
+def estimator_parameters(settings: EstimatorSettings) -> dict[str, object]:
+    """The estimator's settings, named as in the configuration."""
+    return {name: value for name, value in dataclasses.asdict(settings).items() if name != "workers"}

@@ -1,0 +1,221 @@
+"""What a time series must be before it becomes a spectrum; each fault is refused or warned of in one sentence."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spectra_app.errors import SeriesError
+
+Checks = Literal["error", "warn", "off"]
+
+_CHUNK_FRAMES = 2**16
+_JUMP_SIGMAS = 15.0
+"""An increment this many robust standard deviations long is no motion: a Gaussian shows one in 1e50."""
+_JUMP_FRAMES = 2
+"""A jump fills one increment, a wrapped atom that comes back at once two; a fast but real motion fills more."""
+_EVEN_STEP = 1e-3
+"""Largest relative unevenness of the time step (file formats round times)."""
+_HIGHEST_VIBRATION_PER_CM = 5000.0
+"""No vibration lies higher (H2: 4401 cm^-1)."""
+
+
+class SpectrumWarning(UserWarning):
+    """Something about a spectrum looks wrong; the same sentence stands in ``spectrum.report.warnings``."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One suspicion about a series: a sentence, and whether it is refused when checks are ``error``."""
+
+    sentence: str
+    fatal: bool = False
+
+
+def emit(sentences: tuple[str, ...]) -> None:
+    """Send every sentence as a ``SpectrumWarning``."""
+    for sentence in sentences:
+        warnings.warn(sentence, SpectrumWarning, stacklevel=4)
+
+
+def timestep_from_times(time_fs: ArrayLike) -> float:
+    """Time step [fs] of uniformly spaced times.
+
+    Args:
+        time_fs: [frame] fs.
+
+    Raises:
+        SeriesError: fewer than two times, NaN, times that do not rise, or an uneven step (with the frame number).
+    """
+    times = np.asarray(time_fs, dtype=np.float64)
+    if times.ndim != 1 or len(times) < 2:
+        raise SeriesError("time", got=f"shape {times.shape}", wanted="at least two times in fs")
+    steps = np.diff(times)
+    step = float(np.median(steps))
+    if not np.all(np.isfinite(times)):
+        raise SeriesError("time", got=f"not a number in frame {int(np.argmin(np.isfinite(times)))}", wanted="times in fs")
+    # Single-precision or rounded times are uneven by the last digit; compare with the straight line they should form.
+    uneven = np.abs(steps - step) > _EVEN_STEP * abs(step) + 4.0 * np.finfo(np.float32).eps * np.abs(times[1:])
+    if step <= 0.0 or bool(np.any(uneven)):
+        frame = int(np.argmax(uneven)) + 1 if np.any(uneven) else 1
+        raise SeriesError(
+            f"time step before frame {frame}",
+            got=f"{steps[frame - 1]:.6g} fs",
+            wanted=f"{step:.6g} fs as elsewhere" if step > 0 else "rising times",
+            todo="Remove doubled frames and join runs only where they continue at the same stride",
+        )
+    return float((times[-1] - times[0]) / (len(times) - 1))
+
+
+def check_positive(name: str, value: float | None, unit: str) -> float:
+    """A finite, positive number.
+
+    Raises:
+        SeriesError: it is missing, not finite, or not positive.
+    """
+    if value is None or not math.isfinite(value) or value <= 0.0:
+        got = "nothing" if value is None else repr(value)
+        raise SeriesError(name, got=got, wanted=f"a positive number of {unit}")
+    return float(value)
+
+
+def as_replicas(values: Any, name: str, tail: tuple[int, ...]) -> Any:
+    """The series as [frame, replica, tail...]; one without a replica axis gets one.
+
+    Args:
+        values: [frame, tail...] or [frame, replica, tail...]; arrays and HDF5 datasets stay where they are.
+        name: name for the message.
+        tail: sizes of the last axes; -1 for any.
+
+    Raises:
+        SeriesError: another shape.
+    """
+    if not hasattr(values, "shape"):
+        values = np.asarray(values)
+    shape = tuple(values.shape)
+    fits = len(shape) >= len(tail) and all(
+        want in (-1, have) for want, have in zip(tail, shape[len(shape) - len(tail) :], strict=True)
+    )
+    if fits and len(shape) == len(tail) + 2:
+        return values
+    if fits and len(shape) == len(tail) + 1:
+        return np.asarray(values)[:, None]
+    axes = ", ".join("atom" if size < 0 else str(size) for size in tail)
+    raise SeriesError(f"shape of {name}", got=shape, wanted=f"[frame, {axes}] or [frame, replica, {axes}]")
+
+
+def check_series(values: Any, name: str, checks: Checks, *, continuous: bool) -> tuple[str, ...]:
+    """Look for NaN, branch jumps and drift.
+
+    A branch jump (P wrapped by a lattice vector times a charge, an atom wrapped into the cell) is an increment of more
+    than 15 robust standard deviations (1.4826 median absolute deviations of the increments) that fills at most two
+    frames.  A real motion sampled well enough for a spectrum spreads over more.
+
+    Args:
+        values: [frame, replica, component...].
+        name: name for the messages.
+        checks: ``error`` refuses NaN and jumps, ``warn`` warns of jumps, ``off`` looks for NaN only.
+        continuous: the series itself is recorded (look for jumps and drift), not its time derivative.
+
+    Returns:
+        Sentences to be warned of.
+
+    Raises:
+        SeriesError: NaN, or a jump when checks are ``error``; the frame number is named.
+    """
+    n_frames, n_replicas = values.shape[:2]
+    for start in range(0, n_frames, _CHUNK_FRAMES):
+        block = np.asarray(values[start : start + _CHUNK_FRAMES])
+        # One sum is several times cheaper than isfinite with its temporary, and NaN or inf survive it.
+        if not np.isfinite(np.sum(block, dtype=np.float64)):
+            frame = start + int(np.argmin(np.isfinite(block.reshape(len(block), -1)).all(axis=1)))
+            raise SeriesError(f"{name} in frame {frame}", got="NaN or infinity", wanted="finite numbers")
+    if checks == "off" or not continuous or n_frames < 8:
+        return ()
+    sentences: list[str] = []
+    for replica in range(n_replicas):
+        series = np.asarray(values[:, replica], dtype=np.float64).reshape(n_frames, -1)
+        for component in range(series.shape[1]):
+            where = f"{name}, component {component}" + (f", replica {replica}" if n_replicas > 1 else "")
+            sentences += _continuity(series[:, component], where, checks)
+    return tuple(sentences)
+
+
+def _continuity(series: NDArray[np.float64], where: str, checks: Checks) -> list[str]:
+    """Jumps (refused or warned) and drift (warned) of one component [frame]."""
+    jump = find_jump(series)
+    if jump is not None:
+        error = SeriesError(
+            f"{where} jumps between frames {jump[0]} and {jump[0] + 1}",
+            got=f"a step of {jump[1]:.4g}, {jump[2]:.0f} times the usual one",
+            wanted="a continuous series",
+            todo="Unwrap the positions (or remove the polarization branch jump) before computing the spectrum",
+        )
+        if checks == "error":
+            raise error
+        return [str(error)]
+    return [f"{where} drifts: a straight line explains more than 95% of it; low wavenumbers are affected."] * (
+        _drifts(series)
+    )
+
+
+def find_jump(series: NDArray[np.float64]) -> tuple[int, float, float] | None:
+    """The largest branch jump of a series [frame]: frame before it, its size, and its ratio to the usual increment."""
+    steps = np.diff(series)
+    size = np.abs(steps)
+    usual = 1.4826 * float(np.median(np.abs(steps - np.median(steps))))
+    # A series that mostly stands still (symmetry, text rounding) has no scale of its own: judge by its spread.
+    usual = max(usual, 1e-3 * float(np.ptp(series)) / _JUMP_SIGMAS, 1e-12 * float(np.max(np.abs(series))) + 1e-300)
+    long = np.flatnonzero(size > _JUMP_SIGMAS * usual)
+    if not long.size:
+        return None
+    runs = np.split(long, np.flatnonzero(np.diff(long) > 1) + 1)
+    jumps = [int(run[np.argmax(size[run])]) for run in runs if len(run) <= _JUMP_FRAMES]
+    if not jumps:
+        return None
+    worst = max(jumps, key=lambda k: float(size[k]))
+    return worst, float(steps[worst]), float(size[worst]) / usual
+
+
+def _drifts(series: NDArray[np.float64]) -> bool:
+    """Does a straight line explain more than 95% of the variance?"""
+    thin = series[:: max(1, len(series) // 4096)]
+    if np.ptp(thin) == 0.0:
+        return False
+    return bool(np.corrcoef(np.arange(len(thin)), thin)[0, 1] ** 2 > 0.95)
+
+
+def check_spectrum(wavenumber_per_cm: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[tuple[str, ...], float]:
+    """Look at a spectrum up to Nyquist: wrong time unit, aliasing.
+
+    Args:
+        wavenumber_per_cm: [nu] from zero to Nyquist.
+        values: [nu] intensity, any unit.
+
+    Returns:
+        Sentences to be warned of, and the wavenumber [cm^-1] below which 99% of the intensity lies.
+    """
+    nyquist = float(wavenumber_per_cm[-1])
+    cumulative = np.cumsum(np.clip(values, 0.0, None))
+    if not cumulative[-1] > 0.0:
+        return (), 0.0
+    cumulative = cumulative / cumulative[-1]
+    highest = float(wavenumber_per_cm[int(np.searchsorted(cumulative, 0.99))])
+    sentences = []
+    peak = float(wavenumber_per_cm[int(np.argmax(values))])
+    if peak > _HIGHEST_VIBRATION_PER_CM:
+        sentences.append(
+            f"The highest peak lies at {peak:.0f} cm^-1, beyond every vibration: is the time step really in fs?"
+        )
+    near_nyquist = 1.0 - float(np.interp(0.9 * nyquist, wavenumber_per_cm, cumulative))
+    if near_nyquist > 0.02:
+        sentences.append(
+            f"{100 * near_nyquist:.0f}% of the intensity lies in the last tenth below Nyquist ({nyquist:.0f} cm^-1): "
+            "motions faster than the time step resolves, or noise of the input, are folded into the spectrum."
+        )
+    return tuple(sentences), highest

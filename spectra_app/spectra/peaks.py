@@ -1,0 +1,139 @@
+"""Peaks of a spectrum: position, height, width and integral, each with an error from the jackknife."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import signal
+
+from spectra_app.spectra.uncertainty import jackknife_error
+
+_MIN_PROMINENCE = 0.03
+"""Smallest prominence of a peak, in units of the highest point of the spectrum."""
+_MIN_SIGNIFICANCE = 2.0
+"""Smallest prominence of a peak, in standard errors of the spectrum at its top."""
+
+
+@dataclass(frozen=True)
+class Peak:
+    """One band.
+
+    Attributes:
+        position_per_cm: wavenumber of the maximum, from a parabola through three points.
+        position_error_per_cm: its standard error.
+        height: value at the maximum, unit of the spectrum.
+        height_error: its standard error.
+        width_per_cm: full width at half of the prominence.
+        width_error_per_cm: its standard error.
+        integral: area of the spectrum from valley to valley, unit of the spectrum times cm^-1.
+        integral_error: its standard error.
+        from_per_cm: valley below.
+        to_per_cm: valley above.
+    """
+
+    position_per_cm: float
+    position_error_per_cm: float
+    height: float
+    height_error: float
+    width_per_cm: float
+    width_error_per_cm: float
+    integral: float
+    integral_error: float
+    from_per_cm: float
+    to_per_cm: float
+
+
+def find_peaks(
+    wavenumber_per_cm: NDArray[np.float64],
+    values: NDArray[np.float64],
+    errors: NDArray[np.float64],
+    leave_one_out: Iterable[NDArray[np.float64]],
+    resolution_per_cm: float,
+) -> tuple[Peak, ...]:
+    """Peaks of a spectrum in order of wavenumber.
+
+    A peak rises over its surroundings by 3% of the highest point and by two standard errors, and stands at least one
+    resolution from a higher one.  Each leave-one-out spectrum is searched between the same two valleys.
+
+    Args:
+        wavenumber_per_cm: [nu], uniform.
+        values: [nu], any unit.
+        errors: [nu], same unit; NaN where unknown.
+        leave_one_out: spectra [nu] without each group.
+        resolution_per_cm: full width at half maximum of the window's spectral kernel.
+    """
+    step = float(wavenumber_per_cm[1] - wavenumber_per_cm[0])
+    top = float(np.max(values, initial=0.0))
+    if not top > 0.0:
+        return ()
+    # A maximum at the first point (relaxation, Bose factor) is no peak; scipy's search leaves ends out.
+    found, properties = signal.find_peaks(
+        values, prominence=_MIN_PROMINENCE * top, distance=max(1, round(resolution_per_cm / step))
+    )
+    noise = np.where(np.isfinite(errors[found]), errors[found], 0.0)
+    strong = properties["prominences"] >= _MIN_SIGNIFICANCE * noise
+    others = list(leave_one_out)
+    peaks = []
+    tops = found[strong]
+    for i, index in enumerate(tops):
+        left = _valley(values, tops[i - 1] if i > 0 else 0, index)
+        right = _valley(values, index, tops[i + 1] if i + 1 < len(tops) else len(values) - 1)
+        best = _measure(wavenumber_per_cm, values, left, right)
+        spread = np.full(4, math.nan)
+        if len(others) > 1:
+            spread = jackknife_error(np.array([_measure(wavenumber_per_cm, other, left, right) for other in others]))
+        peaks.append(
+            Peak(
+                position_per_cm=best[0],
+                position_error_per_cm=float(spread[0]),
+                height=best[1],
+                height_error=float(spread[1]),
+                width_per_cm=best[2],
+                width_error_per_cm=float(spread[2]),
+                integral=best[3],
+                integral_error=float(spread[3]),
+                from_per_cm=float(wavenumber_per_cm[left]),
+                to_per_cm=float(wavenumber_per_cm[right]),
+            )
+        )
+    return tuple(peaks)
+
+
+def _valley(values: NDArray[np.float64], start: int, stop: int) -> int:
+    """Index of the lowest point between two indices, both included."""
+    return int(start) + int(np.argmin(values[start : stop + 1]))
+
+
+def _measure(
+    wavenumber: NDArray[np.float64], values: NDArray[np.float64], left: int, right: int
+) -> tuple[float, float, float, float]:
+    """Position, height, width and integral of the highest point between two valleys."""
+    step = float(wavenumber[1] - wavenumber[0])
+    top = left + int(np.argmax(values[left : right + 1]))
+    shift, height = 0.0, float(values[top])
+    if 0 < top < len(values) - 1:
+        below, centre, above = (float(v) for v in values[top - 1 : top + 2])
+        curvature = below - 2.0 * centre + above
+        if curvature < 0.0:
+            shift = float(np.clip(0.5 * (below - above) / curvature, -0.5, 0.5))
+            height = centre - 0.25 * (below - above) * shift
+    level = 0.5 * (height + max(float(values[left]), float(values[right])))
+    width = step * (_crossing(values, top, right, 1, level) + _crossing(values, top, left, -1, level))
+    area = float(np.trapezoid(values[left : right + 1], dx=step))
+    return float(wavenumber[top]) + shift * step, height, width, area
+
+
+def _crossing(values: NDArray[np.float64], top: int, end: int, direction: int, level: float) -> float:
+    """Distance in points from the top to where the spectrum falls through a level, linear between points."""
+    flank = values[top : end + 1] if direction > 0 else values[end : top + 1][::-1]
+    below = np.flatnonzero(flank < level)
+    if not below.size:
+        return float(len(flank) - 1)
+    k = int(below[0])
+    if k == 0:
+        return 0.0
+    return k - 1 + float((flank[k - 1] - level) / (flank[k - 1] - flank[k]))
