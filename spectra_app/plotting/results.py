@@ -1,0 +1,182 @@
+"""From the result objects of ``spectra_app.spectra`` to curves: thin adapters that know only ``columns()`` and ``peaks``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from spectra_app.errors import DatasetError
+from spectra_app.plotting.curves import Array, Curve, PeakMark, make_curve
+
+_QUANTITIES: dict[str, tuple[str, str]] = {
+    "alpha_n_per_cm": ("absorption α·n", "cm^-1"),
+    "absorption_per_cm": ("absorption coefficient", "cm^-1"),
+    "molar_absorptivity": ("molar absorptivity", "L mol^-1 cm^-1"),
+    "intensity_km_per_mol": ("infrared intensity", "km/mol per cm^-1"),
+    "refractive_index": ("refractive index n", ""),
+    "extinction": ("extinction k", ""),
+    "reflectivity": ("reflectivity", ""),
+    "eps_real": ("ε′", ""),
+    "eps_imag": ("ε″", ""),
+    "depolarization": ("depolarization ratio", ""),
+    # names in the headers of published tables
+    "mol-abs": ("molar absorptivity", "L mol^-1 cm^-1"),
+    "n": ("refractive index n", ""),
+    "k": ("extinction k", ""),
+}
+"""{column: (quantity on the axis, unit)}."""
+
+_KINDS: dict[str, str] = {"raman": "Raman intensity", "density of states": "density of states"}
+"""{word in the title of a spectrum: quantity of its other columns}."""
+
+
+class PeakLike(Protocol):
+    """What a peak of a spectrum must have."""
+
+    @property
+    def position_per_cm(self) -> float:
+        """cm^-1."""
+
+    @property
+    def position_error_per_cm(self) -> float:
+        """cm^-1."""
+
+    @property
+    def height(self) -> float:
+        """In the unit of the spectrum."""
+
+
+class SpectrumLike(Protocol):
+    """What a spectrum must have to be drawn (``spectra_app.spectra.result.Spectrum`` has it)."""
+
+    @property
+    def title(self) -> str:
+        """What it is."""
+
+    @property
+    def main(self) -> str:
+        """Name of the main column, the one with the peaks."""
+
+    @property
+    def peaks(self) -> Sequence[PeakLike]:
+        """Bands of the main column."""
+
+    def columns(self) -> Mapping[str, tuple[Array, str, str]]:
+        """{name: (values [nu], unit, description)}, wavenumber first."""
+
+
+def describe_column(name: str, title: str = "") -> tuple[str, str]:
+    """Quantity for the axis, and the unit where the name implies one.
+
+    Args:
+        name: name of the column.
+        title: what the spectrum is, e.g. "Raman spectrum".
+    """
+    if name in _QUANTITIES:
+        return _QUANTITIES[name]
+    for word, quantity in _KINDS.items():
+        if word in title.lower():
+            return quantity, ""
+    return name.replace("_", " "), ""
+
+
+def curve_from_spectrum(spectrum: SpectrumLike, name: str | None = None, label: str = "") -> Curve:
+    """One column of a result, with its standard error and, for the main column, its peaks.
+
+    Args:
+        spectrum: result of ``spectra_app.spectra``.
+        name: column; None takes the main one.
+        label: text of the legend.
+
+    Raises:
+        DatasetError: no such column.
+    """
+    columns = spectrum.columns()
+    chosen = spectrum.main if name is None else name
+    if chosen not in columns or chosen == "wavenumber_per_cm":
+        known = ", ".join(key for key in columns if key != "wavenumber_per_cm" and not key.endswith("_error"))
+        raise DatasetError(f"{spectrum.title}, column '{chosen}'", got="no such column", wanted=f"one of {known}")
+    values, written, _ = columns[chosen]
+    quantity, unit = describe_column(chosen, spectrum.title)
+    error = columns[f"{chosen}_error"][0] if f"{chosen}_error" in columns else None
+    return make_curve(
+        columns["wavenumber_per_cm"][0],
+        values,
+        label,
+        unit=unit or ("" if written == "1" else written),
+        quantity=quantity,
+        error=error if error is not None and np.isfinite(error).any() else None,
+        peaks=peak_marks(spectrum.peaks) if chosen == spectrum.main else (),
+    )
+
+
+def raman_curves(spectrum: SpectrumLike) -> tuple[list[Curve], Curve]:
+    """VV and VH curves (VV carries the peaks that lie on it) and the depolarization ratio of a Raman result."""
+    parallel = curve_from_spectrum(spectrum, "vv", "VV")
+    marks = [PeakMark(m.wavenumber_per_cm, _at(parallel, m), m.error_per_cm) for m in peak_marks(spectrum.peaks)]
+    labelled = make_curve(
+        parallel.x,
+        parallel.y,
+        "VV",
+        unit=parallel.unit,
+        quantity=parallel.quantity,
+        error=parallel.error,
+        peaks=marks,
+    )
+    return [labelled, curve_from_spectrum(spectrum, "vh", "VH")], curve_from_spectrum(spectrum, "depolarization")
+
+
+def vdos_curves(spectrum: SpectrumLike) -> list[Curve]:
+    """Total and elements of a density of states."""
+    names = [name for name in spectrum.columns() if name not in ("wavenumber_per_cm", "total") and "_error" not in name]
+    return [curve_from_spectrum(spectrum, "total", "total"), *(curve_from_spectrum(spectrum, n, n) for n in names)]
+
+
+def peak_marks(peaks: Sequence[PeakLike], at_most: int = 8) -> tuple[PeakMark, ...]:
+    """The highest peaks of a spectrum as marks, in order of wavenumber.
+
+    Args:
+        peaks: of a result.
+        at_most: more labels than this make a figure harder to read.
+    """
+    highest = sorted(peaks, key=lambda peak: -peak.height)[:at_most]
+    marks = []
+    for peak in sorted(highest, key=lambda peak: peak.position_per_cm):
+        error = float(peak.position_error_per_cm)
+        marks.append(PeakMark(peak.position_per_cm, peak.height, error if math.isfinite(error) else None))
+    return tuple(marks)
+
+
+def absorption_times_index(index: Curve, extinction: Curve) -> Curve:
+    """The measured counterpart of ``alpha_n_per_cm``: 4 pi nu k n, from tables of n and k (interpolated to those of k).
+
+    Args:
+        index: refractive index n.
+        extinction: extinction coefficient k.
+    """
+    inside = (extinction.x >= index.x[0]) & (extinction.x <= index.x[-1])
+    x = extinction.x[inside]
+    values = 4.0 * math.pi * x * extinction.y[inside] * np.interp(x, index.x, index.y)
+    quantity, unit = _QUANTITIES["alpha_n_per_cm"]
+    return make_curve(x, values, "experiment", unit=unit, quantity=quantity, is_reference=extinction.is_reference)
+
+
+def dielectric_from_optical(index: Curve, extinction: Curve) -> tuple[Curve, Curve]:
+    """eps' = n^2 - k^2 and eps'' = 2 n k from tables of n and k (interpolated to those of k).
+
+    Args:
+        index: refractive index n.
+        extinction: extinction coefficient k.
+    """
+    inside = (extinction.x >= index.x[0]) & (extinction.x <= index.x[-1])
+    x, k = extinction.x[inside], extinction.y[inside]
+    n = np.interp(x, index.x, index.y)
+    real = make_curve(x, n**2 - k**2, "experiment", quantity="ε′", is_reference=True)
+    return real, make_curve(x, 2.0 * n * k, "experiment", quantity="ε″", is_reference=True)
+
+
+def _at(curve: Curve, mark: PeakMark) -> float:
+    return float(np.interp(mark.wavenumber_per_cm, curve.x, curve.y))
