@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from spectra_app.trajectory.decorate import RecordResult, record_trajectory
+from spectra_app.trajectory.readers import open_trajectory
 from spectra_app.trajectory.record import Run, read_run
 from spectra_app.trajectory.simulation import Simulation, SimulationInterruptedError, SimulationResult
 
-__all__ = ["Run", "Simulation", "SimulationInterruptedError", "SimulationResult", "read_run"]
+__all__ = [
+    "RecordResult",
+    "Run",
+    "Simulation",
+    "SimulationInterruptedError",
+    "SimulationResult",
+    "open_trajectory",
+    "read_run",
+    "record_trajectory",
+]

@@ -14,6 +14,8 @@ import numpy as np
 from spectra_app.errors import TrajectoryError
 from spectra_app.trajectory.writer import open_run_file, replica_names
 
+FIXED_CELL_TOLERANCE = 1e-6  # relative change of the volume; cells in XTC files are rounded to float32
+
 
 @dataclass(frozen=True)
 class Run:
@@ -167,7 +169,10 @@ def _cell(
     """Cell and volume as ``Run`` describes them."""
     if not periodic:
         return None, None
-    if volume is not None:
-        return np.stack([group["box/edges/value"][:n_stored] for group in groups], axis=1), volume
-    cell = np.array(metadata["cell_A"], dtype=float)
-    return cell, float(abs(np.linalg.det(cell)))
+    start = np.array(metadata["cell_A"], dtype=float)
+    fixed = float(abs(np.linalg.det(start)))
+    if volume is None or np.abs(volume - fixed).max() <= FIXED_CELL_TOLERANCE * fixed:
+        return start, fixed
+    if "edges" not in groups[0]["box"]:
+        return start, volume
+    return np.stack([group["box/edges/value"][:n_stored] for group in groups], axis=1), volume

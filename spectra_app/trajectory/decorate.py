@@ -1,0 +1,296 @@
+"""Dipoles and polarizabilities along a trajectory that exists already, into the same run file as a simulation's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from spectra_app.dynamics.forces import PotentialLike, PredictionLike
+from spectra_app.dynamics.recorder import ObservableBlock, PhysicalDipole, TrajectoryBlock
+from spectra_app.dynamics.simulation import Progress
+from spectra_app.errors import ConfigError, SimulationError, TrajectoryError
+from spectra_app.neighbors import build_neighbors
+from spectra_app.system import System, concatenate, make_system
+from spectra_app.trajectory.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from spectra_app.trajectory.frames import Frame, Trajectory
+from spectra_app.trajectory.metadata import versions
+from spectra_app.trajectory.readers import open_trajectory
+from spectra_app.trajectory.simulation import Interrupts, SimulationInterruptedError
+from spectra_app.trajectory.writer import RunHeader, RunWriter
+from spectra_app.units import AMU_A2_PER_FS2_TO_EV, BOLTZMANN
+
+
+@dataclass(frozen=True)
+class RecordResult:
+    """What ``record_trajectory`` produced.
+
+    Attributes:
+        path: the run file.
+        n_frames: frames in it.
+        n_atoms: atoms.
+        timestep_fs: time between frames, fs.
+        ms_per_frame: wall time per frame of this call, reading included, ms; NaN if none was left.
+        wall_s: wall time of this call, s.
+        device: torch device.
+    """
+
+    path: Path
+    n_frames: int
+    n_atoms: int
+    timestep_fs: float
+    ms_per_frame: float
+    wall_s: float
+    device: str
+
+
+def record_trajectory(
+    trajectory: Path | str | Trajectory,
+    model: PotentialLike,
+    output: Path | str,
+    *,
+    topology: Path | str | None = None,
+    timestep_fs: float | None = None,
+    species: Sequence[str] | None = None,
+    temperature_K: float | None = None,
+    charge: float = 0.0,
+    batch_size: int = 8,
+    store_trajectory: bool = True,
+    restart: bool = False,
+    overwrite: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+    checkpoint_s: float = 30.0,
+) -> RecordResult:
+    """Evaluate a model along a trajectory.
+
+    Args:
+        trajectory: a file that ``open_trajectory`` reads, or what it returned.
+        model: from ``load_model``.
+        output: run file.
+        topology: see ``open_trajectory``.
+        timestep_fs: time between frames, fs; see ``open_trajectory``.
+        species: chemical symbols of LAMMPS types 1, 2, ...
+        temperature_K: temperature of the simulation, K; None leaves it to the velocities, where there are some.
+        charge: total charge, e.
+        batch_size: frames per model call.
+        store_trajectory: also store unwrapped positions and velocities.
+        restart: continue after the last checkpoint; without output file begins anew.
+        overwrite: replace an existing run file.
+        progress: called after every batch; ``total_steps`` is 0 where the number of frames is unknown.
+        checkpoint_s: wall time between checkpoints, s.
+
+    Raises:
+        TrajectoryError: see ``open_trajectory`` and ``Trajectory.frames``; the output exists or cannot be written.
+        StructureError: unknown element.
+        SimulationError: the checkpoint belongs to another job.
+        SimulationInterruptedError: Ctrl-C or SIGTERM; ``restart=True`` continues.
+    """
+    if batch_size < 1:
+        raise ConfigError("batch_size", got=batch_size, wanted="at least 1")
+    if not isinstance(trajectory, Trajectory):
+        trajectory = open_trajectory(trajectory, topology, timestep_fs, species)
+    model.check_species(torch.from_numpy(np.asarray(trajectory.numbers, dtype=np.int64)))
+    output, began = Path(output), time.perf_counter()
+    header = _header(trajectory, model, temperature_K, store_trajectory)
+    job = _Decoration(trajectory, model, charge, batch_size, store_trajectory)
+    if restart and (output.exists() or checkpoint_path(output).exists()):
+        job.restore(load_checkpoint(output, "record"))
+        writer = RunWriter.resume(output, header, job.n_frames, job.n_frames if store_trajectory else 0)
+    else:
+        writer = RunWriter(output, header, overwrite)
+    skipped = job.n_frames
+    with writer, Interrupts() as interrupts:
+        saved = time.monotonic()
+        job.save(writer)
+        for batch in job.batches():
+            job.add(batch, writer)
+            if progress is not None:
+                progress(_progress(job, trajectory.n_frames, skipped, began))
+            if interrupts.requested or time.monotonic() - saved > checkpoint_s:
+                job.save(writer)
+                saved = time.monotonic()
+            if interrupts.requested:
+                raise SimulationInterruptedError(
+                    f"record interrupted after {job.n_frames} frames, everything is saved in {output}",
+                    todo="Continue with --restart",
+                )
+        wall = time.perf_counter() - began
+        pace = 1e3 * wall / (job.n_frames - skipped) if job.n_frames > skipped else float("nan")
+        job.save(writer)
+        writer.finish(pace)
+    return RecordResult(
+        output, job.n_frames, len(trajectory.numbers), trajectory.timestep_fs, pace, wall, str(model.device)
+    )
+
+
+class _Decoration:
+    """The state of the job: which frames are done, and the dipole accumulated over them."""
+
+    def __init__(
+        self, trajectory: Trajectory, model: PotentialLike, charge: float, batch_size: int, store: bool
+    ) -> None:
+        self._trajectory, self._model, self._charge = trajectory, model, charge
+        self._batch_size, self._store = batch_size, store
+        self._dipole = PhysicalDipole()
+        self.n_frames = 0
+
+    def batches(self) -> Iterator[list[Frame]]:
+        """Batches of the frames not yet done; the others are read too, as unwrapping follows atoms from the start."""
+        frames = islice(self._trajectory.frames(), self.n_frames, None)
+        while batch := list(islice(frames, self._batch_size)):
+            yield batch
+
+    def add(self, batch: list[Frame], writer: RunWriter) -> None:
+        """Evaluate and write a batch."""
+        system = self._system(batch)
+        neighbors = build_neighbors(system, self._model.cutoff).to(dtype=self._model.dtype)
+        prediction = self._model(system.to(dtype=self._model.dtype), neighbors, forces=False)
+        step = np.arange(self.n_frames, self.n_frames + len(batch))
+        writer.append_observables(self._block(step, batch, prediction, system))
+        if self._store:
+            velocities = self._velocities(batch)
+            writer.append_trajectory(
+                TrajectoryBlock(
+                    step=step,
+                    positions_A=np.stack([frame.positions_A for frame in batch])[:, None],
+                    velocities_A_per_fs=None if velocities is None else velocities[:, None],
+                    cell_A=system.cell.cpu().numpy()[:, None],
+                )
+            )
+        self.n_frames += len(batch)
+
+    def save(self, writer: RunWriter) -> None:
+        """Flush the run file, then replace the checkpoint."""
+        writer.flush()
+        carry = self._dipole.carry
+        content: dict[str, Any] = {
+            "kind": "record",
+            "n_frames": self.n_frames,
+            "dipole": None if carry is None else [torch.from_numpy(value) for value in carry],
+            "identity": self._identity(),
+        }
+        save_checkpoint(writer.path, content)
+
+    def restore(self, content: dict[str, Any]) -> None:
+        """Continue from a checkpoint.
+
+        Raises:
+            SimulationError: it belongs to another trajectory, model or setting.
+        """
+        for key, value in self._identity().items():
+            if content["identity"][key] != value:
+                raise SimulationError(f"restart, {key}", got=value, wanted=content["identity"][key])
+        self.n_frames = content["n_frames"]
+        dipole = content["dipole"]
+        self._dipole = PhysicalDipole(None if dipole is None else tuple(value.numpy() for value in dipole))
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "trajectory": str(self._trajectory.path.resolve()),
+            "model": self._model.card.hash,
+            "timestep_fs": self._trajectory.timestep_fs,
+            "charge": self._charge,
+            "store_trajectory": self._store,
+            "eps_inf": self._model.eps_inf,
+        }
+
+    def _system(self, batch: list[Frame]) -> System:
+        device = self._model.device
+        for frame in batch:
+            if (frame.cell_A is None) == self._trajectory.periodic:
+                raise TrajectoryError(f"trajectory {self._trajectory.path}", got="a cell in some frames only")
+        numbers = self._trajectory.numbers
+        parts = [make_system(frame.positions_A, numbers, frame.cell_A, self._charge, device) for frame in batch]
+        return concatenate(parts)
+
+    def _block(
+        self, step: np.ndarray, batch: list[Frame], prediction: PredictionLike, system: System
+    ) -> ObservableBlock:
+        latent, alpha, screening, energy = (
+            value.double().cpu().numpy()[:, None]
+            for value in (prediction.dipole, prediction.polarizability, prediction.screening, prediction.energy)
+        )
+        if not (np.isfinite(latent).all() and np.isfinite(energy).all()):
+            raise SimulationError(
+                f"model on frames {step[0]} to {step[-1]} of {self._trajectory.path}",
+                got="NaN",
+                wanted="finite numbers",
+            )
+        has_alpha = self._model.card.has_alpha
+        return ObservableBlock(
+            step=step,
+            dipole_eA=self._dipole.extend(latent, screening),
+            dipole_latent_eA=latent,
+            polarizability_e2A2_per_eV=alpha * screening[..., None, None] if has_alpha else None,
+            screening=screening,
+            energy_eV=energy,
+            temperature_K=self._temperature(batch),
+            conserved_eV=None,
+            volume_A3=system.volume.cpu().numpy()[:, None],
+        )
+
+    def _velocities(self, batch: list[Frame]) -> np.ndarray | None:
+        """[frame, atom, xyz], A/fs; None where the trajectory has none."""
+        found = [frame.velocities_A_per_fs for frame in batch if frame.velocities_A_per_fs is not None]
+        if self._trajectory.first.velocities_A_per_fs is None:
+            return None
+        if len(found) < len(batch):
+            raise TrajectoryError(f"trajectory {self._trajectory.path}", got="velocities in some frames only")
+        return np.stack(found)
+
+    def _temperature(self, batch: list[Frame]) -> np.ndarray:
+        """Kinetic temperature [frame, 1], K, with 3 N - 3 degrees of freedom; NaN without velocities."""
+        velocities = self._velocities(batch)
+        if velocities is None:
+            return np.full((len(batch), 1), np.nan)
+        doubled = (self._trajectory.masses_amu[:, None] * velocities**2).sum(axis=(1, 2)) * AMU_A2_PER_FS2_TO_EV
+        return (doubled / ((3 * len(self._trajectory.numbers) - 3) * BOLTZMANN))[:, None]
+
+
+def _header(
+    trajectory: Trajectory, model: PotentialLike, temperature_K: float | None, store_trajectory: bool
+) -> RunHeader:
+    observables = ["dipole", "dipole_latent", "screening", "energy", "temperature"]
+    if model.card.has_alpha:
+        observables.append("polarizability")
+    if trajectory.periodic:
+        observables.append("volume")
+    return RunHeader(
+        numbers=trajectory.numbers,
+        masses_amu=trajectory.masses_amu,
+        periodic=trajectory.periodic,
+        n_replicas=1,
+        timestep_fs=trajectory.timestep_fs,
+        observables=tuple(observables),
+        positions=store_trajectory,
+        velocities=store_trajectory and trajectory.first.velocities_A_per_fs is not None,
+        metadata={
+            "created_by": "record",
+            "configuration": {"trajectory": str(trajectory.path)},
+            "versions": versions(),
+            "model_name": model.card.name,
+            "model_hash": model.card.hash,
+            "eps_inf": model.eps_inf,
+            "seed": None,
+            "device": str(model.device),
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "ensemble": None,
+            "temperature_K": temperature_K,
+            "timestep_fs": trajectory.timestep_fs,
+            "record_stride": 1,
+            "trajectory_stride": 1,
+            "cell_A": None if trajectory.first.cell_A is None else trajectory.first.cell_A.tolist(),
+        },
+    )
+
+
+def _progress(job: _Decoration, n_frames: int | None, skipped: int, began: float) -> Progress:
+    pace = (time.perf_counter() - began) / (job.n_frames - skipped)
+    left = float("nan") if n_frames is None else pace * (n_frames - job.n_frames)
+    return Progress("recording", job.n_frames, n_frames or 0, float("nan"), float("nan"), 1e3 * pace, left)

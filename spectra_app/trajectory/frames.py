@@ -1,0 +1,198 @@
+"""Frames of an existing trajectory, and what must hold along time: even steps, the same atoms, continuous positions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from spectra_app.errors import SpectraAppError, TrajectoryError
+from spectra_app.system import check_structure
+
+MAX_JUMP = 0.4  # of the cell between frames, after taking the nearest image: beyond it the image is ambiguous
+TIME_TOLERANCE = 0.01  # relative; XTC stores times as float32 and programs round them to 1e-3 ps
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One configuration.
+
+    Attributes:
+        positions_A: [atom, xyz], A.
+        cell_A: [vector, xyz], A; None for an open structure.
+        velocities_A_per_fs: [atom, xyz], or None.
+        time_fs: time that the file gives, fs; None where it gives none.
+        step: step number that the file gives; None where it gives none.
+    """
+
+    positions_A: np.ndarray
+    cell_A: np.ndarray | None
+    velocities_A_per_fs: np.ndarray | None = None
+    time_fs: float | None = None
+    step: int | None = None
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A trajectory that is read frame by frame, as often as wanted.
+
+    Attributes:
+        path: the file.
+        numbers: [atom], atomic numbers.
+        masses_amu: [atom], amu.
+        timestep_fs: time between frames, fs.
+        read: starts reading at the first frame.
+        n_frames: number of frames, or None where only reading to the end tells.
+        first: the first frame.
+    """
+
+    path: Path
+    numbers: np.ndarray
+    masses_amu: np.ndarray
+    timestep_fs: float
+    read: Callable[[], Iterator[Frame]]
+    n_frames: int | None
+    first: Frame
+
+    @property
+    def periodic(self) -> bool:
+        """Whether the first frame has a cell."""
+        return self.first.cell_A is not None
+
+    def frames(self) -> Iterator[Frame]:
+        """Frames with unwrapped positions, checked; memory does not grow with their number.
+
+        Raises:
+            TrajectoryError: uneven time, a jump, another number of atoms, or a damaged file; names the frame.
+        """
+        yield from unwrap(check_times(readable(self.read(), self.path, len(self.numbers)), self.path), self.path)
+
+
+def make_trajectory(
+    path: Path,
+    numbers: np.ndarray,
+    masses_amu: np.ndarray,
+    read: Callable[[], Iterator[Frame]],
+    timestep_fs: float | None = None,
+    n_frames: int | None = None,
+) -> Trajectory:
+    """Look at the first two frames, find the time step and check the structure.
+
+    Args:
+        path: the file, for messages.
+        numbers: [atom], atomic numbers.
+        masses_amu: [atom], amu.
+        read: starts reading at the first frame.
+        timestep_fs: time between frames, fs; None takes it from the file.
+        n_frames: number of frames if known.
+
+    Raises:
+        TrajectoryError: fewer than two frames, or no time step anywhere.
+        StructureError: the first frame cannot be treated.
+    """
+    source = readable(read(), path, len(numbers))
+    start = [frame for frame, _ in zip(source, range(2), strict=False)]
+    if len(start) < 2:
+        raise TrajectoryError(f"trajectory {path}", got=f"{len(start)} frame(s)", wanted="at least two")
+    first, second = start
+    cell = np.zeros((3, 3)) if first.cell_A is None else first.cell_A
+    check_structure(first.positions_A, cell, np.full(3, first.cell_A is not None), f"{path}, frame 0")
+    if timestep_fs is None:
+        if first.time_fs is None or second.time_fs is None:
+            raise TrajectoryError(
+                f"time step of {path}",
+                got="none in the file",
+                wanted="the time between frames in fs",
+                todo="Give it with --timestep",
+            )
+        timestep_fs = second.time_fs - first.time_fs
+    if not timestep_fs > 0.0:
+        raise TrajectoryError(
+            f"time step of {path}",
+            got=f"{timestep_fs:g} fs",
+            wanted="a positive number",
+            todo="Give it with --timestep",
+        )
+    return Trajectory(path, numbers, masses_amu, float(timestep_fs), read, n_frames, first)
+
+
+def readable(frames: Iterator[Frame], path: Path, n_atoms: int) -> Iterator[Frame]:
+    """Frames of the right size; whatever a reading library raises becomes one line that names the frame.
+
+    Raises:
+        TrajectoryError: damaged file, NaN, or another number of atoms.
+    """
+    index = 0
+    while True:
+        try:
+            frame = next(frames)
+        except StopIteration:
+            return
+        except SpectraAppError:
+            raise
+        except Exception as error:  # every library has its own kinds for a truncated file
+            raise TrajectoryError(
+                f"trajectory {path}, frame {index}", got=f"{type(error).__name__}: {error}", wanted="a complete frame"
+            ) from None
+        if frame.positions_A.shape != (n_atoms, 3):
+            raise TrajectoryError(
+                f"trajectory {path}, frame {index}", got=f"{len(frame.positions_A)} atoms", wanted=f"{n_atoms}"
+            )
+        if not np.isfinite(frame.positions_A).all():
+            raise TrajectoryError(f"trajectory {path}, frame {index}", got="NaN or infinite positions")
+        yield frame
+        index += 1
+
+
+def check_times(frames: Iterator[Frame], path: Path) -> Iterator[Frame]:
+    """Frames whose times, or step numbers where there are no times, are evenly spaced.
+
+    Raises:
+        TrajectoryError: names the first frame that breaks the rhythm.
+    """
+    interval, before = None, None
+    for index, frame in enumerate(frames):
+        now = frame.time_fs if frame.time_fs is not None else frame.step
+        if now is not None and before is not None:
+            gap = now - before
+            interval = gap if interval is None else interval
+            slack = TIME_TOLERANCE * abs(interval) + 4.0 * np.finfo(np.float32).eps * abs(now)
+            if not (interval > 0 and abs(gap - interval) <= slack):
+                unit = "fs" if frame.time_fs is not None else "steps"
+                raise TrajectoryError(
+                    f"trajectory {path}, frame {index}",
+                    got=f"{gap:g} {unit} after the frame before",
+                    wanted=f"{interval:g} {unit}, as between the first frames",
+                    todo="Cut the trajectory where it is evenly spaced",
+                )
+        before = now
+        yield frame
+
+
+def unwrap(frames: Iterator[Frame], path: Path) -> Iterator[Frame]:
+    """Frames whose positions are continuous in time: every atom continues at the image nearest to where it was.
+
+    Serves wrapped trajectories, also those in which whole molecules are wrapped; one that is unwrapped stays as it is.
+
+    Raises:
+        TrajectoryError: an atom moved so far that its image is ambiguous.
+    """
+    before: np.ndarray | None = None
+    for index, frame in enumerate(frames):
+        if before is not None and frame.cell_A is not None:
+            moved = (frame.positions_A - before) @ np.linalg.inv(frame.cell_A)
+            images = np.rint(moved)
+            jump = np.abs(moved - images).max(axis=1)
+            if jump.max() > MAX_JUMP:
+                atom = int(jump.argmax())
+                raise TrajectoryError(
+                    f"trajectory {path}, frame {index}",
+                    got=f"atom {atom} moved by {jump[atom]:.2f} of the cell since the frame before",
+                    wanted=f"at most {MAX_JUMP}",
+                    todo="Store frames more often: positions cannot be unwrapped",
+                )
+            frame = replace(frame, positions_A=frame.positions_A - images @ frame.cell_A)
+        before = frame.positions_A
+        yield frame

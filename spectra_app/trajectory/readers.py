@@ -1,0 +1,259 @@
+"""Opens trajectories of other programs: what ASE reads, what MDAnalysis reads, H5MD, LAMMPS dump and XDATCAR.
+
+Everything is read frame by frame and converted to A and fs here.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import h5py
+import numpy as np
+from ase import Atoms, units
+from ase.data import atomic_masses, atomic_numbers
+
+from spectra_app.errors import SpectraAppError, TrajectoryError
+from spectra_app.trajectory.frames import Frame, Trajectory, make_trajectory
+from spectra_app.trajectory.text_formats import (
+    lammps_dump_numbers,
+    read_lammps_dump,
+    read_xdatcar,
+    xdatcar_numbers,
+)
+
+# Suffix -> format of MDAnalysis, for the formats that store times.
+MDANALYSIS_FORMATS = {".xtc": "XTC", ".trr": "TRR", ".dcd": "DCD", ".nc": "NCDF", ".ncdf": "NCDF", ".netcdf": "NCDF"}
+H5MD_SUFFIXES = (".h5", ".h5md", ".hdf5")
+LAMMPS_SUFFIXES = (".lammpstrj", ".lammpsdump", ".dump")
+LENGTHS = {"Angstrom": 1.0, "A": 1.0, "nm": 10.0, "pm": 0.01}
+TIMES = {"fs": 1.0, "ps": 1e3, "ns": 1e6}
+PS_TO_FS = 1e3
+MASS_TOLERANCE = 0.1  # amu; the closest pair of neighbours that matters, Co and Ni, is 0.24 apart
+
+
+def open_trajectory(
+    path: Path | str,
+    topology: Path | str | None = None,
+    timestep_fs: float | None = None,
+    species: Sequence[str] | None = None,
+) -> Trajectory:
+    """Open a trajectory for reading.
+
+    Args:
+        path: extxyz and all else that ASE reads, XTC, TRR, DCD, NetCDF (these need ``topology``), H5MD (also a run
+            file), LAMMPS dump, XDATCAR.
+        topology: any file with the elements in the same order: a structure that ASE reads, or a topology of MDAnalysis.
+        timestep_fs: time between frames, fs; needed where the file has no times, wins where it has.
+        species: chemical symbols of LAMMPS types 1, 2, ...
+
+    Raises:
+        TrajectoryError: no such file, unreadable, elements or time step missing.
+        StructureError: the first frame cannot be treated.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise TrajectoryError(f"trajectory {path}", got="no such file")
+    try:
+        return _open(path, None if topology is None else Path(topology), timestep_fs, species)
+    except SpectraAppError:
+        raise
+    except Exception as error:  # libraries raise anything for a file that is not what its name says
+        raise TrajectoryError(
+            f"trajectory {path}", got=f"{type(error).__name__}: {error}", wanted="a readable trajectory"
+        ) from None
+
+
+def _open(path: Path, topology: Path | None, timestep_fs: float | None, species: Sequence[str] | None) -> Trajectory:
+    suffix = path.suffix.lower()
+    if suffix in MDANALYSIS_FORMATS:
+        if topology is None:
+            raise TrajectoryError(
+                f"trajectory {path}",
+                got="coordinates without elements",
+                wanted="a topology with the elements",
+                todo="Give it with --topology",
+            )
+        numbers, masses = read_topology(topology)
+        reader = _mdanalysis_reader(path, len(numbers))
+        return make_trajectory(path, numbers, masses, lambda: _mdanalysis_frames(reader), timestep_fs, len(reader))
+    if suffix in H5MD_SUFFIXES:
+        numbers, masses, n_frames = _h5md_particles(path, topology)
+        return make_trajectory(path, numbers, masses, lambda: _h5md_frames(path, n_frames), timestep_fs, n_frames)
+    if suffix in LAMMPS_SUFFIXES or _first_line(path).startswith("ITEM:"):
+        numbers = read_topology(topology)[0] if topology is not None else lammps_dump_numbers(path, species)
+        return make_trajectory(
+            path, numbers, np.asarray(atomic_masses)[numbers], lambda: read_lammps_dump(path), timestep_fs
+        )
+    if path.name.upper().startswith("XDATCAR"):
+        numbers = xdatcar_numbers(path)
+        return make_trajectory(
+            path, numbers, np.asarray(atomic_masses)[numbers], lambda: read_xdatcar(path), timestep_fs
+        )
+    first = next(iter(ase.io.iread(path, index=":")))
+    return make_trajectory(path, first.numbers, first.get_masses(), lambda: _ase_frames(path), timestep_fs)
+
+
+def read_topology(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Atomic numbers [atom] and masses [atom], amu, of a structure or topology file.
+
+    Raises:
+        TrajectoryError: unreadable, or an atom without an element.
+    """
+    if not path.is_file():
+        raise TrajectoryError(f"topology {path}", got="no such file")
+    try:
+        atoms = next(iter(ase.io.iread(path, index=0)))
+        return atoms.numbers, atoms.get_masses()
+    except Exception:  # not one of ASE's formats
+        pass
+    import MDAnalysis
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            universe = MDAnalysis.Universe(str(path), to_guess=())
+    except Exception as error:
+        raise TrajectoryError(
+            f"topology {path}", got=f"{type(error).__name__}: {error}", wanted="a format of ASE or MDAnalysis"
+        ) from None
+    numbers = _elements(universe.atoms, path)
+    return numbers, np.asarray(atomic_masses)[numbers]
+
+
+def _elements(atoms: Any, path: Path) -> np.ndarray:
+    """Atomic numbers [atom] from elements, or from masses; never guessed from names (CA: carbon or calcium?)."""
+    if hasattr(atoms, "elements") and all(symbol.capitalize() in atomic_numbers for symbol in atoms.elements):
+        return np.array([atomic_numbers[symbol.capitalize()] for symbol in atoms.elements])
+    if hasattr(atoms, "masses"):
+        table = np.asarray(atomic_masses)
+        nearest = np.abs(table[None, 1:] - np.asarray(atoms.masses)[:, None]).argmin(axis=1) + 1
+        if (np.abs(table[nearest] - atoms.masses) < MASS_TOLERANCE).all():
+            return nearest
+    raise TrajectoryError(
+        f"topology {path}",
+        got="atoms without element or mass",
+        wanted="a file with the elements",
+        todo="Give any structure file with the same order of atoms as --topology",
+    )
+
+
+def _ase_frames(path: Path) -> Iterator[Frame]:
+    numbers: np.ndarray | None = None
+    for atoms in ase.io.iread(path, index=":"):
+        numbers = atoms.numbers if numbers is None else numbers
+        if not np.array_equal(atoms.numbers, numbers):
+            raise TrajectoryError(
+                f"trajectory {path}", got="atoms that change", wanted="the same atoms in the same order"
+            )
+        yield _ase_frame(atoms)
+
+
+def _ase_frame(atoms: Atoms) -> Frame:
+    """A frame of ASE; ``info["time_fs"]`` is its time (ASE has no standard key, so no other is believed)."""
+    return Frame(
+        positions_A=atoms.get_positions(),
+        cell_A=atoms.cell.array.copy() if atoms.pbc.any() else None,
+        velocities_A_per_fs=atoms.get_velocities() * units.fs if atoms.has("momenta") else None,
+        time_fs=float(atoms.info["time_fs"]) if "time_fs" in atoms.info else None,
+    )
+
+
+def _mdanalysis_reader(path: Path, n_atoms: int) -> Any:
+    from MDAnalysis.coordinates.core import get_reader_for
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # missing unit cells and times are checked by us
+        return get_reader_for(str(path), format=MDANALYSIS_FORMATS[path.suffix.lower()])(str(path), n_atoms=n_atoms)
+
+
+def _mdanalysis_frames(reader: Any) -> Iterator[Frame]:
+    """Frames of a reader of MDAnalysis (A, ps); its cell is oriented as GROMACS, AMBER and LAMMPS orient theirs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for moment in reader:
+            dimensions = moment.dimensions
+            velocities = moment.velocities.astype(np.float64) / PS_TO_FS if moment.has_velocities else None
+            yield Frame(
+                positions_A=moment.positions.astype(np.float64),
+                cell_A=None if dimensions is None or not dimensions[:3].all() else _cell(moment),
+                velocities_A_per_fs=velocities,
+                time_fs=float(moment.time) * PS_TO_FS if "time" in moment.data or "dt" in moment.data else None,
+            )
+
+
+def _cell(moment: Any) -> np.ndarray:
+    return np.asarray(moment.triclinic_dimensions, dtype=np.float64)
+
+
+def _h5md_particles(path: Path, topology: Path | None) -> tuple[np.ndarray, np.ndarray, int]:
+    """Atomic numbers, masses and number of frames of an H5MD file with one group of particles."""
+    with _open_h5md(path) as file:
+        names = list(file["particles"])
+        if len(names) != 1:
+            raise TrajectoryError(
+                f"trajectory {path}", got=f"particle groups {', '.join(names)}", wanted="one group (one replica)"
+            )
+        group = file["particles"][names[0]]
+        n_frames = min(len(group["position"][part]) for part in ("time", "value"))
+        if topology is not None:
+            return *read_topology(topology), n_frames
+        if "species" not in group or not np.issubdtype(group["species"].dtype, np.integer):
+            raise TrajectoryError(f"trajectory {path}", got="no atomic numbers in 'species'", todo="Give a --topology")
+        numbers = group["species"][()]
+        masses = group["mass"][()] if "mass" in group else np.asarray(atomic_masses)[numbers]
+        return numbers, masses, n_frames
+
+
+def _h5md_frames(path: Path, n_frames: int) -> Iterator[Frame]:
+    with _open_h5md(path) as file:
+        group = next(iter(file["particles"].values()))
+        position = group["position"]
+        length, tick = _unit(position["value"], LENGTHS, path), _unit(position["time"], TIMES, path)
+        velocity = group["velocity"]["value"] if "velocity" in group else None
+        speed = 1.0
+        if velocity is not None:
+            over, under = velocity.attrs["unit"].removesuffix("-1").split()
+            speed = LENGTHS[over] / TIMES[under]
+        edges = group["box"].get("edges")
+        for index in range(n_frames):
+            cell = None
+            if edges is not None:
+                cell = np.asarray(edges["value"][index] if isinstance(edges, h5py.Group) else edges[()]) * length
+                cell = np.diag(cell) if cell.ndim == 1 else cell
+            yield Frame(
+                positions_A=position["value"][index].astype(np.float64) * length,
+                cell_A=cell,
+                velocities_A_per_fs=None if velocity is None else velocity[index].astype(np.float64) * speed,
+                time_fs=float(position["time"][index]) * tick,
+            )
+
+
+def _unit(dataset: h5py.Dataset, table: dict[str, float], path: Path) -> float:
+    """Factor to A or fs.
+
+    Raises:
+        TrajectoryError: the file does not say the unit, or one we do not know.
+    """
+    unit = dataset.attrs.get("unit")
+    if unit not in table:
+        raise TrajectoryError(
+            f"unit of {dataset.name} in {path}", got=unit or "none", wanted=f"one of {', '.join(table)}"
+        )
+    return table[unit]
+
+
+def _open_h5md(path: Path) -> h5py.File:
+    """Open for reading, also a run file that still grows."""
+    try:
+        return h5py.File(path, "r")
+    except OSError:
+        return h5py.File(path, "r", libver="latest", swmr=True)
+
+
+def _first_line(path: Path) -> str:
+    with path.open("rb") as file:
+        return file.readline(200).decode("utf-8", errors="replace")
