@@ -8,10 +8,10 @@ from spectra_app.spectra.dielectric import (
     dielectric_function,
     static_dielectric_constant,
 )
-from spectra_app.spectra.estimators import EstimatorSettings
 from spectra_app.spectra.guards import SpectrumWarning, timestep_from_times
 from spectra_app.spectra.infrared import InfraredSpectrum, infrared_spectrum
 from spectra_app.spectra.peaks import Peak
+from spectra_app.spectra.plan import EstimatorSettings
 from spectra_app.spectra.raman import RamanSpectrum, raman_spectrum
 from spectra_app.spectra.result import Column, Spectrum
 from spectra_app.spectra.uncertainty import LengthReport, Verdict

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 import spectra_app
 from spectra_app.spectra import guards
-from spectra_app.spectra.estimators import EstimatorSettings, Series, SpectralDensity
+from spectra_app.spectra.estimators import SpectralDensity
 from spectra_app.spectra.peaks import Peak, find_peaks
+from spectra_app.spectra.plan import EstimatorSettings, Series
 from spectra_app.spectra.uncertainty import (
     JackknifeAccumulator,
     LengthReport,

@@ -1,80 +1,31 @@
-"""Dielectric function (full tensor), static dielectric constant with its error, and relations between optical constants."""
+"""Dielectric function of a cell (full tensor), and the static dielectric constant with its error."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import fft
 
 from spectra_app import units
 from spectra_app.config import SpectraSettings
 from spectra_app.errors import ConfigError, SeriesError
 from spectra_app.spectra import guards, prefactors
 from spectra_app.spectra.assemble import Arrays, assemble, estimator_history, estimator_parameters
-from spectra_app.spectra.estimators import EstimatorSettings, Series, as_estimator_settings, spectral_density
+from spectra_app.spectra.estimators import spectral_density
 from spectra_app.spectra.guards import Checks
+from spectra_app.spectra.optics import kramers_kronig
+from spectra_app.spectra.plan import EstimatorSettings, Series, as_estimator_settings
 from spectra_app.spectra.result import Column, Spectrum
 from spectra_app.spectra.uncertainty import jackknife_error
 
 Array = NDArray[np.float64]
 
-_OVERSAMPLING = 16
-"""Finer time grid of the Kramers-Kronig transform: its discretisation error at half of Nyquist falls from 20% to 0.1%."""
-
 COMPONENTS = ("xx", "yy", "zz", "yz", "xz", "xy")
 _PAIRS = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
-
-
-def kramers_kronig(omega_per_fs: Array, weighted_loss: Array) -> Array:
-    """Real part of a susceptibility from its loss: ``chi' = (2/pi) P int_0^inf w' chi''(w') / (w'^2 - w^2) dw'``.
-
-    The loss enters as ``L = omega chi''`` (proportional to S_Mdot, finite at zero; zero beyond Nyquist).  If f is the
-    even function of time with ``L = int dt cos(omega t) f(t)``, then ``chi' = -(2/omega) int_0^inf sin(omega t) f(t) dt``,
-    evaluated by FFT on a time grid finer than the series'.
-
-    Args:
-        omega_per_fs: [nu] uniform from 0 to Nyquist, rad/fs.
-        weighted_loss: [nu] omega chi''(omega), rad/fs.
-
-    Returns:
-        [nu] chi', to which eps_inf is still to be added.
-    """
-    n = len(omega_per_fs)
-    size = 2 * (n - 1) * _OVERSAMPLING
-    step = 2.0 * math.pi / (size * float(omega_per_fs[1] - omega_per_fs[0]))
-    even = fft.irfft(weighted_loss, size)  # dt times the correlation function whose two-sided density is the loss
-    even[0] = 0.0  # sine transform: lag zero and the negative lags have no part in it
-    even[size // 2 :] = 0.0
-    sine = -fft.rfft(even)[:n].imag
-    out = np.empty(n)
-    # sigma' = loss = 2 x one-sided cosine transform, so the conjugate is twice the one-sided sine transform.
-    out[1:] = -2.0 * sine[1:] / omega_per_fs[1:]
-    out[0] = -2.0 * step * float(np.arange(size // 2) @ even[: size // 2])
-    return out
-
-
-def optical_constants(omega_per_fs: Array, eps_real: Array, eps_imag: Array) -> Arrays:
-    """n, k, absorption coefficient and normal-incidence reflectivity of a dielectric function.
-
-    ``n + i k = sqrt(eps)``, ``alpha = 4 pi nu k`` (Napierian, cm^-1), ``R = |(n + i k - 1)/(n + i k + 1)|^2``.
-
-    Args:
-        omega_per_fs: [nu] rad/fs.
-        eps_real: [nu].
-        eps_imag: [nu].
-    """
-    index = np.sqrt(eps_real + 1j * eps_imag)
-    nu = units.angular_frequency_to_wavenumber(1.0) * omega_per_fs
-    return {
-        "refractive_index": index.real,
-        "extinction": index.imag,
-        "absorption_per_cm": 4.0 * math.pi * nu * index.imag,
-        "reflectivity": np.abs((index - 1.0) / (index + 1.0)) ** 2,
-    }
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -117,12 +68,13 @@ class DielectricFunction(Spectrum):
         return "INFRARED SPECTRUM"
 
     def columns(self) -> dict[str, Column]:
-        """Table: trace/3 first (``eps_real``, ``eps_imag``), then ``eps_real_xx`` ... in Voigt order, each with its error."""
+        """Table: trace/3 first (``eps_real``, ``eps_imag``), then ``eps_real_xx`` ... in Voigt order, with errors."""
         table = {"wavenumber_per_cm": Column(self.wavenumber_per_cm, "cm^-1", "wavenumber")}
         for part, word in (("real", "real"), ("imag", "imaginary")):
             mean = f"{word} part of the dielectric function, trace/3"
             table[f"eps_{part}"] = Column(getattr(self, f"mean_{part}"), "1", mean)
-            table[f"eps_{part}_error"] = Column(getattr(self, f"mean_{part}_error"), "1", f"standard error of the {mean}")
+            errors = getattr(self, f"mean_{part}_error")
+            table[f"eps_{part}_error"] = Column(errors, "1", f"standard error of the {mean}")
         for part, word in (("real", "real"), ("imag", "imaginary")):
             for i, name in enumerate(COMPONENTS):
                 text = f"{word} part of the dielectric tensor, {name}"
@@ -142,10 +94,10 @@ def dielectric_function(
     settings: EstimatorSettings | SpectraSettings | None = None,
     checks: Checks = "error",
 ) -> DielectricFunction:
-    """Dielectric tensor ``eps_ab = eps_inf + chi_ab``, ``chi''_ab = b/(2 eps0 V omega) S_{Mdot a, Mdot b}`` (symmetric part).
+    """Tensor ``eps_ab = eps_inf + chi_ab``, ``chi''_ab = b/(2 eps0 V omega) S_ab`` (symmetric part, of dM/dt).
 
-    Cross densities come from ``S_xy = (S_{x+y} - S_x - S_y)/2``; the real part from Kramers-Kronig.  Below the resolution
-    the window decides (a relaxation slower than the segment is cut off): see :func:`static_dielectric_constant`.
+    Cross densities come from ``S_xy = (S_{x+y} - S_x - S_y)/2``; the real part from Kramers-Kronig.  Below the
+    resolution the window decides (it cuts off a relaxation slower than a segment): see `static_dielectric_constant`.
 
     Args:
         dipole_eA: [frame, xyz] or [frame, replica, xyz], e A, physical and unwrapped.
@@ -249,15 +201,15 @@ def static_dielectric_constant(
     blocks: int = 10,
     checks: Checks = "error",
 ) -> StaticDielectricConstant:
-    """``eps_ab = eps_inf + (<M_a M_b> - <M_a><M_b>) / (eps0 V kB T)``, tinfoil boundary (doi:10.1080/00268978300102721).
+    """``eps_ab = eps_inf + (<M_a M_b> - <M_a><M_b>) / (eps0 V kB T)``, tinfoil (Neumann, Mol. Phys. 50, 841).
 
     Args:
         dipole_eA: [frame, xyz] or [frame, replica, xyz], e A, physical and unwrapped.
         temperature_K: temperature.
         volume_A3: volume of the cell, a number or an array to be averaged.
         eps_inf: high-frequency dielectric constant: a number, or the tensor [xyz, xyz].
-        mean: ``replica``: every replica's own mean (the constant part of P is a gauge); ``pooled``: one mean; ``zero``: the
-            mean of a liquid, known to vanish, which removes the bias of short runs.
+        mean: ``replica``: every replica's own mean (the constant part of P is a gauge); ``pooled``: one mean;
+            ``zero``: the mean of a liquid, known to vanish, which removes the bias of short runs.
         blocks: at least this many jackknife blocks, over time and replicas together.
         checks: as in ``infrared_spectrum``.
 
@@ -299,7 +251,8 @@ def static_dielectric_constant(
         without.append(tensor_of(keep))
     rest = np.stack(without)
     value, error = float(np.trace(tensor)) / 3.0, float(jackknife_error(np.trace(rest, axis1=1, axis2=2) / 3.0))
-    running = [np.trace(tensor_of(everything & (np.arange(counts.shape[1]) <= b))) / 3.0 for b in range(counts.shape[1])]
+    block = np.arange(counts.shape[1])
+    running = [np.trace(tensor_of(everything & (block <= last))) / 3.0 for last in block]
     relative = error / max(value - float(np.trace(high)) / 3.0, 1e-12)
     settled = "settled" if relative < 0.1 else "not settled: run longer than many dielectric relaxation times"
     return StaticDielectricConstant(
@@ -309,14 +262,14 @@ def static_dielectric_constant(
         tensor_error=jackknife_error(rest),
         eps_inf=high,
         running=np.array(running),
-        sentence=f"Static dielectric constant {value:.4g} +- {error:.2g} (eps_inf {np.trace(high) / 3:.4g} included; {settled}).",
+        sentence=f"Static dielectric constant {value:.4g} +- {error:.2g}, eps_inf included ({settled}).",
     )
 
 
 def _moments(values: Array, n_blocks: int) -> tuple[Array, Array, Array]:
-    """Counts [replica, block], sums [replica, block, xyz] and sums of products [replica, block, xyz, xyz] of a series."""
+    """Counts [replica, block], sums [replica, block, xyz], sums of products [replica, block, xyz, xyz] of a series."""
     edges = np.round(np.linspace(0, len(values), n_blocks + 1)).astype(int)
-    blocks = [values[start:stop] for start, stop in zip(edges[:-1], edges[1:], strict=True)]  # [frame, replica, xyz]
+    blocks = [values[start:stop] for start, stop in itertools.pairwise(edges)]  # [frame, replica, xyz]
     counts = np.array([[len(block)] * values.shape[1] for block in blocks], dtype=np.float64).T
     sums = np.stack([block.sum(axis=0) for block in blocks], axis=1)
     squares = np.stack([np.einsum("tra,trc->rac", block, block) for block in blocks], axis=1)

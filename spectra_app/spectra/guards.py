@@ -58,7 +58,8 @@ def timestep_from_times(time_fs: ArrayLike) -> float:
     steps = np.diff(times)
     step = float(np.median(steps))
     if not np.all(np.isfinite(times)):
-        raise SeriesError("time", got=f"not a number in frame {int(np.argmin(np.isfinite(times)))}", wanted="times in fs")
+        frame = int(np.argmin(np.isfinite(times)))
+        raise SeriesError(f"time of frame {frame}", got=times[frame], wanted="times in fs")
     # Single-precision or rounded times are uneven by the last digit; compare with the straight line they should form.
     uneven = np.abs(steps - step) > _EVEN_STEP * abs(step) + 4.0 * np.finfo(np.float32).eps * np.abs(times[1:])
     if step <= 0.0 or bool(np.any(uneven)):
@@ -190,7 +191,9 @@ def _drifts(series: NDArray[np.float64]) -> bool:
     return bool(np.corrcoef(np.arange(len(thin)), thin)[0, 1] ** 2 > 0.95)
 
 
-def check_spectrum(wavenumber_per_cm: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[tuple[str, ...], float]:
+def check_spectrum(
+    wavenumber_per_cm: NDArray[np.float64], values: NDArray[np.float64]
+) -> tuple[tuple[str, ...], float]:
     """Look at a spectrum up to Nyquist: wrong time unit, aliasing.
 
     Args:

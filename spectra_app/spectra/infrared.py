@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -14,9 +14,10 @@ from spectra_app.config import SpectraSettings
 from spectra_app.errors import ConfigError
 from spectra_app.spectra import guards, prefactors
 from spectra_app.spectra.assemble import Arrays, assemble, estimator_history, estimator_parameters
-from spectra_app.spectra.dielectric import kramers_kronig, optical_constants
-from spectra_app.spectra.estimators import EstimatorSettings, Series, as_estimator_settings, spectral_density
+from spectra_app.spectra.estimators import spectral_density
 from spectra_app.spectra.guards import Checks
+from spectra_app.spectra.optics import kramers_kronig, optical_constants
+from spectra_app.spectra.plan import EstimatorSettings, Series, as_estimator_settings
 from spectra_app.spectra.prefactors import QuantumFactor
 from spectra_app.spectra.result import Spectrum, column, error_description
 
@@ -27,24 +28,44 @@ Array = NDArray[np.float64]
 class InfraredSpectrum(Spectrum):
     """Infrared spectrum; of a cell (eps'' and what follows) or of an isolated molecule (km/mol).  Arrays are [nu]."""
 
-    alpha_n_per_cm: Array | None = column("cm^-1", "absorption coefficient times refractive index", optional=True)
-    alpha_n_per_cm_error: Array | None = column("cm^-1", error_description("alpha n"), optional=True)
-    eps_imag: Array | None = column("1", "imaginary part of the dielectric function", optional=True)
-    eps_imag_error: Array | None = column("1", error_description("imaginary part"), optional=True)
-    eps_real: Array | None = column("1", "real part of the dielectric function, with eps_inf", optional=True)
-    eps_real_error: Array | None = column("1", error_description("real part"), optional=True)
-    refractive_index: Array | None = column("1", "refractive index n", optional=True)
-    refractive_index_error: Array | None = column("1", error_description("refractive index"), optional=True)
-    extinction: Array | None = column("1", "extinction coefficient k", optional=True)
-    extinction_error: Array | None = column("1", error_description("extinction coefficient"), optional=True)
-    absorption_per_cm: Array | None = column("cm^-1", "absorption coefficient 4 pi nu k (Napierian)", optional=True)
-    absorption_per_cm_error: Array | None = column("cm^-1", error_description("absorption coefficient"), optional=True)
-    reflectivity: Array | None = column("1", "reflectivity at normal incidence", optional=True)
-    reflectivity_error: Array | None = column("1", error_description("reflectivity"), optional=True)
-    molar_absorptivity: Array | None = column("L mol^-1 cm^-1", "decadic molar absorptivity", optional=True)
-    molar_absorptivity_error: Array | None = column("L mol^-1 cm^-1", error_description("absorptivity"), optional=True)
-    intensity_km_per_mol: Array | None = column("km/mol per cm^-1", "molar intensity per wavenumber", optional=True)
-    intensity_km_per_mol_error: Array | None = column("km/mol per cm^-1", error_description("intensity"), optional=True)
+    alpha_n_per_cm: Array | None = field(
+        default=None, metadata=column("cm^-1", "absorption coefficient times refractive index")
+    )
+    alpha_n_per_cm_error: Array | None = field(default=None, metadata=column("cm^-1", error_description("alpha n")))
+    eps_imag: Array | None = field(default=None, metadata=column("1", "imaginary part of the dielectric function"))
+    eps_imag_error: Array | None = field(default=None, metadata=column("1", error_description("imaginary part")))
+    eps_real: Array | None = field(
+        default=None, metadata=column("1", "real part of the dielectric function, with eps_inf")
+    )
+    eps_real_error: Array | None = field(default=None, metadata=column("1", error_description("real part")))
+    refractive_index: Array | None = field(default=None, metadata=column("1", "refractive index n"))
+    refractive_index_error: Array | None = field(
+        default=None, metadata=column("1", error_description("refractive index"))
+    )
+    extinction: Array | None = field(default=None, metadata=column("1", "extinction coefficient k"))
+    extinction_error: Array | None = field(
+        default=None, metadata=column("1", error_description("extinction coefficient"))
+    )
+    absorption_per_cm: Array | None = field(
+        default=None, metadata=column("cm^-1", "absorption coefficient 4 pi nu k (Napierian)")
+    )
+    absorption_per_cm_error: Array | None = field(
+        default=None, metadata=column("cm^-1", error_description("absorption coefficient"))
+    )
+    reflectivity: Array | None = field(default=None, metadata=column("1", "reflectivity at normal incidence"))
+    reflectivity_error: Array | None = field(default=None, metadata=column("1", error_description("reflectivity")))
+    molar_absorptivity: Array | None = field(
+        default=None, metadata=column("L mol^-1 cm^-1", "decadic molar absorptivity")
+    )
+    molar_absorptivity_error: Array | None = field(
+        default=None, metadata=column("L mol^-1 cm^-1", error_description("absorptivity"))
+    )
+    intensity_km_per_mol: Array | None = field(
+        default=None, metadata=column("km/mol per cm^-1", "molar intensity per wavenumber")
+    )
+    intensity_km_per_mol_error: Array | None = field(
+        default=None, metadata=column("km/mol per cm^-1", error_description("intensity"))
+    )
 
     @property
     def title(self) -> str:
@@ -77,14 +98,14 @@ def infrared_spectrum(
 ) -> InfraredSpectrum:
     """Infrared spectrum in absolute units.
 
-    Cell: ``eps'' = b/(6 eps0 V omega) S_Mdot``, ``alpha n = omega eps''/c``; with eps_inf also eps' (Kramers-Kronig, plus
-    eps_inf), n, k, absorption, reflectivity.  Molecule (no volume): ``N_A b/(6 eps0 c) S_mudot``, whose integral over
+    Cell: ``eps'' = b/(6 eps0 V omega) S_Mdot``, ``alpha n = omega eps''/c``; with eps_inf also eps' (Kramers-Kronig,
+    plus eps_inf), n, k, absorption, reflectivity.  Molecule (no volume): ``N_A b/(6 eps0 c) S_mudot``, whose integral over
     a band is its intensity in km/mol.  The classical form carries the harmonic quantum correction already
     (prefactors.py); no other is applied unless named.
 
     Args:
-        dipole_eA: [frame, xyz] or [frame, replica, xyz], e A: physical dipole (polarization times volume, unwrapped), or
-            its time derivative in e A/fs with ``quantity="current"``.
+        dipole_eA: [frame, xyz] or [frame, replica, xyz], e A: physical dipole (polarization times volume, unwrapped),
+            or its time derivative in e A/fs with ``quantity="current"``.
         timestep_fs: time between frames.
         temperature_K: temperature of the run.
         volume_A3: volume of the cell, a number or an array to be averaged; None for an isolated molecule.

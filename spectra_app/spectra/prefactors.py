@@ -2,7 +2,7 @@
 
 In all formulas ``S(omega) = int dt exp(-i omega t) <A(0) A(t)>`` is classical and two-sided, ``b = 1 / (k_B T)``.
 
-Infrared (McQuarrie, Statistical Mechanics, ch. 21; doi:10.1039/C3CP44302G for the km/mol form)
+Infrared (McQuarrie, Statistical Mechanics, ch. 21; Thomas et al., Phys. Chem. Chem. Phys. 15, 6608, 2013)
     cell:      eps''(omega) = b / (6 eps0 V omega) S_Mdot(omega),  alpha n = omega eps'' / c
     molecule:  A(nu) = N_A b / (6 eps0 c) S_mudot(omega)
 These contain the harmonic quantum correction already: the factor b hbar omega / (1 - exp(-b hbar omega)) between a
@@ -46,8 +46,10 @@ def beta(temperature_K: float) -> float:
     return 1.0 / (units.BOLTZMANN * temperature_K)
 
 
-def susceptibility_per_density(omega_per_fs: NDArray[np.float64], temperature_K: float, volume_A3: float) -> NDArray[np.float64]:
-    """eps'' for a unit trace of S_Mdot: b / (6 eps0 V omega) [fs e^-2 A^-2], [nu]; omega [rad/fs] must not be zero."""
+def susceptibility_per_density(
+    omega_per_fs: NDArray[np.float64], temperature_K: float, volume_A3: float
+) -> NDArray[np.float64]:
+    """Eps'' for a unit trace of S_Mdot: b / (6 eps0 V omega) [fs e^-2 A^-2], [nu]; omega [rad/fs] must not be zero."""
     return np.asarray(beta(temperature_K) / (6.0 * units.EPSILON_0 * volume_A3 * omega_per_fs))
 
 
@@ -66,8 +68,8 @@ def quantum_factor(name: QuantumFactor, omega_per_fs: NDArray[np.float64], tempe
     """Factor [nu] on absorption that exchanges the harmonic quantum correction for another one.
 
     The classical absorption above carries Q_harmonic = x / (1 - exp(-x)), x = b hbar omega, already.  ``none`` and
-    ``harmonic`` therefore return 1; ``standard`` returns 2 / (1 + exp(-x)) / Q_harmonic, ``schofield`` exp(x/2) / Q_harmonic
-    (doi:10.1063/1.1774156).
+    ``harmonic`` therefore return 1; ``standard`` returns 2 / (1 + exp(-x)) / Q_harmonic, ``schofield``
+    exp(x/2) / Q_harmonic (Ramirez et al., J. Chem. Phys. 121, 3973, 2004).
 
     Args:
         name: name of the correction that the result carries.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -16,8 +15,9 @@ from spectra_app.config import SpectraSettings
 from spectra_app.errors import ConfigError
 from spectra_app.spectra import guards, prefactors
 from spectra_app.spectra.assemble import Arrays, assemble, estimator_history, estimator_parameters
-from spectra_app.spectra.estimators import EstimatorSettings, Series, as_estimator_settings, spectral_density
+from spectra_app.spectra.estimators import spectral_density
 from spectra_app.spectra.guards import Checks
+from spectra_app.spectra.plan import EstimatorSettings, Series, as_estimator_settings
 from spectra_app.spectra.prefactors import RAMAN_UNITS, RamanPrefactor
 from spectra_app.spectra.result import Column, Spectrum, column, error_description
 
@@ -30,22 +30,22 @@ _BY_PREFACTOR = "by prefactor"
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RamanSpectrum(Spectrum):
-    """Raman spectrum of the whole cell or molecule; the unit depends on the prefactor (see ``units``).  Arrays are [nu]."""
+    """Raman spectrum of the whole cell or molecule, in the unit of the prefactor (see ``units``); arrays are [nu]."""
 
-    total: Array = column(_BY_PREFACTOR, "unpolarized detection, VV + VH")
-    total_error: Array = column(_BY_PREFACTOR, error_description("unpolarized spectrum"))
-    vv: Array = column(_BY_PREFACTOR, "parallel, isotropic + 4/45 anisotropic")
-    vv_error: Array = column(_BY_PREFACTOR, error_description("parallel spectrum"))
-    vh: Array = column(_BY_PREFACTOR, "perpendicular, 1/15 anisotropic")
-    vh_error: Array = column(_BY_PREFACTOR, error_description("perpendicular spectrum"))
-    isotropic: Array = column(_BY_PREFACTOR, "isotropic, from the mean polarizability")
-    isotropic_error: Array = column(_BY_PREFACTOR, error_description("isotropic spectrum"))
-    anisotropic: Array = column(_BY_PREFACTOR, "anisotropic, gamma^2 = 3/2 tr beta beta")
-    anisotropic_error: Array = column(_BY_PREFACTOR, error_description("anisotropic spectrum"))
-    depolarization: Array = column("1", "depolarization ratio VH/VV")
-    depolarization_error: Array = column("1", error_description("depolarization ratio"))
-    geometries: Mapping[str, Array] = dataclasses.field(default_factory=dict)
-    geometry_errors: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+    total: Array = field(metadata=column(_BY_PREFACTOR, "unpolarized detection, VV + VH"))
+    total_error: Array = field(metadata=column(_BY_PREFACTOR, error_description("unpolarized spectrum")))
+    vv: Array = field(metadata=column(_BY_PREFACTOR, "parallel, isotropic + 4/45 anisotropic"))
+    vv_error: Array = field(metadata=column(_BY_PREFACTOR, error_description("parallel spectrum")))
+    vh: Array = field(metadata=column(_BY_PREFACTOR, "perpendicular, 1/15 anisotropic"))
+    vh_error: Array = field(metadata=column(_BY_PREFACTOR, error_description("perpendicular spectrum")))
+    isotropic: Array = field(metadata=column(_BY_PREFACTOR, "isotropic, from the mean polarizability"))
+    isotropic_error: Array = field(metadata=column(_BY_PREFACTOR, error_description("isotropic spectrum")))
+    anisotropic: Array = field(metadata=column(_BY_PREFACTOR, "anisotropic, gamma^2 = 3/2 tr beta beta"))
+    anisotropic_error: Array = field(metadata=column(_BY_PREFACTOR, error_description("anisotropic spectrum")))
+    depolarization: Array = field(metadata=column("1", "depolarization ratio VH/VV"))
+    depolarization_error: Array = field(metadata=column("1", error_description("depolarization ratio")))
+    geometries: Mapping[str, Array] = field(default_factory=dict)
+    geometry_errors: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -78,7 +78,7 @@ class RamanSpectrum(Spectrum):
 
 
 def parse_porto(geometry: str) -> tuple[Array, Array]:
-    """Polarizations of a Porto symbol ``k_in(e_in e_out)k_out``, e.g. ``z(xy)z`` or ``-z(xx)z`` (doi:10.1103/PhysRev.152.771).
+    """Polarizations of a Porto symbol ``k_in(e_in e_out)k_out``, e.g. ``z(xy)-z`` (Damen, Phys. Rev. 142, 570).
 
     Args:
         geometry: letters x, y, z, the directions with an optional minus sign.
@@ -195,13 +195,13 @@ def _polarizations(geometries: Sequence[str] | Mapping[str, tuple[Any, Any]]) ->
     for name, pair in geometries.items():
         vectors = [np.asarray(vector, dtype=np.float64) for vector in pair]
         if len(vectors) != 2 or any(v.shape != (3,) or not np.linalg.norm(v) > 0.0 for v in vectors):
-            raise ConfigError(f"polarization geometry {name}", got=repr(pair), wanted="two vectors [xyz] other than zero")
+            raise ConfigError(f"polarization geometry {name}", got=repr(pair), wanted="two vectors [xyz], not zero")
         out[name] = (vectors[0] / np.linalg.norm(vectors[0]), vectors[1] / np.linalg.norm(vectors[1]))
     return out
 
 
 def _projections(polarizations: Mapping[str, tuple[Array, Array]]) -> tuple[Array, Array]:
-    """Linear map [series, 9] of alpha to a, five orthonormal parts of beta, and the geometries; weights of the channels.
+    """Linear map [series, 9] of alpha to a, five parts of beta, and the geometries; weights of the channels.
 
     With an orthonormal basis B_k of the symmetric traceless tensors, tr beta beta = sum_k (B_k : alpha)^2, so every
     channel is a sum of autospectra.

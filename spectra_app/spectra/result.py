@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +24,9 @@ class Column(NamedTuple):
     description: str
 
 
-def column(unit: str, description: str, *, optional: bool = False) -> Any:
-    """A dataclass field that is a column of the table; optional ones may be None."""
-    metadata = {"unit": unit, "description": description}
-    return dataclasses.field(default=None, metadata=metadata) if optional else dataclasses.field(metadata=metadata)
+def column(unit: str, description: str) -> dict[str, str]:
+    """Metadata that makes a dataclass field a column of the table."""
+    return {"unit": unit, "description": description}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

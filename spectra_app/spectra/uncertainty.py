@@ -1,8 +1,8 @@
 """Error bars by the jackknife over blocks and replicas, and the verdict whether a run is long enough.
 
 The blocks are contiguous in time (or whole replicas); every quantity f, linear or not, is computed once from all data
-and once without each block, and ``error^2 = t^2 (G - 1)/G sum_g (f_g - mean f)^2`` (Quenouille-Tukey jackknife,
-doi:10.2307/2334280).  The Student factor t widens the error of few blocks, so that one standard error covers 68%.
+and once without each block, and ``error^2 = t^2 (G - 1)/G sum_g (f_g - mean f)^2`` (Miller,
+Biometrika 61, 1, 1974).  The Student factor t widens the error of few blocks, so that one standard error covers 68%.
 """
 
 from __future__ import annotations
@@ -133,9 +133,9 @@ def half_spread(groups: NDArray[np.float64]) -> float:
     return float(np.sum(np.abs(first - second)) / np.sum(np.abs(first) + np.abs(second)))
 
 
-def judge_length(relative: float, wanted: float, duration_ps: float, resolution: float, wanted_resolution: float) -> tuple[
-    Verdict, str, float
-]:
+def judge_length(
+    relative: float, wanted: float, duration_ps: float, resolution: float, wanted_resolution: float
+) -> tuple[Verdict, str, float]:
     """Verdict, sentence and sampled time still needed [ps] from the relative error of a spectrum.
 
     The error of an average falls with the square root of the sampled time, so the time needed is

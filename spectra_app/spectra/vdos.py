@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -16,8 +15,9 @@ from spectra_app.config import SpectraSettings
 from spectra_app.errors import ConfigError, SeriesError
 from spectra_app.spectra import guards
 from spectra_app.spectra.assemble import Arrays, assemble, estimator_history, estimator_parameters
-from spectra_app.spectra.estimators import EstimatorSettings, Series, as_estimator_settings, spectral_density
+from spectra_app.spectra.estimators import spectral_density
 from spectra_app.spectra.guards import Checks
+from spectra_app.spectra.plan import EstimatorSettings, Series, as_estimator_settings
 from spectra_app.spectra.result import Column, Spectrum, column, error_description
 
 Array = NDArray[np.float64]
@@ -34,10 +34,10 @@ class VDOS(Spectrum):
         temperature_K: kinetic temperature of the velocities (of the sampled motion, where they come from positions).
     """
 
-    total: Array = column("per cm^-1", "density of states, all atoms")
-    total_error: Array = column("per cm^-1", error_description("density of states"))
-    elements: Mapping[str, Array] = dataclasses.field(default_factory=dict)
-    element_errors: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+    total: Array = field(metadata=column("per cm^-1", "density of states, all atoms"))
+    total_error: Array = field(metadata=column("per cm^-1", error_description("density of states")))
+    elements: Mapping[str, Array] = field(default_factory=dict)
+    element_errors: Mapping[str, Array] = field(default_factory=dict)
     degrees_of_freedom: float
     temperature_K: float
 
@@ -83,8 +83,8 @@ def vdos(
     exactly; by equipartition ``D = (2 c / kB T) sum_i m_i S_{v_i}``.
 
     Args:
-        velocities_A_per_fs: [frame, atom, xyz] or [frame, replica, atom, xyz], A/fs; an HDF5 dataset is read in blocks of
-            atoms.  Unwrapped positions in A with ``quantity="positions"``.
+        velocities_A_per_fs: [frame, atom, xyz] or [frame, replica, atom, xyz], A/fs; an HDF5 dataset is read in blocks.
+            Unwrapped positions in A with ``quantity="positions"``.
         masses_amu: [atom] amu.
         timestep_fs: time between frames.
         symbols: [atom] names of the groups to resolve, e.g. chemical symbols; None gives the total only.

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import tempfile
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +36,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     except OSError as error:
-        raise TrajectoryError(f"file {path}", got=error.strerror or str(error), wanted="a folder to write into") from None
+        raise TrajectoryError(f"file {path}", got=error.strerror or error, wanted="a folder to write into") from None
     os.close(handle)
     temporary = Path(name)
     try:
@@ -109,7 +110,7 @@ def write_csv(spectrum: Spectrum, path: Path) -> Path:
 
 
 def write_hdf5(spectrum: Spectrum, path: Path) -> Path:
-    """HDF5: one dataset per column with attributes ``unit`` and ``description``; group ``peaks``; settings as attributes."""
+    """HDF5: a dataset per column with its unit and description; a group ``peaks``; settings as attributes."""
 
     def fill(temporary: Path) -> None:
         with h5py.File(temporary, "w") as file:
@@ -134,7 +135,7 @@ def write_hdf5(spectrum: Spectrum, path: Path) -> Path:
 
 
 def write_jcamp(spectrum: Spectrum, path: Path, name: str) -> Path:
-    """JCAMP-DX 4.24 (doi:10.1366/0003702884428734), ``(X++(Y..Y))`` in AFFN: one column, NaN as 0.
+    """JCAMP-DX 4.24 (McDonald, Appl. Spectrosc. 42, 151, 1988), ``(X++(Y..Y))``, AFFN: one column, NaN as 0.
 
     Raises:
         ConfigError: no such column.
@@ -152,7 +153,7 @@ def write_jcamp(spectrum: Spectrum, path: Path, name: str) -> Path:
         "JCAMP-DX": "4.24",
         "DATA TYPE": spectrum.jcamp_type,
         "ORIGIN": f"spectra-app {spectra_app.__version__}",
-        "OWNER": "public domain" if "owner" not in spectrum.parameters else str(spectrum.parameters["owner"]),
+        "OWNER": "the user of spectra-app",
         "RESOLUTION": f"{spectrum.report.resolution_per_cm:.6g}",
         "DELTAX": f"{float(x[-1] - x[0]) / (len(x) - 1):.12g}",
         "XUNITS": "1/CM",
@@ -174,7 +175,8 @@ def write_jcamp(spectrum: Spectrum, path: Path, name: str) -> Path:
             for label, value in labels.items():
                 file.write(f"##{label}= {value}\n")
             for line in header(spectrum):
-                file.write(f"$$ {line}\n")
+                for part in textwrap.wrap(line, _JCAMP_LINE):
+                    file.write(f"$$ {part}\n")
             file.write("##XYDATA= (X++(Y..Y))\n")
             file.writelines(_affn_lines(x, ordinates))
             file.write("##END=\n")
