@@ -91,11 +91,11 @@ class LatentHead(nn.Module):
         if variant.dipoles:
             self.dipole = _VectorReadout(hidden, n_vectors)
         if variant.quadrupoles:
-            self.quadrupole = _Rank2Readout(hidden, n_vectors)
+            self.quadrupole = _TracelessReadout(hidden, backbone)
         if variant.induced_dipoles:
             self.alpha_isotropic = nn.Linear(hidden, 1)
             if alpha_form == "tensor":
-                self.alpha_vectors = _Rank2Readout(hidden, n_vectors, square=alpha_positive)
+                self.alpha_tensor = (_SquareReadout if alpha_positive else _TracelessReadout)(hidden, backbone)
         if variant.induced_charges and atomic:
             self.kappa = nn.Linear(hidden, 1)
         if variant.induced_charges and pairs:
@@ -113,7 +113,7 @@ class LatentHead(nn.Module):
             moved = self._moved_charges(hidden, neighbors, pair)
             charges = fixed + moved.sum(1)
         dipoles = self.dipole(hidden, f) if self.variant.dipoles else None
-        quadrupoles = self.quadrupole(hidden, f)[0] if self.variant.quadrupoles else None
+        quadrupoles = _VECTOR_SCALE * self.quadrupole(hidden, f) if self.variant.quadrupoles else None
         return Latents(
             Multipoles(charges, dipoles, quadrupoles),
             fixed,
@@ -138,9 +138,8 @@ class LatentHead(nn.Module):
             isotropic = _INITIAL_ALPHA * (1.0 + raw)
         if self.alpha_form == "scalar":
             return isotropic
-        traceless, square = self.alpha_vectors(hidden, f)
-        identity = torch.eye(3, dtype=raw.dtype, device=raw.device)
-        return isotropic[:, None, None] * identity + _INITIAL_ALPHA * (square if self.alpha_positive else traceless)
+        tensor = _INITIAL_ALPHA * self.alpha_tensor(hidden, f)
+        return isotropic[:, None, None] * _identity_like(tensor) + tensor
 
     def _kappa(self, hidden: Tensor, neighbors: Neighbors, pair: PairGeometry) -> Tensor:
         if self.variant.charges == "atomic":
@@ -162,32 +161,55 @@ class _VectorReadout(nn.Module):
         return _VECTOR_SCALE * (f.vectors @ self.gate(hidden)[:, :, None])[:, :, 0]
 
 
-class _Rank2Readout(nn.Module):
-    """Symmetric rank-2 tensors from products of gated vectors.
+class _TracelessReadout(nn.Module):
+    """Symmetric traceless tensors [atom, xyz, xyz]: gated rank-2 features plus products of gated vectors."""
 
-    Returns (traceless, square): sum_m of the traceless part of V_m x W_m, or, with ``square``, sum_m V_m x V_m, which is
-    positive semidefinite (its traceless part is returned too).
-    """
-
-    def __init__(self, hidden: int, n_vectors: int, square: bool = False) -> None:
+    def __init__(self, hidden: int, backbone: Backbone) -> None:
         super().__init__()
-        self.square = square
         self.gate = nn.Linear(hidden, _N_PRODUCTS)
-        self.mix = nn.Linear(n_vectors, _N_PRODUCTS if square else 2 * _N_PRODUCTS, bias=False)
+        self.mix = nn.Linear(backbone.n_vectors, 2 * _N_PRODUCTS, bias=False)
+        if backbone.n_rank2:
+            self.rank2_gate = nn.Linear(hidden, backbone.n_rank2)
 
-    def forward(self, hidden: Tensor, f: Features) -> tuple[Tensor, Tensor]:
+    def forward(self, hidden: Tensor, f: Features) -> Tensor:
         assert f.vectors is not None
-        mixed, gate = self.mix(f.vectors), self.gate(hidden)[:, None, :]
-        if self.square:
-            left = mixed * gate
-            product = left @ left.transpose(1, 2)
-        else:
-            left, right = mixed.chunk(2, dim=-1)
-            product = (left * gate) @ right.transpose(1, 2)
-            product = 0.5 * (product + product.transpose(1, 2))
+        left, right = self.mix(f.vectors).chunk(2, dim=-1)
+        product = (left * self.gate(hidden)[:, None, :]) @ right.transpose(1, 2)
+        product = 0.5 * (product + product.transpose(1, 2))
         trace = product.diagonal(dim1=-2, dim2=-1).sum(-1) / 3.0
-        identity = torch.eye(3, dtype=product.dtype, device=product.device)
-        return product - trace[:, None, None] * identity, product
+        traceless = product - trace[:, None, None] * _identity_like(product)
+        if f.rank2 is None:
+            return traceless
+        n_atoms = len(hidden)
+        return traceless + (f.rank2.flatten(1, 2) @ self.rank2_gate(hidden)[:, :, None]).reshape(n_atoms, 3, 3)
+
+
+class _SquareReadout(nn.Module):
+    """Positive semidefinite tensors [atom, xyz, xyz]: sum_m V_m V_m^T over gated vectors, plus M M^T of a rank-2 tensor."""
+
+    def __init__(self, hidden: int, backbone: Backbone) -> None:
+        super().__init__()
+        self.gate = nn.Linear(hidden, _N_PRODUCTS)
+        self.mix = nn.Linear(backbone.n_vectors, _N_PRODUCTS, bias=False)
+        if backbone.n_rank2:
+            self.rank2_gate = nn.Linear(hidden, backbone.n_rank2)
+            self.root = nn.Linear(hidden, 1)
+
+    def forward(self, hidden: Tensor, f: Features) -> Tensor:
+        assert f.vectors is not None
+        left = self.mix(f.vectors) * self.gate(hidden)[:, None, :]
+        square = left @ left.transpose(1, 2)
+        if f.rank2 is None:
+            return square
+        root = (f.rank2.flatten(1, 2) @ self.rank2_gate(hidden)[:, :, None]).reshape(len(hidden), 3, 3)
+        # An isotropic part in the root makes the anisotropy linear in the features: (c + M)^2 = c^2 + 2 c M + M^2.
+        root = _VECTOR_SCALE * root + (1.0 + self.root(hidden))[:, :, None] * _identity_like(root)
+        return square + root @ root.transpose(1, 2)
+
+
+def _identity_like(tensors: Tensor) -> Tensor:
+    """3x3 identity in the dtype and on the device of ``tensors``."""
+    return torch.eye(3, dtype=tensors.dtype, device=tensors.device)
 
 
 def _shift_to_total_charge(charges: Tensor, system: System) -> Tensor:

@@ -9,7 +9,9 @@ from spectra_app.potentials.backbones.base import Backbone, Features, PairGeomet
 from spectra_app.potentials.backbones.painn import PaiNN
 
 BACKBONES: dict[str, Callable[[ModelSettings, int], Backbone]] = {
-    "painn": lambda settings, n_species: PaiNN(n_species, settings.channels, settings.layers, settings.n_radial),
+    "painn": lambda settings, n_species: PaiNN(
+        n_species, settings.channels, settings.layers, settings.n_radial, settings.rank
+    ),
 }
 """Name in a configuration -> constructor from (settings, number of elements)."""
 
