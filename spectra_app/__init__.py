@@ -9,11 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spectra_app.born import born_charges
-    from spectra_app.dynamics import Simulation
-    from spectra_app.potentials import load_model
-    from spectra_app.spectra import infrared_spectrum, raman_spectrum, vdos
-    from spectra_app.trajectory import read_run
+    from spectra_app.born.charges import born_charges
+    from spectra_app.potentials.checkpoint import load_model
+    from spectra_app.spectra.infrared import infrared_spectrum
+    from spectra_app.spectra.raman import raman_spectrum
+    from spectra_app.spectra.vdos import vdos
+    from spectra_app.trajectory import Simulation, read_run
 
 __version__ = "0.1.0"
 
@@ -29,12 +30,12 @@ __all__ = [
 ]
 
 _HOME = {
-    "load_model": "spectra_app.potentials",
-    "Simulation": "spectra_app.dynamics",
+    "load_model": "spectra_app.potentials.checkpoint",
+    "Simulation": "spectra_app.trajectory",
     "infrared_spectrum": "spectra_app.spectra",
     "raman_spectrum": "spectra_app.spectra",
     "vdos": "spectra_app.spectra",
-    "born_charges": "spectra_app.born",
+    "born_charges": "spectra_app.born.charges",
     "read_run": "spectra_app.trajectory",
 }
 

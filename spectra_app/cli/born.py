@@ -1,0 +1,95 @@
+"""``spectra-app born``: the Born charge tensors of a structure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spectra_app.cli import options
+from spectra_app.cli.console import list_files, print_json, say
+from spectra_app.errors import ConfigError, StructureError
+
+if TYPE_CHECKING:
+    from spectra_app.born import BornReport
+
+LABEL = "born_charges"  # per-atom array of nine reference numbers in the structure file
+
+
+def born(
+    structure: Annotated[Path, typer.Argument(help="structure in any format of ASE (FILE@INDEX for one frame)")],
+    model: options.ModelName,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--output", "-o", help="table by its suffix: .csv .json .txt (the report); 'BORN' for phonopy; repeatable"
+        ),
+    ] = None,
+    symmetrize: Annotated[
+        bool, typer.Option("--symmetrize", help="also average over the space group (needs the extra 'phonopy')")
+    ] = False,
+    tolerance_A: Annotated[float, typer.Option("--tolerance-A", help="tolerance of the space group, A")] = 1e-3,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            "--reference", help=f"structure file with an array '{LABEL}'; default: STRUCTURE where it has one"
+        ),
+    ] = None,
+    eps_inf: options.EpsInf = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "float64",
+    json: options.Json = False,
+) -> None:
+    """Born charge tensors of a structure.
+
+    Per atom and element, eigenvalues, sum rule, comparison with reference labels.
+    """
+    from spectra_app.born.charges import born_charges
+    from spectra_app.cli.structures import read_structure
+    from spectra_app.potentials.checkpoint import load_model
+
+    atoms = read_structure(structure)
+    labelled = atoms if reference is None else read_structure(reference)
+    if reference is not None and LABEL not in labelled.arrays:
+        raise StructureError(f"reference {reference}", got=f"no array '{LABEL}'", wanted="nine numbers for each atom")
+    potential = load_model(model, device=device, dtype=options.float_type(dtype), eps_inf=eps_inf)
+    report = born_charges(
+        potential, atoms, reference=labelled.arrays.get(LABEL), symmetrize=symmetrize, tolerance_A=tolerance_A
+    )
+    files = [write_born(report, path) for path in output or ()]
+    if json:
+        from spectra_app.born import born_json
+
+        print_json(born_json(report))
+    else:
+        from rich.console import Console
+
+        from spectra_app.born import render_born_report
+
+        Console().print(render_born_report(report))
+    if files:
+        say("Files:")
+        list_files(files)
+
+
+def write_born(report: BornReport, path: Path) -> Path:
+    """Write a report by the name of the file.
+
+    Raises:
+        ConfigError: an ending that is not known, or a BORN file without eps_inf.
+    """
+    from spectra_app.born import format_born_report, format_phonopy_born, write_born_csv, write_born_json, write_text
+
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
+        return write_born_csv(report, path)
+    if suffix == ".json":
+        return write_born_json(report, path)
+    if suffix == ".txt":
+        return write_text(path, format_born_report(report))
+    if path.name == "BORN" or suffix == ".born":
+        if report.eps_inf is None:
+            raise ConfigError("eps_inf for a BORN file", got="none", wanted="a number", todo="Give --eps-inf")
+        return write_text(path, format_phonopy_born(report.born_e, report.eps_inf, report.symmetry))
+    raise ConfigError(f"output {path}", got=f"suffix '{suffix}'", wanted=".csv, .json, .txt or a file named BORN")

@@ -1,0 +1,87 @@
+"""Figures of computed spectra: which columns of each kind are drawn, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from spectra_app.plotting.curves import Curve
+    from spectra_app.spectra.result import Spectrum
+
+FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
+TABLE_SUFFIXES = (".csv", ".h5", ".hdf5", ".jdx", ".dx")
+
+
+def figure_of(kind: str, spectrum: Spectrum, references: Sequence[Curve] = (), title: str = "") -> Figure:
+    """The figure that belongs to a kind of spectrum.
+
+    Args:
+        kind: ir, raman, vdos or dielectric.
+        spectrum: what was computed.
+        references: curves to compare with.
+        title: above the axes.
+    """
+    from spectra_app.plotting import figures
+    from spectra_app.plotting.results import curve_from_spectrum, raman_curves, vdos_curves
+
+    settings = figures.PlotSettings(title=title)
+    if kind == "raman":
+        curves, depolarization = raman_curves(spectrum)
+        return figures.figure_raman([*curves, *references], depolarization, settings)
+    if kind == "vdos":
+        return figures.figure_vdos([*vdos_curves(spectrum), *references], settings)
+    if kind == "dielectric":
+        eps_inf = spectrum.parameters.get("eps_inf")
+        level = float(eps_inf) if isinstance(eps_inf, int | float) else None
+        real, imaginary = curve_from_spectrum(spectrum, "eps_real"), curve_from_spectrum(spectrum, "eps_imag")
+        return figures.figure_dielectric([real], [imaginary, *references], settings, eps_inf=level)
+    label = "computed" if references else ""
+    return figures.figure_ir([curve_from_spectrum(spectrum, label=label), *references], settings)
+
+
+def write_spectrum(
+    kind: str, spectrum: Spectrum, outputs: Sequence[Path], references: Sequence[Curve] = (), title: str = ""
+) -> list[Path]:
+    """Write a spectrum to every output by its suffix.
+
+    Args:
+        kind: ir, raman, vdos or dielectric.
+        spectrum: what was computed.
+        outputs: files; one without a suffix stands for csv, h5, jdx, png and pdf of that name.
+        references: curves drawn into figures.
+        title: of figures.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ConfigError: an unknown suffix.
+    """
+    files: list[Path] = []
+    figure = None
+    for path in expand(outputs):
+        if path.suffix.lower() not in FIGURE_SUFFIXES:
+            files.append(spectrum.write(path))
+            continue
+        from spectra_app.plotting.style import save_figure
+
+        figure = figure_of(kind, spectrum, references, title) if figure is None else figure
+        files.extend(save_figure(figure, path))
+    return files
+
+
+def expand(outputs: Sequence[Path]) -> list[Path]:
+    """Outputs with those that carry no known suffix replaced by one file of each format."""
+    known = FIGURE_SUFFIXES + TABLE_SUFFIXES
+    formats = (".csv", ".h5", ".jdx", ".png", ".pdf")
+    paths: list[Path] = []
+    for output in outputs:
+        if output.suffix.lower() in known:
+            paths.append(output)
+        else:
+            paths.extend(output.with_name(output.name + ending) for ending in formats)
+    return paths

@@ -1,0 +1,43 @@
+"""``spectra-app evaluate``: errors of a model on labelled structures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spectra_app.cli import options
+from spectra_app.cli.console import say, to_json
+from spectra_app.errors import DatasetError
+
+
+def evaluate(
+    data: Annotated[Path, typer.Argument(help="extended XYZ with energy, forces and further labels")],
+    model: options.ModelName,
+    json: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="also write the numbers here and print them as JSON")
+    ] = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "float32",
+) -> None:
+    """Errors of a model on labelled structures.
+
+    Energy, forces, stress; dipole, Born charges and polarizability wherever DATA has such labels.
+    """
+    if not data.is_file():
+        raise DatasetError(f"data file {data}", got="no such file", wanted="an extended-XYZ file")
+    from spectra_app.potentials.checkpoint import load_model
+    from spectra_app.training.evaluation import evaluate_file
+
+    say(f"evaluating {data} ...")
+    metrics = evaluate_file(load_model(model, device=device, dtype=options.float_type(dtype)), data)
+    if json is not None:
+        from spectra_app.born import write_text
+
+        write_text(json, to_json(metrics))
+        print(to_json(metrics))
+        return
+    width = max(map(len, metrics))
+    for name, value in metrics.items():
+        print(f"{name:<{width}}  {value:.6g}" if isinstance(value, float) else f"{name:<{width}}  {value}")

@@ -1,0 +1,124 @@
+"""``spectra-app md``: molecular dynamics that records dipoles and polarizabilities."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spectra_app.cli import options
+from spectra_app.cli.console import EXIT_INTERRUPTED, ProgressBar, print_json, progress_bar, say
+from spectra_app.config import MDSettings
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from spectra_app.trajectory import SimulationResult
+
+
+def md(
+    structure: Annotated[Path, typer.Argument(help="start structure in any format of ASE (FILE@INDEX for one frame)")],
+    model: options.ModelName,
+    output: Annotated[Path, typer.Option("--output", "-o", help="run file (HDF5)")] = Path("run.h5"),
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="YAML file with these settings, bare or under 'md:'")
+    ] = None,
+    ensemble: options.Ensemble = None,
+    thermostat: options.Thermostat = None,
+    timestep_fs: options.TimestepFs = None,
+    temperature_K: options.TemperatureK = None,
+    pressure_GPa: options.PressureGPa = None,
+    thermostat_time_fs: options.ThermostatTimeFs = None,
+    barostat_time_fs: options.BarostatTimeFs = None,
+    equilibration_steps: options.EquilibrationSteps = None,
+    steps: options.Steps = None,
+    replicas: options.Replicas = None,
+    record_stride: options.RecordStride = None,
+    trajectory_stride: options.TrajectoryStride = None,
+    skin_A: options.SkinA = None,
+    field_V_per_A: options.FieldVPerA = None,
+    seed: options.Seed = None,
+    device: options.MDDevice = None,
+    dtype: options.MDDtype = None,
+    eps_inf: options.EpsInf = None,
+    repeat: Annotated[
+        tuple[int, int, int], typer.Option("--repeat", metavar="A B C", help="repetitions along the cell vectors")
+    ] = (1, 1, 1),
+    restart: Annotated[
+        bool, typer.Option("--restart", help="continue an interrupted run, or one that is to have more --steps")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing run file")] = False,
+    overrides: options.Overrides = None,
+    json: options.Json = False,
+) -> None:
+    """Molecular dynamics: equilibrate, then record.
+
+    Ctrl-C saves everything; --restart goes on from there.
+    """
+    given = dict(locals())
+    settings = options.settings_from_options(MDSettings, "md", given, overrides or (), config)
+    from spectra_app.cli.structures import read_structure
+
+    result = simulate(model, read_structure(structure, repeat), settings, output, restart=restart, overwrite=overwrite)
+    if json:
+        print_json(asdict(result))
+    else:
+        print("\n".join(describe(result)))
+
+
+def simulate(
+    model: str, atoms: Atoms, settings: MDSettings, output: Path, *, restart: bool = False, overwrite: bool = False
+) -> SimulationResult:
+    """Molecular dynamics with a progress bar; Ctrl-C says how to go on.
+
+    Args:
+        model: name in the zoo or folder.
+        atoms: start structure.
+        settings: of the run.
+        output: run file.
+        restart: continue from the checkpoint beside the run file.
+        overwrite: replace an existing run file.
+
+    Raises:
+        Exit: interrupted, with exit code 130.
+    """
+    from spectra_app.dynamics import Progress
+    from spectra_app.potentials.checkpoint import load_model
+    from spectra_app.trajectory import Simulation, SimulationInterruptedError
+
+    potential = load_model(model, device=settings.device, dtype=settings.dtype, eps_inf=settings.eps_inf)
+    with progress_bar("equilibration") as bar:
+
+        def show(progress: Progress) -> None:
+            note = f"{progress.temperature_K:.0f} K  {progress.ms_per_step:.3g} ms/step"
+            bar.update(progress.step, progress.total_steps, note, progress.phase)
+
+        try:
+            return Simulation(potential, atoms, settings, output, show).run(restart=restart, overwrite=overwrite)
+        except SimulationInterruptedError as stop:
+            raise say_interrupted(bar, str(stop)) from None
+
+
+def say_interrupted(bar: ProgressBar, what: str) -> typer.Exit:
+    """How to go on after Ctrl-C (a recipe by itself, others with --restart), and the exit to raise."""
+    if bar.rich is not None:
+        bar.rich.stop()
+    extra = () if options.command_name() == "run" else ("--restart",)
+    say(f"spectra-app: {what.removesuffix('. Continue with --restart')}")
+    say(f"Continue with: {options.continue_command(*extra)}")
+    return typer.Exit(EXIT_INTERRUPTED)
+
+
+def describe(result: SimulationResult) -> list[str]:
+    """A run in a few lines for a person."""
+    copies = f", {result.n_replicas} replicas" if result.n_replicas > 1 else ""
+    duration = result.n_steps * result.timestep_fs / 1000.0
+    return [
+        f"{result.n_steps} recorded steps of {result.timestep_fs:g} fs ({duration:.4g} ps); "
+        f"{result.n_atoms} atoms{copies}",
+        f"{result.ms_per_step:.3g} ms per step on {result.device}; {result.temperature_K:.1f} K; energy drift "
+        f"{result.energy_drift_meV_per_atom_per_ps:.2g} meV/atom/ps",
+        f"{result.n_frames} frames in {result.path}",
+    ]

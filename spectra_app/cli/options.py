@@ -1,0 +1,172 @@
+"""Options of the command line, made from the settings' schema: one place for names, units, defaults and help."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+
+import typer
+import yaml
+
+from spectra_app.config import MDSettings, Settings, SpectraSettings, apply_override, parse_settings
+from spectra_app.errors import ConfigError
+
+S = TypeVar("S", bound=Settings)
+
+
+def choices(schema: type[Settings], name: str) -> str:
+    """The words a key takes, as ": a, b or c"; nothing where it takes anything."""
+    annotation = schema.model_fields[name].annotation
+    words = [str(word) for word in get_args(annotation)] if get_origin(annotation) is Literal else []
+    return f": {', '.join(words[:-1])} or {words[-1]}" if words else ""
+
+
+def setting(schema: type[Settings], name: str) -> Any:
+    """An option for one key of a schema: ``timestep_fs`` becomes ``--timestep-fs`` with the schema's own help."""
+    field = schema.model_fields[name]
+    default = field.default
+    if isinstance(default, tuple):
+        default = " ".join(map(str, default))
+    shown = choices(schema, name) + ("" if default is None else f"  [default: {default}]")
+    return typer.Option(f"--{name.replace('_', '-')}", help=f"{field.description}{shown}", show_default=False)
+
+
+def given(schema: type[Settings], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that the user gave and that are keys of the schema."""
+    return {key: value for key, value in options.items() if key in schema.model_fields and value is not None}
+
+
+def settings_from_options(
+    schema: type[S], section: str, options: Mapping[str, Any], overrides: Sequence[str], config: Path | None = None
+) -> S:
+    """Settings from a YAML file, ``-s`` overrides and named options, the later winning.
+
+    Args:
+        schema: the class to fill.
+        section: its name in a recipe; ``-s`` keys may carry it or not, and a file may be a recipe or the bare section.
+        options: named options; None where not given.
+        overrides: ``"key=value"`` or ``"section.key=value"``.
+        config: YAML file.
+
+    Raises:
+        ConfigError: unknown key or bad value.
+    """
+    data: dict[str, Any] = {}
+    if config is not None:
+        data = read_section(config, section)
+    for override in overrides:
+        apply_override(data, override.strip().removeprefix(f"{section}."))
+    data.update(given(schema, options))
+    return parse_settings(schema, data, section)
+
+
+def read_section(path: Path, section: str) -> dict[str, Any]:
+    """One section of a recipe, or a file that is nothing but that section.
+
+    Raises:
+        ConfigError: no such file, or not ``key: value`` lines.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"configuration {path}", got="no such file", wanted="a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"configuration {path}", got=f"not YAML ({error})", wanted="key: value lines") from None
+    inner = data.get(section, data) if isinstance(data, dict) else data
+    if inner is None:
+        return {}
+    if not isinstance(inner, dict):
+        raise ConfigError(f"configuration {path}", got=type(inner).__name__, wanted=f"a section '{section}'")
+    return inner
+
+
+def float_type(name: str) -> Literal["float32", "float64"]:
+    """The name of a floating-point type, checked.
+
+    Raises:
+        ConfigError: another word.
+    """
+    if name == "float32":
+        return "float32"
+    if name == "float64":
+        return "float64"
+    raise ConfigError("--dtype", got=name, wanted="float32 or float64")
+
+
+def command_name() -> str:
+    """The command of this process: the first word that is no option."""
+    return next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+
+
+def continue_command(*extra: str) -> str:
+    """The command line of this process plus further words, to be shown to the user."""
+    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    return shlex.join([*words, *(word for word in extra if word not in words)])
+
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="KEY=VALUE", help="override any setting, e.g. -s md.steps=20000; repeatable"),
+]
+Json = Annotated[bool, typer.Option("--json", help="print the numbers as JSON on stdout")]
+ModelName = Annotated[str, typer.Option("--model", "-m", help="name in the zoo, or folder of a model")]
+Device = Annotated[str, typer.Option("--device", help="torch device: auto, cpu, cuda, cuda:1; auto takes a GPU if any")]
+Dtype = Annotated[str, typer.Option("--dtype", help="floating-point type of the network: float32 or float64")]
+Output = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="output file by its suffix (.csv .h5 .jdx .png .pdf .svg), repeatable; without a suffix: csv, h5, jdx, "
+        "png and pdf of that name  [default: INPUT_COMMAND in all formats]",
+        show_default=False,
+    ),
+]
+
+# --- molecular dynamics ---------------------------------------------------------------------------------------------
+Ensemble = Annotated[str | None, setting(MDSettings, "ensemble")]
+Thermostat = Annotated[str | None, setting(MDSettings, "thermostat")]
+TimestepFs = Annotated[float | None, setting(MDSettings, "timestep_fs")]
+TemperatureK = Annotated[float | None, setting(MDSettings, "temperature_K")]
+PressureGPa = Annotated[float | None, setting(MDSettings, "pressure_GPa")]
+ThermostatTimeFs = Annotated[float | None, setting(MDSettings, "thermostat_time_fs")]
+BarostatTimeFs = Annotated[float | None, setting(MDSettings, "barostat_time_fs")]
+EquilibrationSteps = Annotated[int | None, setting(MDSettings, "equilibration_steps")]
+Steps = Annotated[int | None, setting(MDSettings, "steps")]
+Replicas = Annotated[int | None, setting(MDSettings, "replicas")]
+RecordStride = Annotated[int | None, setting(MDSettings, "record_stride")]
+TrajectoryStride = Annotated[int | None, setting(MDSettings, "trajectory_stride")]
+SkinA = Annotated[float | None, setting(MDSettings, "skin_A")]
+FieldVPerA = Annotated[
+    tuple[float, float, float] | None,
+    typer.Option("--field", metavar="X Y Z", help=str(MDSettings.model_fields["field_V_per_A"].description)),
+]
+Seed = Annotated[int | None, setting(MDSettings, "seed")]
+MDDevice = Annotated[str | None, setting(MDSettings, "device")]
+MDDtype = Annotated[str | None, setting(MDSettings, "dtype")]
+EpsInf = Annotated[float | None, setting(MDSettings, "eps_inf")]
+
+# --- spectra --------------------------------------------------------------------------------------------------------
+Resolution = Annotated[float | None, setting(SpectraSettings, "resolution_per_cm")]
+Window = Annotated[str | None, setting(SpectraSettings, "window")]
+MaxWavenumber = Annotated[float | None, setting(SpectraSettings, "max_wavenumber_per_cm")]
+LaserNm = Annotated[float | None, setting(SpectraSettings, "laser_nm")]
+Blocks = Annotated[int | None, setting(SpectraSettings, "blocks")]
+SpectrumTemperatureK = Annotated[float | None, setting(SpectraSettings, "temperature_K")]
+SpectrumEpsInf = Annotated[float | None, setting(SpectraSettings, "eps_inf")]
+TableTimestepFs = Annotated[
+    float | None,
+    typer.Option("--timestep-fs", help="time between rows of a plain table, fs (a run file knows its own)"),
+]
+TableVolumeA3 = Annotated[
+    float | None,
+    typer.Option("--volume-A3", help="cell volume for a plain table, A^3; without it: an isolated molecule"),
+]
+TableColumns = Annotated[
+    str | None,
+    typer.Option("--columns", help="columns of a plain table: names of its header or numbers from 1, e.g. 2,3,4"),
+]
+TableKey = Annotated[str | None, typer.Option("--key", help="name of the array in an NPZ file")]

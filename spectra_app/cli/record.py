@@ -1,0 +1,84 @@
+"""``spectra-app record``: dipoles and polarizabilities along an existing trajectory."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spectra_app.cli import options
+from spectra_app.cli.console import print_json, progress_bar
+
+
+def record(
+    trajectory: Annotated[
+        Path, typer.Argument(help="extxyz, LAMMPS dump, XTC, TRR, DCD, NetCDF, XDATCAR, H5MD, ... (ASE or MDAnalysis)")
+    ],
+    model: options.ModelName,
+    output: Annotated[Path, typer.Option("--output", "-o", help="run file (HDF5)")] = Path("run.h5"),
+    topology: Annotated[
+        Path | None, typer.Option("--topology", help="file with the elements, for formats that carry none (XTC, DCD)")
+    ] = None,
+    timestep_fs: Annotated[
+        float | None, typer.Option("--timestep-fs", help="time between frames, fs, where the file does not say it")
+    ] = None,
+    species: Annotated[
+        str | None, typer.Option("--species", help="elements of LAMMPS types 1, 2, ...: comma-separated, e.g. O,H")
+    ] = None,
+    temperature_K: Annotated[
+        float | None,
+        typer.Option("--temperature-K", help="temperature of the simulation, K  [default: of the velocities]"),
+    ] = None,
+    charge: Annotated[float, typer.Option("--charge", help="total charge, e")] = 0.0,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="frames per call of the model")] = 8,
+    positions: Annotated[
+        bool,
+        typer.Option("--positions/--no-positions", help="also store unwrapped positions and velocities (for vdos)"),
+    ] = True,
+    eps_inf: options.EpsInf = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "float32",
+    restart: Annotated[bool, typer.Option("--restart", help="continue after the last checkpoint")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing run file")] = False,
+    json: options.Json = False,
+) -> None:
+    """Evaluate a model along a trajectory of any code.
+
+    The run file then serves ir, raman, vdos and dielectric. Ctrl-C saves everything; --restart goes on from there.
+    """
+    from spectra_app.cli.md import say_interrupted
+    from spectra_app.dynamics import Progress
+    from spectra_app.potentials.checkpoint import load_model
+    from spectra_app.trajectory import SimulationInterruptedError, record_trajectory
+
+    potential = load_model(model, device=device, dtype=options.float_type(dtype), eps_inf=eps_inf)
+    with progress_bar("recording") as bar:
+
+        def show(progress: Progress) -> None:
+            bar.update(progress.step, progress.total_steps, f"{progress.ms_per_step:.3g} ms/frame")
+
+        try:
+            result = record_trajectory(
+                trajectory,
+                potential,
+                output,
+                topology=topology,
+                timestep_fs=timestep_fs,
+                species=None if species is None else [word.strip() for word in species.split(",")],
+                temperature_K=temperature_K,
+                charge=charge,
+                batch_size=batch_size,
+                store_trajectory=positions,
+                restart=restart,
+                overwrite=overwrite,
+                progress=show,
+            )
+        except SimulationInterruptedError as stop:
+            raise say_interrupted(bar, str(stop)) from None
+    if json:
+        print_json(asdict(result))
+    else:
+        print(f"{result.n_frames} frames of {result.n_atoms} atoms, {result.timestep_fs:g} fs apart")
+        print(f"{result.ms_per_frame:.3g} ms per frame on {result.device}; run file {result.path}")

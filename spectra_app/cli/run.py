@@ -1,0 +1,70 @@
+"""``spectra-app run``: the whole chain from one recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spectra_app.cli import options
+from spectra_app.cli.console import interruptible, print_json, say
+from spectra_app.config import MDSettings, RunFileSettings, Settings, SpectraSettings, load_settings
+from spectra_app.zoo import find_workflow, workflow_names
+
+
+def run(
+    recipe: Annotated[
+        Path | None, typer.Argument(help="YAML file, or the name of a shipped recipe (see --keys)", show_default=False)
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="folder of all results (output)")] = None,
+    device: options.MDDevice = None,
+    steps: options.Steps = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="replace a run of other settings in the folder")
+    ] = False,
+    keys: Annotated[bool, typer.Option("--keys", help="print every key with its unit and default, and stop")] = False,
+    overrides: options.Overrides = None,
+    json: options.Json = False,
+) -> None:
+    """The whole chain from one file.
+
+    Molecular dynamics, spectra, Born charges and figures. After Ctrl-C, repeat the command to go on.
+    """
+    if keys or recipe is None:
+        print(_keys())
+        return
+    named = {"output": output, "md.device": device, "md.steps": steps}
+    words = [f"{key}={value}" for key, value in named.items() if value is not None]
+    settings = load_settings(RunFileSettings, find_workflow(recipe), [*(overrides or ()), *words])
+    from spectra_app.cli.chain import run_chain
+
+    with interruptible(f"Repeat the command to go on: {options.continue_command()}"):
+        results = run_chain(settings, say, overwrite=overwrite)
+    if json:
+        print_json({**results.facts, "files": results.files})
+    else:
+        print("\n" + "\n".join(results.summary))
+
+
+def _keys() -> str:
+    """Every key of a recipe with its description (which names the unit) and default."""
+    sections: tuple[tuple[str, type[Settings]], ...] = (
+        ("", RunFileSettings),
+        ("md.", MDSettings),
+        ("spectra.", SpectraSettings),
+    )
+    lines = [
+        f"Shipped recipes: {', '.join(workflow_names())}",
+        "Keys of a recipe, for -s KEY=VALUE or the file itself:",
+    ]
+    for prefix, schema in sections:
+        for name, field in schema.model_fields.items():
+            if field.description:
+                default = _shown(field.get_default(call_default_factory=True))
+                lines.append(f"  {prefix + name:<32} {field.description}{options.choices(schema, name)}  [{default}]")
+    return "\n".join(lines)
+
+
+def _shown(value: object) -> str:
+    return "none" if value in (None, {}) else " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

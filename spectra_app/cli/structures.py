@@ -1,0 +1,63 @@
+"""Reads the structure that a command starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spectra_app.errors import StructureError
+from spectra_app.zoo import find_model
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+START_FILE = "start.extxyz"  # the equilibrated structure in the folder of a model
+
+
+def read_structure(path: Path, repeat: tuple[int, int, int] = (1, 1, 1)) -> Atoms:
+    """A structure in any format of ASE; the last frame of a file with several (``file@3`` takes another).
+
+    Args:
+        path: file, or ``file@index``.
+        repeat: repetitions along the cell vectors.
+
+    Raises:
+        StructureError: no such file, a format that ASE does not know, or a repetition of an open structure.
+    """
+    from ase.io import read
+
+    name, _, index = str(path).rpartition("@") if "@" in path.name else (str(path), "", "")
+    if not Path(name).is_file():
+        raise StructureError(f"structure {name}", got="no such file", wanted="a structure file that ASE reads")
+    try:
+        atoms = read(name, index=int(index) if index.lstrip("-").isdigit() else -1)
+    except Exception as error:  # ASE's readers raise whatever their parsing meets
+        got = f"{type(error).__name__}: {error}".strip()[:150]
+        raise StructureError(
+            f"structure {path}", got=got, wanted="extxyz, CIF, POSCAR or another format of ASE"
+        ) from None
+    if isinstance(atoms, list):
+        raise StructureError(f"structure {path}", got=f"{len(atoms)} frames", wanted="one", todo="Use FILE@INDEX")
+    if tuple(repeat) != (1, 1, 1):
+        if not atoms.pbc.all():
+            raise StructureError(
+                f"structure {path}", got=f"repeat {repeat} of an open structure", wanted="a periodic one"
+            )
+        atoms = atoms.repeat(tuple(repeat))
+    return atoms
+
+
+def start_structure(model: str, structure: Path | None, repeat: tuple[int, int, int] = (1, 1, 1)) -> Atoms:
+    """The given structure, or the one that lies with the model.
+
+    Raises:
+        StructureError: as ``read_structure``; or the model brings none and none is given.
+    """
+    if structure is not None:
+        return read_structure(structure, repeat)
+    shipped = find_model(model) / START_FILE
+    if not shipped.is_file():
+        raise StructureError(
+            f"start structure of model '{model}'", got="none in its folder", wanted="a structure", todo="Name a file"
+        )
+    return read_structure(shipped, repeat)

@@ -1,0 +1,135 @@
+"""Plain tables of other codes: units, columns, time steps, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spectra_app.cli.tables import is_table, read_dipoles, read_polarizabilities
+from spectra_app.errors import SeriesError
+
+
+@pytest.fixture
+def dipoles(rng: np.random.Generator) -> np.ndarray:
+    return rng.normal(size=(7, 3))
+
+
+def save(path: Path, table: np.ndarray, header: str = "", delimiter: str = ",", comments: str = "# ") -> Path:
+    np.savetxt(path, table, header=header, delimiter=delimiter, comments=comments, fmt="%.17g")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("suffix", "delimiter"), [("csv", ","), ("csv", ";"), ("txt", " "), ("tsv", "\t"), ("dat", ", ")]
+)
+def test_every_separator(tmp_path: Path, dipoles: np.ndarray, suffix: str, delimiter: str) -> None:
+    path = save(tmp_path / f"m.{suffix}", dipoles, "x y z", delimiter)
+    series = read_dipoles(path, "eA", 0.5)
+    np.testing.assert_array_equal(series.values, dipoles)
+    assert series.timestep_fs == 0.5
+    assert is_table(path)
+    assert not is_table(tmp_path / "run.h5")
+
+
+def test_units_of_dipoles(tmp_path: Path) -> None:
+    # Gas-phase water: 1.8546 D = 0.38612 e A = 0.72965 e bohr (Clough et al. 1973).
+    for unit, value in [("D", 1.8546), ("eA", 0.386117), ("au", 0.729650)]:
+        path = save(tmp_path / "m.csv", np.full((3, 3), value))
+        np.testing.assert_allclose(read_dipoles(path, unit, 1.0).values, 0.386117, rtol=2e-5)
+
+
+def test_units_of_polarizabilities(tmp_path: Path) -> None:
+    # Water: 9.8 a0^3 = 1.4522 A^3 = 1.4522/14.3996 e^2 A^2/eV.
+    for unit, value in [("au", 9.8), ("A3", 1.452209), ("e2A2/eV", 0.1008504)]:
+        path = save(tmp_path / "a.csv", np.full((3, 9), value))
+        np.testing.assert_allclose(read_polarizabilities(path, unit, 1.0).values, 0.1008504, rtol=2e-5)
+
+
+def test_columns_by_name_number_and_exclusion(tmp_path: Path, dipoles: np.ndarray) -> None:
+    time = 0.25 * np.arange(7)[:, None]
+    path = save(tmp_path / "m.csv", np.hstack([time, dipoles, dipoles**2]), "time_fs,mx,my,mz,a,b,c")
+    for columns in ("mx,my,mz", "2,3,4", "mx, 3, mz"):
+        series = read_dipoles(path, "eA", None, columns)
+        np.testing.assert_array_equal(series.values, dipoles)
+        assert series.timestep_fs == pytest.approx(0.25)
+    path = save(tmp_path / "n.csv", np.hstack([time / 1000, dipoles]), "time_ps,mx,my,mz", comments="")
+    series = read_dipoles(path, "eA", None)
+    np.testing.assert_array_equal(series.values, dipoles)
+    assert series.timestep_fs == pytest.approx(0.25)
+
+
+def test_nine_and_six_components(tmp_path: Path, rng: np.random.Generator) -> None:
+    full = rng.normal(size=(4, 3, 3))
+    path = save(tmp_path / "a.csv", full.reshape(4, 9))
+    np.testing.assert_array_equal(read_polarizabilities(path, "e2A2/eV", 1.0).values, full)
+    symmetric = full + full.transpose(0, 2, 1)
+    voigt = symmetric[:, [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+    path = save(tmp_path / "b.csv", voigt)
+    np.testing.assert_array_equal(read_polarizabilities(path, "e2A2/eV", 1.0).values, symmetric)
+    other = symmetric[:, [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]]
+    for header in ("xx,xy,xz,yy,yz,zz", "alpha_xx_A3,alpha_xy_A3,alpha_xz_A3,alpha_yy_A3,alpha_yz_A3,alpha_zz_A3"):
+        path = save(tmp_path / "c.csv", other, header)
+        np.testing.assert_array_equal(read_polarizabilities(path, "e2A2/eV", 1.0).values, symmetric)
+
+
+def test_array_files_carry_replicas(tmp_path: Path, rng: np.random.Generator) -> None:
+    values = rng.normal(size=(5, 2, 3))
+    np.save(tmp_path / "m.npy", values)
+    np.savez(tmp_path / "m.npz", dipole=values, other=values**2)
+    np.testing.assert_array_equal(read_dipoles(tmp_path / "m.npy", "eA", 1.0).values, values)
+    np.testing.assert_array_equal(read_dipoles(tmp_path / "m.npz", "eA", 1.0, key="dipole").values, values)
+    with pytest.raises(SeriesError, match=r"got 2 arrays, wanted one of dipole, other\. Use --key NAME"):
+        read_dipoles(tmp_path / "m.npz", "eA", 1.0)
+    with pytest.raises(SeriesError, match=r"shape \(5, 2, 3\), wanted \[frame, xyz, xyz\]"):
+        read_polarizabilities(tmp_path / "m.npy", "A3", 1.0)
+
+
+def test_uneven_and_contradicting_time_is_refused(tmp_path: Path, dipoles: np.ndarray) -> None:
+    time = 0.5 * np.arange(7.0)
+    path = save(tmp_path / "m.csv", np.column_stack([time, dipoles]), "time_fs,x,y,z")
+    with pytest.raises(SeriesError, match=r"got 1\.0, wanted 0\.5, as its time column says"):
+        read_dipoles(path, "eA", 1.0)
+    time[4:] += 0.5
+    path = save(tmp_path / "m.csv", np.column_stack([time, dipoles]), "time_fs,x,y,z")
+    with pytest.raises(SeriesError, match=r"column time_fs of .*before frame 4: got 1 fs, wanted 0\.5 fs"):
+        read_dipoles(path, "eA", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1,2,3\n1,2\n", r"line 2: got 2 columns, wanted 3"),
+        ("1,2,3\n1,oops,3\n", r"line 2: got 1,oops,3, wanted numbers"),
+        ("1,2,3\n1,nan,3\n", r"frame 1: got NaN or infinity"),
+        ("1,2,3,4\n1,2,3,4\n", r"got 4 \(1, 2, 3, 4\), wanted 3\. Name them, e\.g\. --columns 2,3,4"),
+        ("# x y z\n", r"got no numbers"),
+        ("1,2,3\n", r"got 1 frames, wanted a time series"),
+    ],
+)
+def test_damaged_tables_are_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text(text)
+    with pytest.raises(SeriesError, match=message):
+        read_dipoles(path, "eA", 1.0)
+
+
+def test_what_is_not_said_is_asked_for(tmp_path: Path, dipoles: np.ndarray) -> None:
+    path = save(tmp_path / "m.csv", dipoles)
+    with pytest.raises(SeriesError, match=r"unit of .*got none, wanted eA or D or au\. Say it"):
+        read_dipoles(path, None, 1.0)
+    with pytest.raises(SeriesError, match=r"got debye, wanted eA or D or au"):
+        read_dipoles(path, "debye", 1.0)
+    with pytest.raises(SeriesError, match=r"time step of .*Say --timestep-fs"):
+        read_dipoles(path, "eA", None)
+    with pytest.raises(SeriesError, match=r"got '9', wanted of 1, 2, 3"):
+        read_dipoles(path, "eA", 1.0, columns="1,2,9")
+    with pytest.raises(SeriesError, match=r"got no such file"):
+        read_dipoles(tmp_path / "none.csv", "eA", 1.0)
+    (tmp_path / "bad.npy").write_bytes(b"nonsense")
+    with pytest.raises(SeriesError, match="unreadable"):
+        read_dipoles(tmp_path / "bad.npy", "eA", 1.0)
+    save(tmp_path / "six.csv", np.ones((3, 6)), "xx xy xz yy yz yz")
+    with pytest.raises(SeriesError, match="wanted also a component zz"):
+        read_polarizabilities(tmp_path / "six.csv", "A3", 1.0)
