@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from spectra_app.born.compute import born_charges
 from spectra_app.born.export import format_espresso, format_phonopy_born, format_plain, write_text
 from spectra_app.born.report import (
     BornReport,
@@ -37,6 +38,7 @@ __all__ = [
     "antisymmetric_norm",
     "average_over_symmetry",
     "average_tensor",
+    "born_charges",
     "born_csv",
     "born_json",
     "build_born_report",

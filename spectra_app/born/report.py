@@ -249,8 +249,9 @@ def _headline(report: BornReport) -> str:
 
 
 def _sum_rule_line(report: BornReport) -> str:
+    total = "sum Z*" if report.total_charge_e == 0.0 else f"sum Z* - ({report.total_charge_e:+g} e) 1"
     return (
-        f"Acoustic sum rule: |sum Z* - ({report.total_charge_e:+g} e) 1| at most {report.sum_rule_max_e:.2e} e "
+        f"Acoustic sum rule: |{total}| at most {report.sum_rule_max_e:.2e} e "
         f"({report.sum_rule_max_e / len(report.numbers):.1e} e per atom)"
     )
 

@@ -86,7 +86,11 @@ def make_curve(
     name = f"curve {label!r}" if label else "curve"
     abscissa, ordinate = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     spread = None if error is None else np.asarray(error, dtype=np.float64)
-    if abscissa.ndim != 1 or abscissa.shape != ordinate.shape or (spread is not None and spread.shape != ordinate.shape):
+    if (
+        abscissa.ndim != 1
+        or abscissa.shape != ordinate.shape
+        or (spread is not None and spread.shape != ordinate.shape)
+    ):
         shapes = f"shapes {abscissa.shape}, {ordinate.shape}" + ("" if spread is None else f", error {spread.shape}")
         raise DatasetError(name, got=shapes, wanted="arrays of one and the same length")
     if len(abscissa) < 2:

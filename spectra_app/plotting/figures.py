@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from spectra_app.errors import ConfigError, DatasetError
 from spectra_app.plotting.curves import Curve, axis_label, bands_inside, crop, match_reference, normalise
-from spectra_app.plotting.labels import LABEL_SIZE_PT, DrawnCurve, label_peaks, name_bands, name_stacked
+from spectra_app.plotting.labels import LABEL_SIZE_PT, DrawnCurve, label_peaks, name_bands, name_stacked, settle_layout
 from spectra_app.plotting.style import MUTED_COLOUR, PALETTE, REFERENCE_COLOUR, Width, house_style, new_figure
 
 WAVENUMBER_LABEL = "Wavenumber (cm$^{-1}$)"
@@ -181,8 +181,8 @@ def figure_dielectric(
         figure = new_figure(chosen.width, chosen.height_inch or (4.0 if chosen.width == "one" else 4.6))
         top, bottom = figure.subplots(2, 1, sharex=True)
         bare = replace(chosen, bands={}, title="", label_peaks=False)
-        upper = draw_spectra(top, real, replace(bare, title=chosen.title, y_label="Permittivity, real part ε′"))
-        lower = draw_spectra(bottom, imaginary, replace(bare, y_label="Imaginary part ε″"))
+        upper = draw_spectra(top, real, replace(bare, title=chosen.title, y_label=r"Permittivity $\varepsilon'$"))
+        lower = draw_spectra(bottom, imaginary, replace(bare, y_label=r"Dielectric loss $\varepsilon''$"))
         top.set_xlabel("")
         low = min(float(np.nanmin(item.curve.y)) for item in upper)
         top.set_ylim(bottom=min(0.0, 1.1 * low))
@@ -191,7 +191,7 @@ def figure_dielectric(
         if eps_inf is not None:
             top.axhline(eps_inf, color=MUTED_COLOUR, linewidth=0.6, linestyle=(0, (4, 3)))
             top.annotate(
-                f"ε$_∞$ = {eps_inf:.3g}",
+                rf"$\varepsilon_\infty$ = {eps_inf:.3g}",
                 xy=(1.0, eps_inf),
                 xycoords=("axes fraction", "data"),
                 xytext=(-1, 2),
@@ -283,7 +283,7 @@ def finish_spectra(axes: Axes, drawn: Sequence[DrawnCurve], settings: PlotSettin
     if bands:
         # The names stand outside the axes and outside the layout; the title above them (or a blank one) holds the room.
         axes.set_title(settings.title or " ", pad=25.0 if settings.title else 17.0)
-    axes.figure.draw_without_rendering()
+    settle_layout(axes)
     name_bands(axes, bands)
     if settings.label_peaks:
         label_peaks(axes, drawn, with_errors=settings.label_errors)
@@ -292,7 +292,7 @@ def finish_spectra(axes: Axes, drawn: Sequence[DrawnCurve], settings: PlotSettin
         name_stacked(axes, drawn)
     elif legend and len(named) > (0 if any(item.curve.is_reference for item in named) else 1):
         axes.legend(loc="best")
-        axes.figure.draw_without_rendering()
+        settle_layout(axes)
 
 
 def _prepare(curves: Sequence[Curve], settings: PlotSettings) -> list[Curve]:
@@ -321,7 +321,7 @@ def _offset_step(axes: Axes, curves: Sequence[Curve], settings: PlotSettings) ->
         return 0.0
     tallest = max(float(np.nanmax(curve.y)) - min(0.0, float(np.nanmin(curve.y))) for curve in curves)
     labelled = settings.label_peaks and any(curve.peaks for curve in curves)
-    height_pt = axes.figure.get_figheight() * 72.0 * 0.8  # about 0.8 of the figure is axes
+    height_pt = axes.figure.bbox.height / axes.figure.dpi * 72.0 * 0.8  # about 0.8 of the figure is axes
     label_pt = (LABEL_SIZE_PT * (4.2 if settings.label_errors else 2.6) + 6.0) if labelled else 2.0
     share = min(label_pt * len(curves) / height_pt, 0.75)
     return 1.04 * tallest / (1.0 - share)

@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _X_UNITS = {"1/CM": "cm^-1", "CM-1": "cm^-1", "CM^-1": "cm^-1", "MICROMETERS": "um", "NANOMETERS": "nm"}
 _QUANTITIES = frozenset(
-    ("absorbance", "transmittance", "reflectance", "kubelka-munk", "arbitrary units", "counts", "relative abundance", "")
+    (
+        "absorbance",
+        "transmittance",
+        "reflectance",
+        "kubelka-munk",
+        "arbitrary units",
+        "counts",
+        "relative abundance",
+        "",
+    )
 )
 
 
@@ -94,7 +103,10 @@ def _ordinates(path: Path, labels: dict[str, str]) -> tuple[Array, Array]:
     expected = int(float(labels["NPOINTS"])) if "NPOINTS" in labels else len(y)
     if len(y) != expected or len(y) < 2:
         raise DatasetError(
-            f"JCAMP-DX {path}", got=f"{len(y)} points", wanted=f"{expected} (##NPOINTS=)", todo="The file may be truncated"
+            f"JCAMP-DX {path}",
+            got=f"{len(y)} points",
+            wanted=f"{expected} (##NPOINTS=)",
+            todo="The file may be truncated",
         )
     for needed in ("FIRSTX", "LASTX"):
         if needed not in labels:

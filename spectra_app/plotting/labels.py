@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.text import Text
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.text import Annotation, Text
 from scipy.optimize import isotonic_regression
 
 from spectra_app.plotting.curves import Array, Curve
@@ -58,10 +59,21 @@ def spread_positions(wanted: Array, widths: Array, low: float, high: float) -> A
     return np.asarray(np.clip(free, first, max(first, last)) + distances)
 
 
-def label_peaks(axes: Axes, drawn: Sequence[DrawnCurve], *, with_errors: bool = False) -> list[Text]:
+def settle_layout(axes: Axes) -> None:
+    """Let the constrained layout of the figure take effect without drawing it: axes then have their final size.
+
+    Args:
+        axes: any axes of the figure.
+    """
+    figure = axes.get_figure(root=True)
+    if figure is not None:
+        figure.draw_without_rendering()
+
+
+def label_peaks(axes: Axes, drawn: Sequence[DrawnCurve], *, with_errors: bool = False) -> list[Annotation]:
     """Write the wavenumber above every peak, upright, moved apart where crowded, and raise the upper limit to fit.
 
-    The layout of the figure must be settled (``figure.draw_without_rendering()``), because the room a label needs is
+    The layout of the figure must be settled (:func:`settle_layout`), because the room a label needs is
     known in points only.
 
     Args:
@@ -80,11 +92,13 @@ def label_peaks(axes: Axes, drawn: Sequence[DrawnCurve], *, with_errors: bool = 
     width = LABEL_SIZE_PT * _LINE_SPACING * pixels_per_point
     spread = spread_positions(at_pixel[order], np.full(len(order), width), box.x0, box.x1)
 
-    texts: list[Text] = []
+    texts: list[Annotation] = []
     feet = []
     for index, centre in zip(order, spread, strict=True):
         peak, item = marks[index]
-        left, right = sorted(axes.transData.inverted().transform([(centre - d * width, box.y0) for d in (0.6, -0.6)])[:, 0])
+        left, right = sorted(
+            axes.transData.inverted().transform([(centre - d * width, box.y0) for d in (0.6, -0.6)])[:, 0]
+        )
         below = drawn if item.baseline == 0.0 and all(other.baseline == 0.0 for other in drawn) else (item,)
         foot = max([peak.height + item.baseline, *(_top(other.curve, left, right) for other in below)])
         feet.append(foot)
@@ -114,7 +128,7 @@ def label_peaks(axes: Axes, drawn: Sequence[DrawnCurve], *, with_errors: bool = 
     return texts
 
 
-def name_bands(axes: Axes, bands: Mapping[str, float]) -> list[Text]:
+def name_bands(axes: Axes, bands: Mapping[str, float]) -> list[Annotation]:
     """Mark known bands by dashed lines, their names in a row above the axes, moved apart where crowded.
 
     Args:
@@ -124,7 +138,7 @@ def name_bands(axes: Axes, bands: Mapping[str, float]) -> list[Text]:
     if not bands:
         return []
     box = axes.get_window_extent()
-    renderer = axes.figure.canvas.get_renderer()
+    renderer = _renderer(axes)
     names = sorted(bands, key=lambda name: axes.transData.transform((bands[name], 0.0))[0])
     texts, widths, wanted = [], [], []
     for name in names:
@@ -162,18 +176,22 @@ def name_stacked(axes: Axes, drawn: Sequence[DrawnCurve]) -> list[Text]:
         axes: where the curves are drawn; layout settled.
         drawn: the curves with their baselines.
     """
-    renderer = axes.figure.canvas.get_renderer()
+    renderer = _renderer(axes)
     box = axes.get_window_extent()
     texts = []
     for item in drawn:
         if not item.curve.label:
             continue
-        text = axes.text(0, 0, item.curve.label, color=item.colour, fontsize=7, ha="center", va="bottom", gid="curve-label")
+        text = axes.text(
+            0, 0, item.curve.label, color=item.colour, fontsize=7, ha="center", va="bottom", gid="curve-label"
+        )
         width = text.get_window_extent(renderer).width
         centres = np.linspace(box.x1 - 0.55 * width, box.x0 + 0.55 * width, 60)
-        edges = axes.transData.inverted().transform(
-            [(centre + side * 0.55 * width, box.y0) for centre in centres for side in (-1, 1)]
-        )[:, 0].reshape(-1, 2)
+        edges = (
+            axes.transData.inverted()
+            .transform([(centre + side * 0.55 * width, box.y0) for centre in centres for side in (-1, 1)])[:, 0]
+            .reshape(-1, 2)
+        )
         tops = np.array([_top(item.curve, min(pair), max(pair)) for pair in edges])
         # the first (rightmost) place that is as flat as the flattest, within 2% of the height of the axes
         tolerance = 0.02 * abs(np.subtract(*axes.get_ylim()))
@@ -181,6 +199,13 @@ def name_stacked(axes: Axes, drawn: Sequence[DrawnCurve]) -> list[Text]:
         text.set_position((float(edges[best].mean()), float(tops[best]) + 0.4 * tolerance))
         texts.append(text)
     return texts
+
+
+def _renderer(axes: Axes) -> RendererAgg:
+    canvas = axes.figure.canvas
+    if not isinstance(canvas, FigureCanvasAgg):
+        raise TypeError(f"figure on {type(canvas).__name__}: make it with style.new_figure, on the Agg canvas")
+    return canvas.get_renderer()
 
 
 def _top(curve: Curve, low: float, high: float) -> float:
@@ -192,8 +217,8 @@ def _top(curve: Curve, low: float, high: float) -> float:
     return float(np.nanmax(upper))
 
 
-def _make_room(axes: Axes, texts: Sequence[Text], feet: Sequence[float]) -> None:
-    renderer = axes.figure.canvas.get_renderer()
+def _make_room(axes: Axes, texts: Sequence[Annotation], feet: Sequence[float]) -> None:
+    renderer = _renderer(axes)
     box = axes.get_window_extent()
     low, high = axes.get_ylim()
     for text, foot in zip(texts, feet, strict=True):
@@ -203,13 +228,14 @@ def _make_room(axes: Axes, texts: Sequence[Text], feet: Sequence[float]) -> None
     axes.set_ylim(low, high)
 
 
-def _set_foot(axes: Axes, note: Text, foot: float) -> None:
+def _set_foot(axes: Axes, note: Annotation, foot: float) -> None:
     """Put a label a few points above its foot and join it to its peak where it was moved."""
     x, _ = note.xyann
     gap = _GAP_PT * axes.figure.dpi / 72.0
     foot_pixel = axes.transData.transform((x, foot))
     peak_pixel = axes.transData.transform(note.xy)
-    note.xyann = axes.transData.inverted().transform((foot_pixel[0], foot_pixel[1] + gap))
+    x, top = (float(value) for value in axes.transData.inverted().transform((foot_pixel[0], foot_pixel[1] + gap)))
+    note.xyann = (x, top)
     if abs(foot_pixel[0] - peak_pixel[0]) > 1.0 or foot_pixel[1] - peak_pixel[1] > gap:
         axes.plot(
             [note.xy[0], x],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any, cast
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -56,7 +57,7 @@ def figure_overview(
     settings = PlotSettings(range_per_cm=range_per_cm)
     with house_style():
         figure = new_figure("two", _ROW_INCH * len(rows) + 0.2)
-        panels = figure.subplot_mosaic(rows)
+        panels = figure.subplot_mosaic(cast("Any", rows))  # its stub wants a hashable list
         later: list[Finish] = []
         if infrared:
             chosen = replace(settings, title="Infrared", bands={} if bands is None else bands)

@@ -74,7 +74,7 @@ def read_history(path: Path | str) -> TrainingHistory:
             rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
     except FileNotFoundError:
         raise DatasetError(f"training history {source}", got="no such file", wanted="history.csv of a model") from None
-    names = [name for name in TrainingHistory.__dataclass_fields__]
+    names = list(TrainingHistory.__dataclass_fields__)
     if not rows:
         raise DatasetError(f"training history {source}", got="no finished epoch", wanted="at least one line")
     missing = [name for name in names if name not in rows[0]]
@@ -178,7 +178,9 @@ def _draw_isotropic(axes: Axes, report: BornReport) -> None:
     """One column of points per element, its mean and standard deviation beside it."""
     for rank, element in enumerate(report.elements):
         values = report.isotropic_e[_atoms_of(report, element.symbol)]
-        axes.plot(rank + _jitter(values), values, ".", color=PALETTE[rank % len(PALETTE)], markersize=3, alpha=0.5, mew=0)
+        axes.plot(
+            rank + _jitter(values), values, ".", color=PALETTE[rank % len(PALETTE)], markersize=3, alpha=0.5, mew=0
+        )
         axes.errorbar(rank + 0.36, element.mean_e, element.std_e, fmt="o", color=REFERENCE_COLOUR, markersize=3, lw=1)
         axes.annotate(
             f"{element.mean_e:+.2f}",
@@ -219,7 +221,9 @@ def _draw_parity(axes: Axes, report: BornReport) -> None:
         chosen = _atoms_of(report, element.symbol)
         x, y = report.reference_e[chosen].ravel(), report.born_e[chosen].ravel()
         colour = PALETTE[rank % len(PALETTE)]
-        axes.plot(x, y, ".", color=colour, markersize=3, alpha=0.5, mew=0, label=element.symbol, rasterized=len(x) > 5000)
+        axes.plot(
+            x, y, ".", color=colour, markersize=3, alpha=0.5, mew=0, label=element.symbol, rasterized=len(x) > 5000
+        )
     axes.set(xlim=ends, ylim=ends, xlabel="Reference Z* (e)", ylabel="Model Z* (e)")
     axes.set_aspect("equal", adjustable="box")
     for axis in (axes.xaxis, axes.yaxis):

@@ -1,7 +1,7 @@
 """Curves from files: our own CSV tables, two-column references with units in the header, JCAMP-DX.
 
-The unit of the abscissa is never guessed from its values: a header names it ("cm-1", "wavelength_um", "wavenumber_per_cm",
-"THz", "energy [eV]"), JCAMP-DX carries ##XUNITS=, and a bare table of numbers needs ``x_unit``.
+The unit of the abscissa is never guessed from its values: a header names it ("cm-1", "wavelength_um",
+"wavenumber_per_cm", "THz", "energy [eV]"), JCAMP-DX carries ##XUNITS=, and a bare table of numbers needs ``x_unit``.
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ def read_curve(
     names = [name for name in table.names if not name.endswith("_error")]
     chosen = names[0] if column is None else column
     if chosen not in table.names:
-        raise DatasetError(f"{table.path}, column '{chosen}'", got="no such column", wanted=f"one of {', '.join(names)}")
+        raise DatasetError(
+            f"{table.path}, column '{chosen}'", got="no such column", wanted=f"one of {', '.join(names)}"
+        )
     index = table.names.index(chosen)
     error = table.values[table.names.index(f"{chosen}_error")] if f"{chosen}_error" in table.names else None
     order = np.argsort(table.wavenumber_per_cm, kind="stable")
@@ -180,7 +182,7 @@ def _parse_table(path: Path, text: str, x_unit: str | None) -> Table:
 
 def _numbers(path: Path, body: Sequence[tuple[int, str]]) -> Array:
     """[column, point] of the data lines."""
-    rows = []
+    rows: list[list[float]] = []
     for number, line in body:
         words = _split(line)
         try:

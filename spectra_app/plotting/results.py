@@ -1,26 +1,26 @@
-"""From the result objects of ``spectra_app.spectra`` to curves: thin adapters that know only ``columns()`` and ``peaks``."""
+"""From the results of ``spectra_app.spectra`` to curves: thin adapters that know only ``columns()`` and ``peaks``."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 import numpy as np
 
 from spectra_app.errors import DatasetError
-from spectra_app.plotting.curves import Array, Curve, PeakMark, make_curve
+from spectra_app.plotting.curves import Curve, PeakMark, make_curve
+from spectra_app.plotting.protocols import PeakLike, SpectrumLike
 
 _QUANTITIES: dict[str, tuple[str, str]] = {
-    "alpha_n_per_cm": ("absorption α·n", "cm^-1"),
+    "alpha_n_per_cm": (r"absorption $\alpha n$", "cm^-1"),
     "absorption_per_cm": ("absorption coefficient", "cm^-1"),
     "molar_absorptivity": ("molar absorptivity", "L mol^-1 cm^-1"),
     "intensity_km_per_mol": ("infrared intensity", "km/mol per cm^-1"),
     "refractive_index": ("refractive index n", ""),
     "extinction": ("extinction k", ""),
     "reflectivity": ("reflectivity", ""),
-    "eps_real": ("ε′", ""),
-    "eps_imag": ("ε″", ""),
+    "eps_real": (r"permittivity $\varepsilon'$", ""),
+    "eps_imag": (r"dielectric loss $\varepsilon''$", ""),
     "depolarization": ("depolarization ratio", ""),
     # names in the headers of published tables
     "mol-abs": ("molar absorptivity", "L mol^-1 cm^-1"),
@@ -31,41 +31,6 @@ _QUANTITIES: dict[str, tuple[str, str]] = {
 
 _KINDS: dict[str, str] = {"raman": "Raman intensity", "density of states": "density of states"}
 """{word in the title of a spectrum: quantity of its other columns}."""
-
-
-class PeakLike(Protocol):
-    """What a peak of a spectrum must have."""
-
-    @property
-    def position_per_cm(self) -> float:
-        """cm^-1."""
-
-    @property
-    def position_error_per_cm(self) -> float:
-        """cm^-1."""
-
-    @property
-    def height(self) -> float:
-        """In the unit of the spectrum."""
-
-
-class SpectrumLike(Protocol):
-    """What a spectrum must have to be drawn (``spectra_app.spectra.result.Spectrum`` has it)."""
-
-    @property
-    def title(self) -> str:
-        """What it is."""
-
-    @property
-    def main(self) -> str:
-        """Name of the main column, the one with the peaks."""
-
-    @property
-    def peaks(self) -> Sequence[PeakLike]:
-        """Bands of the main column."""
-
-    def columns(self) -> Mapping[str, tuple[Array, str, str]]:
-        """{name: (values [nu], unit, description)}, wavenumber first."""
 
 
 def describe_column(name: str, title: str = "") -> tuple[str, str]:
@@ -165,7 +130,7 @@ def absorption_times_index(index: Curve, extinction: Curve) -> Curve:
 
 
 def dielectric_from_optical(index: Curve, extinction: Curve) -> tuple[Curve, Curve]:
-    """eps' = n^2 - k^2 and eps'' = 2 n k from tables of n and k (interpolated to those of k).
+    """Dielectric function eps' = n^2 - k^2, eps'' = 2 n k from tables of n and k (interpolated to those of k).
 
     Args:
         index: refractive index n.
@@ -174,8 +139,8 @@ def dielectric_from_optical(index: Curve, extinction: Curve) -> tuple[Curve, Cur
     inside = (extinction.x >= index.x[0]) & (extinction.x <= index.x[-1])
     x, k = extinction.x[inside], extinction.y[inside]
     n = np.interp(x, index.x, index.y)
-    real = make_curve(x, n**2 - k**2, "experiment", quantity="ε′", is_reference=True)
-    return real, make_curve(x, 2.0 * n * k, "experiment", quantity="ε″", is_reference=True)
+    real = make_curve(x, n**2 - k**2, "experiment", quantity=_QUANTITIES["eps_real"][0], is_reference=True)
+    return real, make_curve(x, 2.0 * n * k, "experiment", quantity=_QUANTITIES["eps_imag"][0], is_reference=True)
 
 
 def _at(curve: Curve, mark: PeakMark) -> float:

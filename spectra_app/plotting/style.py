@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -73,7 +73,7 @@ def house_style() -> Iterator[None]:
     available = _installed_fonts()
     settings = dict(_SETTINGS)
     settings["font.sans-serif"] = [name for name in _SETTINGS["font.sans-serif"] if name in available]
-    with mpl.rc_context(settings):
+    with mpl.rc_context(cast("Any", settings)):  # its stub wants literal keys
         yield
 
 

@@ -1,0 +1,290 @@
+"""What the summary of a run states: facts gathered from the objects of the other rooms, nothing computed twice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spectra_app.born.report import BornReport
+from spectra_app.plotting.panels import RunTrace
+from spectra_app.plotting.protocols import CardLike, ReportedSpectrum, RunLike
+from spectra_app.units import G_PER_CM3_PER_AMU_PER_A3
+
+DRIFT_LIMIT_MEV = 1.0  # meV/atom/ps; above this the time step is too long or the forces are rough
+TEMPERATURE_LIMIT = 0.03  # relative distance from the thermostat's temperature worth a warning
+PEAKS_SHOWN = 6
+_BLOCKS = 10
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """The model, from its card; ``forces_rmse_meV_per_A`` is None where the card states none."""
+
+    name: str
+    variant: str
+    hash: str
+    data: str
+    forces_rmse_meV_per_A: float | None
+    eps_inf: float | None
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """The simulation; a drift or temperature that is not recorded is None."""
+
+    n_atoms: int
+    n_replicas: int
+    n_frames: int
+    duration_ps: float
+    temperature_K: float | None
+    temperature_error_K: float | None
+    target_K: float | None
+    energy_drift_meV_per_atom_per_ps: float | None
+    density_g_per_cm3: float | None
+    ms_per_step: float | None
+    complete: bool
+
+
+@dataclass(frozen=True)
+class PeakFacts:
+    """One band of a spectrum; an error that is not known is None."""
+
+    position_per_cm: float
+    position_error_per_cm: float | None
+    height: float
+    height_error: float | None
+    width_per_cm: float
+
+
+@dataclass(frozen=True)
+class SpectrumFacts:
+    """One spectrum: what it is, how far it can be trusted, its highest peaks in order of wavenumber."""
+
+    name: str
+    title: str
+    column: str
+    unit: str
+    duration_ps: float
+    resolution_per_cm: float
+    nyquist_per_cm: float
+    verdict: str
+    sentence: str
+    peaks: tuple[PeakFacts, ...]
+
+
+@dataclass(frozen=True)
+class BornFacts:
+    """Born charges of the run's structure: isotropic mean and spread per element, the sum rule, the reference."""
+
+    mean_e: dict[str, float]
+    std_e: dict[str, float]
+    sum_rule_max_e: float
+    rmse_e: float | None
+    r2: float | None
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """A file of the results folder (path relative to it) and what it is."""
+
+    path: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything the page says; parts that were not computed are None or empty."""
+
+    title: str
+    created: str
+    version: str
+    folder: str
+    seconds: float | None
+    model: ModelFacts | None
+    run: RunFacts | None
+    spectra: tuple[SpectrumFacts, ...]
+    born: BornFacts | None
+    warnings: tuple[str, ...]
+    files: tuple[OutputFile, ...]
+
+
+def build_summary(
+    *,
+    title: str,
+    created: str,
+    version: str,
+    folder: Path | str,
+    card: CardLike | None = None,
+    eps_inf: float | None = None,
+    run: RunLike | None = None,
+    spectra: Mapping[str, ReportedSpectrum] | None = None,
+    born: BornReport | None = None,
+    files: Mapping[str, str] | None = None,
+    warnings: Sequence[str] = (),
+    seconds: float | None = None,
+) -> Summary:
+    """The facts of a run.
+
+    Args:
+        title: what was run.
+        created: ISO date and time.
+        version: of spectra-app.
+        folder: where the results are.
+        card: of the model.
+        eps_inf: dimensionless; the value used.
+        run: recorded series.
+        spectra: {short name: result}.
+        born: report of the Born charges.
+        files: {path relative to the folder: one-line description}.
+        warnings: further sentences.
+        seconds: s; wall time of the whole.
+    """
+    facts = None if run is None else run_facts(run)
+    found = tuple(_spectrum_facts(name, spectrum) for name, spectrum in (spectra or {}).items())
+    notes = [*warnings, *_run_warnings(facts)]
+    for name, spectrum in (spectra or {}).items():
+        notes += [f"{name}: {sentence}" for sentence in spectrum.report.warnings]
+    return Summary(
+        title=title,
+        created=created,
+        version=version,
+        folder=str(folder),
+        seconds=seconds,
+        model=None if card is None else _model_facts(card, eps_inf),
+        run=facts,
+        spectra=found,
+        born=None if born is None else _born_facts(born),
+        warnings=tuple(dict.fromkeys(notes)),
+        files=tuple(OutputFile(path, description) for path, description in (files or {}).items()),
+    )
+
+
+def run_facts(run: RunLike) -> RunFacts:
+    """Length, temperature with its error, energy drift and density of a recorded run.
+
+    The error of the temperature is that of the mean of ten blocks; the drift is the slope of a straight line through
+    the conserved energy, averaged over replicas.
+
+    Args:
+        run: recorded series.
+    """
+    time_ps = np.asarray(run.time_fs, dtype=np.float64) / 1000.0
+    n_atoms, temperature = len(run.numbers), np.asarray(run.temperature_K, dtype=np.float64)
+    mean = error = drift = density = None
+    if np.isfinite(temperature).all() and len(temperature) >= _BLOCKS:
+        blocks = np.array([block.mean() for block in np.array_split(temperature.mean(axis=1), _BLOCKS)])
+        mean, error = float(temperature.mean()), float(blocks.std(ddof=1) / math.sqrt(_BLOCKS))
+    if run.conserved_eV is not None and len(time_ps) > 2 and np.isfinite(run.conserved_eV).all():
+        energy = np.asarray(run.conserved_eV, dtype=np.float64).mean(axis=1)
+        slope = np.polyfit(time_ps - time_ps.mean(), energy - energy.mean(), 1)[0]
+        drift = float(slope) * 1000.0 / n_atoms
+    if run.volume_A3 is not None:
+        density = G_PER_CM3_PER_AMU_PER_A3 * float(np.sum(run.masses_amu)) / float(np.mean(run.volume_A3))
+    return RunFacts(
+        n_atoms=n_atoms,
+        n_replicas=temperature.shape[1],
+        n_frames=len(time_ps),
+        duration_ps=float(time_ps[-1] - time_ps[0]) if len(time_ps) else 0.0,
+        temperature_K=mean,
+        temperature_error_K=error,
+        target_K=_number(run.metadata, "temperature_K"),
+        energy_drift_meV_per_atom_per_ps=drift,
+        density_g_per_cm3=density,
+        ms_per_step=_number(run.metadata, "ms_per_step"),
+        complete=bool(run.metadata["complete"]) if "complete" in run.metadata else True,
+    )
+
+
+def run_trace(run: RunLike, points: int = 4000) -> RunTrace:
+    """Temperature and energy of a run for the overview figure, thinned to a number of points that a page can show.
+
+    Args:
+        run: recorded series.
+        points: at most twice as many are kept.
+    """
+    stride = max(1, len(run.time_fs) // points)
+    has_conserved = run.conserved_eV is not None
+    energy = np.asarray(run.conserved_eV if has_conserved else run.energy_eV, dtype=np.float64).mean(axis=1)[::stride]
+    return RunTrace(
+        time_ps=np.asarray(run.time_fs, dtype=np.float64)[::stride] / 1000.0,
+        temperature_K=np.asarray(run.temperature_K, dtype=np.float64).mean(axis=1)[::stride],
+        energy_meV_per_atom=(energy - energy[0]) * 1000.0 / len(run.numbers),
+        energy_label="conserved energy" if has_conserved else "potential energy",
+        target_K=_number(run.metadata, "temperature_K"),
+    )
+
+
+def _model_facts(card: CardLike, eps_inf: float | None) -> ModelFacts:
+    forces = _number(card.errors, "forces_rmse_meV_per_A")
+    return ModelFacts(card.name, card.variant, card.hash, card.data, forces, eps_inf)
+
+
+def _spectrum_facts(name: str, spectrum: ReportedSpectrum) -> SpectrumFacts:
+    highest = sorted(spectrum.peaks, key=lambda peak: -peak.height)[:PEAKS_SHOWN]
+    unit = spectrum.columns()[spectrum.main][1]
+    return SpectrumFacts(
+        name=name,
+        title=spectrum.title,
+        column=spectrum.main,
+        unit="" if unit == "1" else unit,
+        duration_ps=spectrum.report.duration_ps,
+        resolution_per_cm=spectrum.report.resolution_per_cm,
+        nyquist_per_cm=spectrum.report.nyquist_per_cm,
+        verdict=str(spectrum.report.verdict.value),
+        sentence=spectrum.report.sentence,
+        peaks=tuple(
+            PeakFacts(
+                position_per_cm=float(peak.position_per_cm),
+                position_error_per_cm=_finite(peak.position_error_per_cm),
+                height=float(peak.height),
+                height_error=_finite(peak.height_error),
+                width_per_cm=float(peak.width_per_cm),
+            )
+            for peak in sorted(highest, key=lambda peak: peak.position_per_cm)
+        ),
+    )
+
+
+def _born_facts(born: BornReport) -> BornFacts:
+    return BornFacts(
+        mean_e={element.symbol: element.mean_e for element in born.elements},
+        std_e={element.symbol: element.std_e for element in born.elements},
+        sum_rule_max_e=born.sum_rule_max_e,
+        rmse_e=None if born.comparison is None else born.comparison.total.rmse_e,
+        r2=None if born.comparison is None else _finite(born.comparison.total.r2),
+    )
+
+
+def _run_warnings(run: RunFacts | None) -> list[str]:
+    if run is None:
+        return []
+    notes = []
+    if not run.complete:
+        notes.append("the run was interrupted before its last step; restart it for the rest")
+    drift = run.energy_drift_meV_per_atom_per_ps
+    if drift is not None and abs(drift) > DRIFT_LIMIT_MEV:
+        notes.append(
+            f"energy drifts by {drift:+.2f} meV/atom/ps (more than {DRIFT_LIMIT_MEV:g}): use a shorter time step"
+        )
+    if run.temperature_K is not None and run.target_K and run.temperature_error_K is not None:
+        off = run.temperature_K - run.target_K
+        if abs(off) > TEMPERATURE_LIMIT * run.target_K and abs(off) > 3.0 * run.temperature_error_K:
+            notes.append(f"mean temperature is {off:+.1f} K off the target {run.target_K:g} K: equilibrate for longer")
+    return notes
+
+
+def _number(values: Mapping[str, Any], name: str) -> float | None:
+    """A number of a mapping that may lack it (a model without errors, a run without a thermostat)."""
+    if name not in values:
+        return None
+    value = values[name]
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
