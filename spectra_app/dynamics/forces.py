@@ -11,6 +11,8 @@ from spectra_app.errors import SimulationError
 from spectra_app.neighbors import Neighbors, build_neighbors
 from spectra_app.system import System
 
+MAX_MOVE_A = 5.0  # in one step; hydrogen at 300 K moves 0.02 A in 0.5 fs
+
 
 class PredictionLike(Protocol):
     """What dynamics reads of a ``spectra_app.potentials.Prediction``; shapes and units stand there."""
@@ -112,7 +114,7 @@ class ForceField:
             The prediction, and the reference positions and cell of the table that was used.
 
         Raises:
-            SimulationError: a position is not a number.
+            SimulationError: atoms fly apart, or a position is not a number.
         """
         if self._too_far(positions, cell, reference_positions, reference_cell):
             reference_positions, reference_cell = positions, cell
@@ -126,8 +128,6 @@ class ForceField:
         return prediction, reference_positions, reference_cell
 
     def _rebuild(self, positions: Tensor, cell: Tensor) -> None:
-        if not bool(torch.isfinite(positions).all()):
-            raise SimulationError("atomic positions", got="NaN or infinity", wanted="finite numbers")
         system = self._template._replace(positions=positions, cell=cell)
         self._neighbors = build_neighbors(system, self.model.cutoff + self.skin_A).to(dtype=self.model.dtype)
         self._built_from = positions
@@ -138,14 +138,24 @@ class ForceField:
 
         A table complete to cutoff + skin stays valid while no atom moves more than skin / 2.  In a cell scaled by s
         the displacement is measured in the scaled frame and the budget shrinks to (cutoff + skin - cutoff / s) / 2.
-        NaN compares as too far, so that the rebuild finds it.
+
+        Raises:
+            SimulationError: an atom has moved by more than ``MAX_MOVE_A`` in one step, or is nowhere (NaN).
         """
         if self._fixed_cell:
             moved = positions - reference
-            return not float((moved * moved).sum(dim=1).max()) <= (0.5 * self.skin_A) ** 2
+            excess = float((moved * moved).sum(dim=1).max()) ** 0.5 - 0.5 * self.skin_A
+            return _checked(excess) > 0.0
         scale = (torch.linalg.det(cell) / torch.linalg.det(reference_cell)) ** (1.0 / 3.0)  # [replica]
         per_replica = positions.view(scale.shape[0], -1, 3)
         moved = per_replica / scale[:, None, None] - reference.view_as(per_replica)
         largest = (moved * moved).sum(dim=2).amax(dim=1).sqrt()
         budget = 0.5 * (self.model.cutoff + self.skin_A - self.model.cutoff / scale).clamp(max=self.skin_A)
-        return not float((largest - budget).max()) <= 0.0
+        return _checked(float((largest - budget).max())) > 0.0
+
+
+def _checked(excess_A: float) -> float:
+    """The same number, unless it tells of atoms that fly apart (then a search for neighbours would not end well)."""
+    if not excess_A <= MAX_MOVE_A:
+        raise SimulationError("atomic positions", got=f"a move by {excess_A:.3g} A in one step", wanted="a small one")
+    return excess_A

@@ -171,8 +171,12 @@ def _cell(
         return None, None
     start = np.array(metadata["cell_A"], dtype=float)
     fixed = float(abs(np.linalg.det(start)))
-    if volume is None or np.abs(volume - fixed).max() <= FIXED_CELL_TOLERANCE * fixed:
+    if volume is None:
         return start, fixed
     if "edges" not in groups[0]["box"]:
-        return start, volume
-    return np.stack([group["box/edges/value"][:n_stored] for group in groups], axis=1), volume
+        constant = np.abs(volume - fixed).max() <= FIXED_CELL_TOLERANCE * fixed
+        return start, fixed if constant else volume
+    cells = np.stack([group["box/edges/value"][:n_stored] for group in groups], axis=1)
+    if np.abs(cells - start).max(initial=0.0) <= FIXED_CELL_TOLERANCE * fixed ** (1.0 / 3.0):
+        return start, fixed
+    return cells, volume

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from toy_potential import ToyPotential, dumbbells
+
+from spectra_app.config import MDSettings
+from spectra_app.dynamics import MolecularDynamics, ObservableBlock, PhysicalDipole, Recorder, TrajectoryBlock
+from spectra_app.dynamics.recorder import Statistics
+from spectra_app.dynamics.state import make_particles
+from spectra_app.errors import SimulationError
+from spectra_app.system import from_ase
+
+
+class Memory:
+    """A writer that keeps blocks."""
+
+    def __init__(self) -> None:
+        self.observables: list[ObservableBlock] = []
+        self.trajectory: list[TrajectoryBlock] = []
+
+    def append_observables(self, block: ObservableBlock) -> None:
+        self.observables.append(block)
+
+    def append_trajectory(self, block: TrajectoryBlock) -> None:
+        self.trajectory.append(block)
+
+
+def test_dipole_is_accumulated_by_the_trapezoid() -> None:
+    latent = np.array([[[10.0, 0.0, 1.0]], [[11.0, -2.0, 1.0]], [[9.0, 0.5, 4.0]]])
+    screening = np.array([[4.0], [9.0], [1.0]])
+    physical = PhysicalDipole().extend(latent, screening)
+    # By hand: 2 * 10; + (2+3)/2 * 1; + (3+1)/2 * (-2), and so on.
+    np.testing.assert_allclose(physical[:, 0], [[20.0, 0.0, 2.0], [22.5, -5.0, 2.0], [18.5, 0.0, 8.0]], atol=1e-14)
+
+
+def test_physical_dipole_forgets_the_choice_of_images(rng: np.random.Generator) -> None:
+    latent, screening = rng.normal(size=(50, 2, 3)), rng.uniform(1.0, 2.0, size=(50, 2))
+    here = PhysicalDipole().extend(latent, screening)
+    there = PhysicalDipole().extend(latent + np.array([30.0, -7.0, 4.0]), screening)
+    np.testing.assert_allclose(np.diff(here, axis=0), np.diff(there, axis=0), atol=1e-12)
+
+
+def test_blocks_may_begin_anywhere(rng: np.random.Generator) -> None:
+    latent, screening = rng.normal(size=(57, 2, 3)), rng.uniform(1.0, 2.0, size=(57, 2))
+    whole = PhysicalDipole().extend(latent, screening)
+    parts, accumulator = [], PhysicalDipole()
+    for start, stop in ((0, 1), (1, 20), (20, 57)):
+        parts.append(accumulator.extend(latent[start:stop], screening[start:stop]))
+        accumulator = PhysicalDipole(accumulator.carry)
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+def test_statistics_are_those_of_a_straight_fit(rng: np.random.Generator) -> None:
+    time = np.arange(200) * 0.5
+    energy = -1234.0 + 3e-5 * time + 1e-3 * rng.normal(size=200)
+    kelvin = 300.0 + rng.normal(size=200)
+    statistics = Statistics().add(time[:70], energy[:70], kelvin[:70]).add(time[70:], energy[70:], kelvin[70:])
+    assert statistics.drift_eV_per_fs == pytest.approx(np.polyfit(time, energy, 1)[0], rel=1e-8)
+    assert statistics.temperature_K == pytest.approx(kelvin.mean(), rel=1e-12)
+    assert np.isnan(Statistics().drift_eV_per_fs)
+
+
+def record(n_steps: int, dtype: torch.dtype = torch.float64) -> tuple[Memory, list[object]]:
+    atoms = dumbbells()
+    particles = make_particles(from_ase(atoms), torch.from_numpy(atoms.get_masses()), 2)
+    dynamics = MolecularDynamics(ToyPotential(dtype), particles, MDSettings(replicas=2, steps=n_steps))
+    memory = Memory()
+    recorder = Recorder(particles, memory, 0.5, record_stride=2, trajectory_stride=5, has_polarizability=True)
+    state, prediction = dynamics.start()
+    seen: list[object] = []
+    for step in range(n_steps + 1):
+        recorder.observe(step, state, prediction)
+        seen.append((state, prediction))
+        state, prediction = dynamics._produce(state)
+    recorder.flush()
+    return memory, seen
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_recorded_numbers_are_those_of_the_states(dtype: torch.dtype) -> None:
+    memory, seen = record(301, dtype)
+    step = np.concatenate([block.step for block in memory.observables])
+    np.testing.assert_array_equal(step, np.arange(0, 302, 2))
+    assert [len(block.step) for block in memory.observables] == [100, 51]
+    np.testing.assert_array_equal(np.concatenate([b.step for b in memory.trajectory]), np.arange(0, 302, 5))
+    alpha = np.concatenate([block.polarizability_e2A2_per_eV for block in memory.observables])
+    energy = np.concatenate([block.energy_eV for block in memory.observables])
+    latent = np.concatenate([block.dipole_latent_eA for block in memory.observables])
+    positions = np.concatenate([block.positions_A for block in memory.trajectory])
+    for row in (0, 40, 150):
+        _, prediction = seen[2 * row]
+        physical = (prediction.polarizability * prediction.screening[:, None, None]).double().numpy()
+        np.testing.assert_allclose(alpha[row], physical, rtol=1e-6)
+        np.testing.assert_array_equal(energy[row], prediction.energy.numpy())
+        np.testing.assert_array_equal(latent[row], prediction.dipole.double().numpy())
+    for row in (0, 13, 60):
+        np.testing.assert_array_equal(positions[row].reshape(-1, 3), seen[5 * row][0].positions.numpy())
+
+
+def test_nan_names_the_recorded_step_and_is_not_written() -> None:
+    atoms = dumbbells()
+    particles = make_particles(from_ase(atoms), torch.from_numpy(atoms.get_masses()))
+    dynamics = MolecularDynamics(ToyPotential(), particles, MDSettings())
+    memory = Memory()
+    recorder = Recorder(particles, memory, 0.5, 1, 4, True)
+    state, prediction = dynamics.start()
+    for step in range(10):
+        broken = prediction._replace(dipole=prediction.dipole * (float("nan") if step == 7 else 1.0))
+        recorder.observe(step, state, broken)
+    with pytest.raises(SimulationError, match="recorded step 7: got NaN"):
+        recorder.flush()
+    assert not memory.observables
