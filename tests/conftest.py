@@ -53,3 +53,12 @@ def device_cuda() -> torch.device:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     return torch.device("cuda")
+
+
+@pytest.fixture
+def rotation() -> torch.Tensor:
+    """A proper rotation by no special angle about no special axis [xyz, xyz]."""
+    generator = torch.Generator().manual_seed(11)
+    q, r = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))
+    q = q * torch.sign(torch.diagonal(r))
+    return q * torch.sign(torch.linalg.det(q))

@@ -81,13 +81,12 @@ def direct_electrostatics(system: System, multipoles: Multipoles, layout: Dense,
     r = to_dense(system.positions, layout)
     q = to_dense(multipoles.charges, layout)
     vectors = r[:, :, None, :] - r[:, None, :, :]  # [structure, i, j, xyz] = r_i - r_j
-    highest = 1 + (0 if multipoles.dipoles is None else 1) + (0 if multipoles.quadrupoles is None else 2)
+    highest = 4 if multipoles.quadrupoles is not None else 2 if multipoles.dipoles is not None else 1
     b = radial_functions((vectors * vectors).sum(-1), sigma, highest)
     others = ~torch.eye(layout.shape[1], dtype=torch.bool, device=r.device)
     b = [function * others for function in b]
     potential = torch.einsum("sij,sj->si", b[0], q)
     field = torch.einsum("sij,sijx->six", b[1] * q[:, None, :], vectors)
-    energy = q * potential
     u = None if multipoles.dipoles is None else to_dense(multipoles.dipoles, layout)
     quad = None if multipoles.quadrupoles is None else to_dense(multipoles.quadrupoles, layout)
     u_r = quad_r = r_quad_r = None

@@ -1,0 +1,48 @@
+"""Electrostatics written out naively: every pair, derivatives of the kernel by nested automatic differentiation."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from spectra_app.units import COULOMB_CONSTANT
+
+
+def kernel_tensors(vector: Tensor, sigma: float) -> list[Tensor]:
+    """T(|x|) = erf(|x|/(sqrt2 sigma))/|x| and its derivatives of order 0 to 4 at x."""
+
+    def kernel(x: Tensor) -> Tensor:
+        distance = torch.sqrt((x * x).sum())
+        return torch.erf(distance / (math.sqrt(2.0) * sigma)) / distance
+
+    functions = [kernel]
+    for _ in range(4):
+        functions.append(torch.func.jacrev(functions[-1]))
+    return [function(vector) for function in functions]
+
+
+def pair_energy(vector: Tensor, sigma: float, qi, ui, quad_i, qj, uj, quad_j) -> Tensor:
+    """L_i L_j T(r_i - r_j) with grad_j = -grad_i."""
+    t0, t1, t2, t3, t4 = kernel_tensors(vector, sigma)
+    charge = qi * qj * t0
+    charge_dipole = qj * (ui @ t1) - qi * (uj @ t1)
+    dipole_dipole = -(ui @ t2 @ uj)
+    charge_quadrupole = 0.5 * (qj * (quad_i * t2).sum() + qi * (quad_j * t2).sum())
+    dipole_quadrupole = 0.5 * (
+        torch.einsum("a,bc,abc->", ui, quad_j, t3) - torch.einsum("ab,c,abc->", quad_i, uj, t3)
+    )
+    quadrupole_quadrupole = 0.25 * torch.einsum("ab,cd,abcd->", quad_i, quad_j, t4)
+    return charge + charge_dipole + dipole_dipole + charge_quadrupole + dipole_quadrupole + quadrupole_quadrupole
+
+
+def open_energy(positions: Tensor, q: Tensor, u: Tensor, quad: Tensor, sigma: float) -> Tensor:
+    """(k_e/2) sum over ordered pairs, one pair after the other."""
+    total = positions.new_zeros(())
+    for i in range(len(positions)):
+        for j in range(len(positions)):
+            if i != j:
+                vector = positions[i] - positions[j]
+                total = total + pair_energy(vector, sigma, q[i], u[i], quad[i], q[j], u[j], quad[j])
+    return 0.5 * COULOMB_CONSTANT * total
