@@ -15,8 +15,11 @@ from spectra_app.errors import SeriesError
 Checks = Literal["error", "warn", "off"]
 
 _CHUNK_FRAMES = 2**16
-_JUMP_SIGMAS = 15.0
-"""An increment this many robust standard deviations long is no motion: a Gaussian shows one in 1e50."""
+_JUMP_SIGMAS = 8.0
+"""An increment this many robust standard deviations long is no thermal motion: a Gaussian shows one in 1e15."""
+_JUMP_ALONE = 0.5
+"""The increments around a jump are smaller than this share of it; those of a fast real motion are not."""
+_JUMP_SURROUNDINGS = 3
 _JUMP_FRAMES = 2
 """A jump fills one increment, a wrapped atom that comes back at once two; a fast but real motion fills more."""
 _EVEN_STEP = 1e-3
@@ -114,8 +117,9 @@ def check_series(values: Any, name: str, checks: Checks, *, continuous: bool) ->
     """Look for NaN, branch jumps and drift.
 
     A branch jump (P wrapped by a lattice vector times a charge, an atom wrapped into the cell) is an increment of more
-    than 15 robust standard deviations (1.4826 median absolute deviations of the increments) that fills at most two
-    frames.  A real motion sampled well enough for a spectrum spreads over more.
+    than 8 robust standard deviations (1.4826 median absolute deviations of the increments) that fills at most two
+    frames and stands alone: the three increments before and after it are less than half as long.  A real motion sampled
+    well enough for a spectrum spreads over more.
 
     Args:
         values: [frame, replica, component...].
@@ -170,17 +174,28 @@ def find_jump(series: NDArray[np.float64]) -> tuple[int, float, float] | None:
     steps = np.diff(series)
     size = np.abs(steps)
     usual = 1.4826 * float(np.median(np.abs(steps - np.median(steps))))
-    # A series that mostly stands still (symmetry, text rounding) has no scale of its own: judge by its spread.
-    usual = max(usual, 1e-3 * float(np.ptp(series)) / _JUMP_SIGMAS, 1e-12 * float(np.max(np.abs(series))) + 1e-300)
+    if usual == 0.0 and np.any(size > 0.0):
+        usual = 1.4826 * float(
+            np.median(size[size > 0.0])
+        )  # rounded text mostly stands still; its last digit is no jump
+    usual = max(usual, 1e-12 * float(np.max(np.abs(series))))
     long = np.flatnonzero(size > _JUMP_SIGMAS * usual)
     if not long.size:
         return None
     runs = np.split(long, np.flatnonzero(np.diff(long) > 1) + 1)
-    jumps = [int(run[np.argmax(size[run])]) for run in runs if len(run) <= _JUMP_FRAMES]
+    jumps = [int(run[np.argmax(size[run])]) for run in runs if len(run) <= _JUMP_FRAMES and _stands_alone(size, run)]
     if not jumps:
         return None
     worst = max(jumps, key=lambda k: float(size[k]))
     return worst, float(steps[worst]), float(size[worst]) / usual
+
+
+def _stands_alone(size: NDArray[np.float64], run: NDArray[np.int64]) -> bool:
+    """Are the increments around a run of long ones much shorter?"""
+    around = np.concatenate(
+        [size[max(0, run[0] - _JUMP_SURROUNDINGS) : run[0]], size[run[-1] + 1 :][:_JUMP_SURROUNDINGS]]
+    )
+    return bool(np.max(around, initial=0.0) < _JUMP_ALONE * np.max(size[run]))
 
 
 def _drifts(series: NDArray[np.float64]) -> bool:

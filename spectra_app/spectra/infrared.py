@@ -99,12 +99,12 @@ def infrared_spectrum(
     """Infrared spectrum in absolute units.
 
     Cell: ``eps'' = b/(6 eps0 V omega) S_Mdot``, ``alpha n = omega eps''/c``; with eps_inf also eps' (Kramers-Kronig,
-    plus eps_inf), n, k, absorption, reflectivity.  Molecule (no volume): ``N_A b/(6 eps0 c) S_mudot``, whose integral over
-    a band is its intensity in km/mol.  The classical form carries the harmonic quantum correction already
+    plus eps_inf), n, k, absorption, reflectivity.  Molecule (no volume): ``N_A b/(6 eps0 c) S_mudot``, whose integral
+    over a band is its intensity in km/mol.  The classical form carries the harmonic quantum correction already
     (prefactors.py); no other is applied unless named.
 
     Args:
-        dipole_eA: [frame, xyz] or [frame, replica, xyz], e A: physical dipole (polarization times volume, unwrapped),
+        dipole_eA: [frame, xyz] or [frame, replica, xyz], e A: physical dipole (volume times P, unwrapped),
             or its time derivative in e A/fs with ``quantity="current"``.
         timestep_fs: time between frames.
         temperature_K: temperature of the run.

@@ -16,6 +16,8 @@ _MIN_PROMINENCE = 0.03
 """Smallest prominence of a peak, in units of the highest point of the spectrum."""
 _MIN_SIGNIFICANCE = 2.0
 """Smallest prominence of a peak, in standard errors of the spectrum at its top."""
+_CROWN = 0.25
+"""Share of the full width to either side of the top from which the position is fitted."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Peak:
     """One band.
 
     Attributes:
-        position_per_cm: wavenumber of the maximum, from a parabola through three points.
+        position_per_cm: wavenumber of the maximum, from a parabola fitted to the top half of the width.
         position_error_per_cm: its standard error.
         height: value at the maximum, unit of the spectrum.
         height_error: its standard error.
@@ -82,10 +84,16 @@ def find_peaks(
     for i, index in enumerate(tops):
         left = _valley(values, tops[i - 1] if i > 0 else 0, index)
         right = _valley(values, index, tops[i + 1] if i + 1 < len(tops) else len(values) - 1)
-        best = _measure(wavenumber_per_cm, values, left, right)
+        width = _crossing(values, index, right, 1, 0.5 * values[index]) + _crossing(
+            values, index, left, -1, 0.5 * values[index]
+        )
+        crown = _crown(values, int(index), left, right, width)
+        best = _measure(wavenumber_per_cm, values, left, right, crown)
         spread = np.full(4, math.nan)
         if len(others) > 1:
-            spread = jackknife_error(np.array([_measure(wavenumber_per_cm, other, left, right) for other in others]))
+            spread = jackknife_error(
+                np.array([_measure(wavenumber_per_cm, other, left, right, crown) for other in others])
+            )
         peaks.append(
             Peak(
                 position_per_cm=best[0],
@@ -109,22 +117,38 @@ def _valley(values: NDArray[np.float64], start: int, stop: int) -> int:
 
 
 def _measure(
-    wavenumber: NDArray[np.float64], values: NDArray[np.float64], left: int, right: int
+    wavenumber: NDArray[np.float64], values: NDArray[np.float64], left: int, right: int, crown: slice
 ) -> tuple[float, float, float, float]:
     """Position, height, width and integral of the highest point between two valleys."""
     step = float(wavenumber[1] - wavenumber[0])
     top = left + int(np.argmax(values[left : right + 1]))
-    shift, height = 0.0, float(values[top])
-    if 0 < top < len(values) - 1:
-        below, centre, above = (float(v) for v in values[top - 1 : top + 2])
-        curvature = below - 2.0 * centre + above
-        if curvature < 0.0:
-            shift = float(np.clip(0.5 * (below - above) / curvature, -0.5, 0.5))
-            height = centre - 0.25 * (below - above) * shift
+    height = float(values[top])
     level = 0.5 * (height + max(float(values[left]), float(values[right])))
     width = step * (_crossing(values, top, right, 1, level) + _crossing(values, top, left, -1, level))
     area = float(np.trapezoid(values[left : right + 1], dx=step))
-    return float(wavenumber[top]) + shift * step, height, width, area
+    return _position(wavenumber[crown], values[crown]), height, width, area
+
+
+def _crown(values: NDArray[np.float64], top: int, left: int, right: int, points: float) -> slice:
+    """The points about a top from which its position is fitted: a quarter of the width to either side, at least one."""
+    reach = max(1, round(_CROWN * points))
+    return slice(max(left, top - reach, 0), min(right, top + reach, len(values) - 1) + 1)
+
+
+def _position(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Maximum of the least-squares parabola through the crown of a peak; the highest point where it has none.
+
+    The highest point itself jumps from ripple to ripple of a noisy broad band, and a jackknife of such a statistic says
+    nothing; the fit moves smoothly.
+    """
+    highest = float(x[np.argmax(y)])
+    if len(x) < 3:
+        return highest
+    centre, scale = float(np.mean(x)), 0.5 * float(x[-1] - x[0])
+    curvature, slope, _ = np.polyfit((x - centre) / scale, y, 2)
+    if not curvature < 0.0 or abs(slope) > -2.0 * curvature:
+        return highest
+    return centre - scale * float(slope) / (2.0 * float(curvature))
 
 
 def _crossing(values: NDArray[np.float64], top: int, end: int, direction: int, level: float) -> float:

@@ -27,7 +27,7 @@ def vibration(n=2000, wavenumbers=(300.0, 1500.0, 3500.0), seed=0, timestep=1.0)
     rng = np.random.default_rng(seed)
     t = timestep * np.arange(n)[:, None]
     omega = 2.0 * np.pi * 2.99792458e-5 * np.asarray(wavenumbers)
-    parts = [np.cos(w * t + rng.uniform(0, 6.28, 3)) * rng.uniform(0.2, 1.0, 3) / w for w in omega]
+    parts = [np.cos(w * t + rng.uniform(0, 6.28, 3)) * rng.uniform(0.2, 1.0, 3) * 0.05 / w for w in omega]
     return sum(parts)
 
 
@@ -55,7 +55,7 @@ def test_a_branch_jump_is_refused_with_its_frame():
 def test_an_atom_wrapped_for_one_frame_is_refused():
     series = vibration()
     series[55, 0] -= 9.0
-    with pytest.raises(SeriesError, match="component 0 jumps between frames 5[45] and 5[56]"):
+    with pytest.raises(SeriesError, match=r"component 0 jumps between frames 5[45] and 5[56]"):
         infrared_spectrum(series, **COMMON)
 
 
@@ -66,6 +66,7 @@ def test_a_jump_in_one_replica_is_refused_and_that_replica_named():
         infrared_spectrum(series, **COMMON)
 
 
+@pytest.mark.filterwarnings("ignore:.*below Nyquist", "ignore:The highest peak")
 def test_a_jump_can_be_let_through_with_a_warning():
     series = vibration()
     series[700:, 2] += 12.4
@@ -89,7 +90,7 @@ def test_a_jump_of_the_polarizability_and_of_positions_is_refused():
 def test_heavy_tailed_but_continuous_motion_is_no_jump(seed):
     # A fast event, ten times the usual speed, sampled over a few frames.
     rng = np.random.default_rng(seed)
-    series = vibration(seed=seed)[:, 0] + rng.normal(size=2000) * 0.01
+    series = vibration(seed=seed)[:, 0] + rng.normal(size=2000) * 0.001
     event = np.cumsum(np.exp(-0.5 * ((np.arange(2000) - 900) / 4.0) ** 2)) * 10.0 * np.abs(np.diff(series)).mean()
     assert find_jump(series + event) is None
     assert find_jump(np.zeros(100)) is None
@@ -138,15 +139,16 @@ def test_a_wrong_shape_is_refused(shape):
 def test_a_time_step_in_the_wrong_unit_makes_us_ask():
     # The series has 10 fs steps; 1 is given.
     with pytest.warns(SpectrumWarning, match="really in fs"):
-        infrared_spectrum(vibration(wavenumbers=(1500.0,), timestep=10.0), **COMMON)
+        infrared_spectrum(vibration(wavenumbers=(1000.0,), timestep=10.0), **COMMON)
 
 
 def test_noise_up_to_nyquist_is_reported():
-    series = vibration(timestep=2.0) + np.random.default_rng(0).normal(size=(2000, 3)) * 10.0
+    series = vibration(timestep=2.0) + np.random.default_rng(0).normal(size=(2000, 3))
     with pytest.warns(SpectrumWarning, match="below Nyquist"):
         infrared_spectrum(series, **{**COMMON, "timestep_fs": 4.0})
 
 
+@pytest.mark.filterwarnings("ignore:dipole, component [02] drifts")
 def test_drift_is_reported():
     series = vibration() + 0.5 * np.arange(2000)[:, None]
     with pytest.warns(SpectrumWarning, match="component 1 drifts"):

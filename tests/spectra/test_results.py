@@ -84,7 +84,7 @@ def test_hdf5_round_trip(raman, tmp_path):
 def test_jcamp_is_read_back_by_an_independent_reader(which, tmp_path, request):
     spectrum = request.getfixturevalue(which)
     path = spectrum.write(tmp_path / "spectrum.jdx")
-    read = jcamp.jcamp_readfile(str(path))
+    read = jcamp.readfile(str(path))
     main = spectrum.columns()[spectrum.main]
     np.testing.assert_allclose(read["x"], spectrum.wavenumber_per_cm, rtol=0, atol=1e-5)
     np.testing.assert_allclose(read["y"], main.values, atol=2e-9 * main.values.max())
@@ -141,7 +141,7 @@ def test_peak_of_a_known_gaussian():
     y = 3.0 * np.exp(-0.5 * ((x - 501.3) / 30.0) ** 2)
     (peak,) = find_peaks(x, y, np.full_like(x, np.nan), [], 20.0)
     assert peak.position_per_cm == pytest.approx(501.3, abs=0.05)
-    assert peak.height == pytest.approx(3.0, rel=1e-4)
+    assert peak.height == pytest.approx(3.0, rel=1e-3)
     assert peak.width_per_cm == pytest.approx(30.0 * 2.354820, rel=1e-3)
     assert peak.integral == pytest.approx(3.0 * 30.0 * np.sqrt(2 * np.pi), rel=1e-5)
     assert np.isnan(peak.height_error)
