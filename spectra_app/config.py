@@ -32,7 +32,7 @@ class ModelSettings(Settings):
 
     backbone: Literal["painn"] = Field("painn", description="message-passing architecture")
     variant: Variant = Field("puiu", description="latent multipoles and responses (physics.md 2-3)")
-    channels: int = Field(48, ge=4, description="scalar and vector features per atom")
+    channels: int = Field(64, ge=4, description="scalar and vector features per atom")
     layers: int = Field(2, ge=1, description="message-passing layers")
     rank: Literal[1, 2] = Field(2, description="highest rank of the features: 1 vectors, 2 also rank-2 tensors")
     cutoff_A: float = Field(4.5, gt=0, description="cutoff of the environment, A")
@@ -58,9 +58,9 @@ class DataKeys(Settings):
 class LossSettings(Settings):
     """Weights of the loss; each ramps linearly from the first to the second number over ``ramp`` of the training."""
 
-    energy: tuple[float, float] = Field((0.01, 1.0), description="weight of the squared energy error per atom")
+    energy: tuple[float, float] = Field((0.01, 0.1), description="weight of the squared energy error over the number of atoms")
     forces: tuple[float, float] = Field((1.0, 1.0), description="weight of the squared force error")
-    stress: tuple[float, float] = Field((0.0, 0.0), description="weight of the squared stress error (times volume per atom)")
+    stress: tuple[float, float] = Field((0.0, 0.0), description="weight of the squared virial error over the number of atoms")
     ramp: tuple[float, float] = Field((0.6, 0.8), description="the ramp begins and ends at these fractions of training")
 
 
@@ -79,7 +79,7 @@ class TrainingSettings(Settings):
     final_learning_rate: float = Field(2e-5, gt=0, description="learning rate at the end of the cosine")
     warmup: float = Field(0.01, ge=0, lt=1, description="share of the training over which the learning rate rises")
     loss: LossSettings = LossSettings()
-    ema: float = Field(0.998, ge=0, lt=1, description="decay of the exponential moving average of the weights")
+    ema: float = Field(0.999, ge=0, lt=1, description="decay of the exponential moving average of the weights")
     clip: float = Field(10.0, gt=0, description="largest norm of the gradient")
     patience: int = Field(200, ge=1, description="epochs without a better validation loss before stopping")
     seed: int = Field(0, description="seed of the split, the initial weights and the order of frames")

@@ -1,4 +1,4 @@
-"""Model folders: weights (safetensors), ``model.yaml`` (architecture, units, eps_inf, version), and finding them.
+"""Model folders: weights (safetensors) and ``model.yaml`` (architecture, units, eps_inf, errors, version).
 
 A model folder carries a format version; older versions are upgraded by pure functions, one per version, in
 ``UPGRADES``.
@@ -21,47 +21,13 @@ from safetensors.torch import load_file, save
 from spectra_app.config import ModelSettings, parse_settings
 from spectra_app.errors import ModelError
 from spectra_app.potentials.potential import ModelCard, Potential
+from spectra_app.zoo import MODEL_FILE, find_model
 
 FORMAT_VERSION = 1
 WEIGHTS_FILE = "weights.safetensors"
-CARD_FILE = "model.yaml"
 UNITS = {"energy": "eV", "length": "A", "charge": "e", "polarizability": "e^2 A^2/eV"}
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """Format version -> function that makes the next version's description from it."""
-
-
-def zoo_folders() -> list[Path]:
-    """Folders that hold shipped models: beside a checkout, and inside an installed package."""
-    package = Path(__file__).resolve().parent.parent
-    return [folder for folder in (package.parent / "models", package / "_models") if folder.is_dir()]
-
-
-def zoo() -> dict[str, Path]:
-    """Name -> folder of every shipped model."""
-    return {
-        path.parent.name: path.parent
-        for folder in reversed(zoo_folders())
-        for path in sorted(folder.glob(f"*/{CARD_FILE}"))
-    }
-
-
-def find_model(name: str | Path) -> Path:
-    """Folder of a model given by its name in the zoo or by its path.
-
-    Raises:
-        ModelError: there is no such model.
-    """
-    path = Path(name)
-    if (path / CARD_FILE).is_file():
-        return path
-    shipped = zoo()
-    if str(name) in shipped:
-        return shipped[str(name)]
-    raise ModelError(
-        f"model '{name}'",
-        got=f"no folder with a {CARD_FILE}",
-        wanted=f"one of the zoo ({', '.join(shipped) or 'empty'}) or the folder of a trained model",
-    )
 
 
 def save_model(model: Potential, folder: Path | str) -> None:
@@ -88,7 +54,7 @@ def save_model(model: Potential, folder: Path | str) -> None:
         "created": card.created,
     }
     write_atomically(folder / WEIGHTS_FILE, save(state))
-    write_atomically(folder / CARD_FILE, yaml.safe_dump(description, sort_keys=False, allow_unicode=True).encode())
+    write_atomically(folder / MODEL_FILE, yaml.safe_dump(description, sort_keys=False, allow_unicode=True).encode())
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -112,7 +78,7 @@ def read_card(name: str | Path) -> ModelCard:
     return ModelCard(
         name=description["name"],
         species=tuple(description["species"]),
-        settings=parse_settings(ModelSettings, description["architecture"], str(folder / CARD_FILE)),
+        settings=parse_settings(ModelSettings, description["architecture"], str(folder / MODEL_FILE)),
         eps_inf=description.get("eps_inf"),
         errors=dict(description.get("errors") or {}),
         data=description.get("data") or "",
@@ -125,10 +91,10 @@ def read_card(name: str | Path) -> ModelCard:
 def _read_description(folder: Path) -> dict[str, Any]:
     """``model.yaml`` in the present format version."""
     try:
-        description = yaml.safe_load((folder / CARD_FILE).read_text(encoding="utf-8"))
+        description = yaml.safe_load((folder / MODEL_FILE).read_text(encoding="utf-8"))
         version = int(description["format_version"])
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{folder / CARD_FILE}", got=f"unreadable ({error})", wanted="a model description") from None
+        raise ModelError(f"{folder / MODEL_FILE}", got=f"unreadable ({error})", wanted="a model description") from None
     if version > FORMAT_VERSION:
         raise ModelError(
             f"model {folder}",
@@ -141,7 +107,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
         version += 1
     missing = {"name", "species", "architecture"} - set(description)
     if missing:
-        raise ModelError(f"{folder / CARD_FILE}", got=f"no {', '.join(sorted(missing))}", wanted="a complete description")
+        raise ModelError(f"{folder / MODEL_FILE}", got=f"no {', '.join(sorted(missing))}", wanted="a complete description")
     return description
 
 

@@ -98,7 +98,7 @@ def read_frames(paths: Sequence[Path], keys: DataKeys = DataKeys()) -> list[Fram
     return frames
 
 
-def _label(atoms: Atoms, key: str, place: str) -> object | None:
+def find_label(atoms: Atoms, key: str, place: str) -> object | None:
     """A label by key: ASE moves the standard names into a calculator, others stay in info or arrays."""
     if place == "arrays" and key in atoms.arrays:
         return atoms.arrays[key]
@@ -110,7 +110,7 @@ def _label(atoms: Atoms, key: str, place: str) -> object | None:
 
 def _frame(atoms: Atoms, keys: DataKeys, name: str) -> Frame:
     """Check and convert one frame."""
-    energy, forces = _label(atoms, keys.energy, "info"), _label(atoms, keys.forces, "arrays")
+    energy, forces = find_label(atoms, keys.energy, "info"), find_label(atoms, keys.forces, "arrays")
     for label, key, what in ((energy, keys.energy, "energy"), (forces, keys.forces, "forces")):
         if label is None:
             known = sorted({*atoms.info, *atoms.arrays, *getattr(atoms.calc, "results", {})} - {"numbers", "positions"})
@@ -137,11 +137,18 @@ def _frame(atoms: Atoms, keys: DataKeys, name: str) -> Frame:
 
 def _stress(atoms: Atoms, keys: DataKeys, name: str) -> np.ndarray | None:
     """[xyz, xyz] stress of a frame in eV/A^3, or None where it is not labelled."""
-    label = _label(atoms, keys.stress, "info")
-    if label is None or not atoms.pbc.all():
-        return None
+    label = find_label(atoms, keys.stress, "info")
+    return None if label is None or not atoms.pbc.all() else convert_stress(label, keys, name)
+
+
+def convert_stress(label: object, keys: DataKeys, name: str) -> np.ndarray:
+    """[xyz, xyz] stress in eV/A^3 of a label with 9 numbers, or 6 in Voigt order xx, yy, zz, yz, xz, xy.
+
+    Raises:
+        DatasetError: another number of values, or NaN.
+    """
     stress = np.asarray(label, dtype=float).reshape(-1) * STRESS_UNITS_EV_PER_A3[keys.stress_unit]
-    if stress.size == 6:  # Voigt order xx, yy, zz, yz, xz, xy
+    if stress.size == 6:
         stress = stress[[0, 5, 4, 5, 1, 3, 4, 3, 2]]
     if stress.size != 9 or not np.isfinite(stress).all():
         raise DatasetError(f"{name}, stress", got=f"{np.size(label)} numbers", wanted="6 or 9 finite numbers")
