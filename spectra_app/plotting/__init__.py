@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from spectra_app.plotting.axes import PlotSettings
 from spectra_app.plotting.curves import WATER_BANDS, Curve, PeakMark, make_curve
 from spectra_app.plotting.facts import Summary, build_summary, run_facts, run_trace
 from spectra_app.plotting.figures import (
-    PlotSettings,
     figure_dielectric,
     figure_ir,
     figure_overlay,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -12,6 +13,8 @@ from spectra_app.errors import DatasetError
 from spectra_app.units import HBAR, SPEED_OF_LIGHT_CM_PER_FS
 
 Array = NDArray[np.float64]
+
+_LONG_LABEL = 32  # characters
 
 WATER_BANDS: dict[str, float] = {"stretch": 3404.0, "bend": 1644.0, "libration": 686.0, "H-bond stretch": 183.0}
 """Infrared bands of liquid water at 298 K, cm^-1 (Bertie and Lan 1996, doi:10.1366/0003702963905385)."""
@@ -234,12 +237,8 @@ def pretty_unit(unit: str) -> str:
     Args:
         unit: powers written with ^, factors separated by blanks.
     """
-    words = []
-    for word in unit.replace("Angstrom", "Å").replace("/A", "/Å").split():
-        base, caret, power = word.partition("^")
-        name = "Å" if base == "A" else base
-        words.append(f"{name}$^{{{power}}}$" if caret else name)
-    return " ".join(words)
+    powers = re.sub(r"\^([-+]?\d+)", r"$^{\1}$", re.sub(r"\b1e([-+]?\d+)\b", r"10^\1", unit))
+    return re.sub(r"\bA\b", "Å", powers.replace("Angstrom", "A"))
 
 
 def axis_label(quantity: str, unit: str, fallback: str = "arb. units") -> str:
@@ -252,7 +251,11 @@ def axis_label(quantity: str, unit: str, fallback: str = "arb. units") -> str:
     """
     name = quantity[:1].upper() + quantity[1:]
     text = pretty_unit(unit) if unit else fallback
-    return f"{name} ({text})" if text else name
+    if not text:
+        return name
+    # A label longer than a one-column figure is high takes two lines; mathtext's own signs do not count.
+    long = len(re.sub(r"[$^{}\\]", "", name + text)) > _LONG_LABEL
+    return f"{name}\n({text})" if long else f"{name} ({text})"
 
 
 def bands_inside(bands: Mapping[str, float], low: float, high: float) -> dict[str, float]:

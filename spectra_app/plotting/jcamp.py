@@ -65,7 +65,7 @@ def parse_jcamp(path: Path, text: str) -> Table:
         with np.errstate(divide="ignore", invalid="ignore"):
             name, y = "absorbance", np.where(y > 0, -np.log10(y), np.nan)
     # The standard's own names of YUNITS are quantities; anything else is a unit of what ##TITLE= says.
-    quantity, unit = (name, "") if name in _QUANTITIES else (labels.get("TITLE", "intensity").lower(), written)
+    quantity, unit = (name, "") if name in _QUANTITIES else (_named_in(labels), written)
     title = labels.get("TITLE", "")
     return Table(path, title, to_wavenumber(x, _X_UNITS[unit_name]), (quantity,), (unit,), y[None])
 
@@ -81,6 +81,12 @@ def _labels(text: str) -> dict[str, str]:
             break
         labels.setdefault(key, data.strip())
     return labels
+
+
+def _named_in(labels: dict[str, str]) -> str:
+    """The quantity: what follows the colon in a title such as ours, "Infrared spectrum: reflectivity", or all of it."""
+    title = labels["TITLE"] if labels.get("TITLE") else "intensity"
+    return (title.partition(": ")[2] or title).lower()
 
 
 def _factor(labels: dict[str, str], name: str) -> float:

@@ -81,51 +81,45 @@ def label_peaks(axes: Axes, drawn: Sequence[DrawnCurve], *, with_errors: bool = 
         drawn: the curves; each carries its peaks.
         with_errors: "3404 ± 6" instead of "3404".
     """
-    marks = [(peak, item) for item in drawn for peak in item.curve.peaks]
-    if not marks:
-        return []
-    pixels_per_point = axes.figure.dpi / 72.0
-    to_pixels = axes.transData.transform
-    box = axes.get_window_extent()
-    at_pixel = np.array([to_pixels((peak.wavenumber_per_cm, 0.0))[0] for peak, _ in marks])
-    order = np.argsort(at_pixel, kind="stable")
-    width = LABEL_SIZE_PT * _LINE_SPACING * pixels_per_point
-    spread = spread_positions(at_pixel[order], np.full(len(order), width), box.x0, box.x1)
-
+    stacked = any(item.baseline != 0.0 for item in drawn)
+    groups = [[item] for item in drawn] if stacked else [list(drawn)]
     texts: list[Annotation] = []
-    feet = []
-    for index, centre in zip(order, spread, strict=True):
-        peak, item = marks[index]
-        left, right = sorted(
-            axes.transData.inverted().transform([(centre - d * width, box.y0) for d in (0.6, -0.6)])[:, 0]
-        )
-        below = drawn if item.baseline == 0.0 and all(other.baseline == 0.0 for other in drawn) else (item,)
-        foot = max([peak.height + item.baseline, *(_top(other.curve, left, right) for other in below)])
-        feet.append(foot)
-        text = f"{peak.wavenumber_per_cm:.0f}"
-        if with_errors and peak.error_per_cm is not None:
-            text += f" ± {peak.error_per_cm:.0f}"
-        place = axes.transData.inverted().transform((centre, box.y0))[0]
-        note = axes.annotate(
-            text,
-            xy=(peak.wavenumber_per_cm, peak.height + item.baseline),
-            xytext=(place, foot),
-            rotation=90,
-            ha="center",
-            va="bottom",
-            fontsize=LABEL_SIZE_PT,
-            color=item.colour,
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6},  # over dashed band lines
-            zorder=5,
-            annotation_clip=False,
-            gid="peak-label",
-        )
-        note.set_in_layout(False)
-        texts.append(note)
+    feet: list[float] = []
+    for group in groups:
+        for note, foot in _peak_labels(axes, group, with_errors=with_errors):
+            texts.append(note)
+            feet.append(foot)
     _make_room(axes, texts, feet)
     for note, foot in zip(texts, feet, strict=True):
         _set_foot(axes, note, foot)
     return texts
+
+
+def place_legend(axes: Axes, drawn: Sequence[DrawnCurve], labels: Sequence[Text]) -> None:
+    """A legend where it covers neither a curve nor a label; where there is no such place, above everything.
+
+    matplotlib's own "best" does not see annotations.
+
+    Args:
+        axes: where the curves are drawn; layout settled.
+        drawn: the curves.
+        labels: the peak labels.
+    """
+    renderer = _renderer(axes)
+    taken = [Text.get_window_extent(label, renderer) for label in labels]
+    points = [axes.transData.transform(np.column_stack([item.curve.x, item.curve.y])) for item in drawn]
+    for place in ("upper right", "upper left", "upper center", "center right", "center left", "center"):
+        legend = axes.legend(loc=place)
+        box = legend.get_window_extent(renderer).padded(2.0)
+        crossed = any(
+            ((p[:, 0] > box.x0) & (p[:, 0] < box.x1) & (p[:, 1] > box.y0) & (p[:, 1] < box.y1)).any() for p in points
+        )
+        if not crossed and not any(box.overlaps(other) for other in taken):
+            return
+    legend = axes.legend(loc="upper right", ncols=len(drawn))
+    share = (legend.get_window_extent(renderer).height + 6.0) / axes.get_window_extent().height
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, low + (high - low) / (1.0 - min(share, 0.6)))
 
 
 def name_bands(axes: Axes, bands: Mapping[str, float]) -> list[Annotation]:
@@ -169,15 +163,17 @@ def name_bands(axes: Axes, bands: Mapping[str, float]) -> list[Annotation]:
     return texts
 
 
-def name_stacked(axes: Axes, drawn: Sequence[DrawnCurve]) -> list[Text]:
-    """Write each stacked curve's label in its colour just above its flattest stretch.
+def name_stacked(axes: Axes, drawn: Sequence[DrawnCurve], labels: Sequence[Text] = ()) -> list[Text]:
+    """Write each stacked curve's label in its colour just above its flattest stretch, clear of the peak labels.
 
     Args:
         axes: where the curves are drawn; layout settled.
         drawn: the curves with their baselines.
+        labels: the peak labels.
     """
     renderer = _renderer(axes)
     box = axes.get_window_extent()
+    taken = [(label.get_color(), Text.get_window_extent(label, renderer)) for label in labels]
     texts = []
     for item in drawn:
         if not item.curve.label:
@@ -185,20 +181,60 @@ def name_stacked(axes: Axes, drawn: Sequence[DrawnCurve]) -> list[Text]:
         text = axes.text(
             0, 0, item.curve.label, color=item.colour, fontsize=7, ha="center", va="bottom", gid="curve-label"
         )
-        width = text.get_window_extent(renderer).width
-        centres = np.linspace(box.x1 - 0.55 * width, box.x0 + 0.55 * width, 60)
-        edges = (
-            axes.transData.inverted()
-            .transform([(centre + side * 0.55 * width, box.y0) for centre in centres for side in (-1, 1)])[:, 0]
-            .reshape(-1, 2)
-        )
-        tops = np.array([_top(item.curve, min(pair), max(pair)) for pair in edges])
+        half = 0.55 * text.get_window_extent(renderer).width
+        own = [extent for colour, extent in taken if colour == item.colour]
+        centres = np.linspace(box.x1 - half, box.x0 + half, 80)
+        free = [all(c + half < extent.x0 or c - half > extent.x1 for extent in own) for c in centres]
+        if any(free):
+            centres = centres[free]
+        tops, middles = [], []
+        for centre in centres:
+            ends = axes.transData.inverted().transform([(centre - half, box.y0), (centre + half, box.y0)])[:, 0]
+            tops.append(_top(item.curve, float(ends.min()), float(ends.max())))
+            middles.append(float(ends.mean()))
         # the first (rightmost) place that is as flat as the flattest, within 2% of the height of the axes
-        tolerance = 0.02 * abs(np.subtract(*axes.get_ylim()))
-        best = int(np.argmax(tops <= tops.min() + tolerance))
-        text.set_position((float(edges[best].mean()), float(tops[best]) + 0.4 * tolerance))
+        tolerance = 0.02 * abs(float(np.subtract(*axes.get_ylim())))
+        best = int(np.argmax(np.array(tops) <= min(tops) + tolerance))
+        text.set_position((middles[best], tops[best] + 0.4 * tolerance))
         texts.append(text)
     return texts
+
+
+def _peak_labels(axes: Axes, group: Sequence[DrawnCurve], *, with_errors: bool) -> list[tuple[Annotation, float]]:
+    """Labels of one group of curves, spread among each other, each with the ordinate that it must stay above."""
+    marks = [(peak, item) for item in group for peak in item.curve.peaks]
+    box = axes.get_window_extent()
+    to_data = axes.transData.inverted().transform
+    at_pixel = np.array([axes.transData.transform((peak.wavenumber_per_cm, 0.0))[0] for peak, _ in marks])
+    order = np.argsort(at_pixel, kind="stable")
+    width = LABEL_SIZE_PT * _LINE_SPACING * axes.figure.dpi / 72.0
+    spread = spread_positions(at_pixel[order], np.full(len(order), width), box.x0, box.x1)
+    placed = []
+    for index, centre in zip(order, spread, strict=True):
+        peak, item = marks[index]
+        left, middle, right = to_data([(centre + side * width, box.y0) for side in (-0.6, 0.0, 0.6)])[:, 0]
+        tops = [_top(other.curve, min(left, right), max(left, right)) for other in group]
+        foot = max([peak.height + item.baseline, *tops])
+        text = f"{peak.wavenumber_per_cm:.0f}"
+        if with_errors and peak.error_per_cm is not None:
+            text += f" ± {peak.error_per_cm:.0f}"
+        note = axes.annotate(
+            text,
+            xy=(peak.wavenumber_per_cm, peak.height + item.baseline),
+            xytext=(middle, foot),
+            rotation=90,
+            ha="center",
+            va="bottom",
+            fontsize=LABEL_SIZE_PT,
+            color=item.colour,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6},  # over dashed band lines
+            zorder=5,
+            annotation_clip=False,
+            gid="peak-label",
+        )
+        note.set_in_layout(False)
+        placed.append((note, foot))
+    return placed
 
 
 def _renderer(axes: Axes) -> RendererAgg:

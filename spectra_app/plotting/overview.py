@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from spectra_app.errors import DatasetError
+from spectra_app.plotting.axes import PlotSettings, draw_spectra, draw_vdos, finish_spectra
 from spectra_app.plotting.curves import Curve
-from spectra_app.plotting.figures import PlotSettings, draw_spectra, draw_vdos, finish_spectra
 from spectra_app.plotting.labels import DrawnCurve
 from spectra_app.plotting.panels import RunTrace, draw_trace
 from spectra_app.plotting.style import house_style, new_figure

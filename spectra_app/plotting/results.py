@@ -23,6 +23,7 @@ _QUANTITIES: dict[str, tuple[str, str]] = {
     "eps_imag": (r"dielectric loss $\varepsilon''$", ""),
     "depolarization": ("depolarization ratio", ""),
     # names in the headers of published tables
+    "absorption coefficient times refractive index": (r"absorption $\alpha n$", "cm^-1"),
     "mol-abs": ("molar absorptivity", "L mol^-1 cm^-1"),
     "n": ("refractive index n", ""),
     "k": ("extinction k", ""),

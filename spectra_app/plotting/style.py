@@ -55,7 +55,10 @@ _SETTINGS: dict[str, Any] = {
     "ytick.major.width": 0.7,
     "xtick.minor.visible": True,
     "legend.fontsize": 7.0,
-    "legend.frameon": False,
+    "legend.frameon": True,  # white behind the text, so that lines of known bands do not cross it
+    "legend.framealpha": 0.85,
+    "legend.edgecolor": "none",
+    "legend.fancybox": False,
     "legend.handlelength": 1.6,
     "legend.borderaxespad": 0.2,
     "lines.linewidth": 1.2,
