@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spectra_app.born.compute import born_charges
+from spectra_app.born.charges import born_charges
 from spectra_app.born.export import format_espresso, format_phonopy_born, format_plain, write_text
 from spectra_app.born.report import (
     BornReport,

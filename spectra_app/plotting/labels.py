@@ -216,7 +216,7 @@ def _peak_labels(axes: Axes, group: Sequence[DrawnCurve], *, with_errors: bool) 
         tops = [_top(other.curve, min(left, right), max(left, right)) for other in group]
         foot = max([peak.height + item.baseline, *tops])
         text = f"{peak.wavenumber_per_cm:.0f}"
-        if with_errors and peak.error_per_cm is not None:
+        if with_errors and peak.error_per_cm is not None and np.isfinite(peak.error_per_cm):
             text += f" ± {peak.error_per_cm:.0f}"
         note = axes.annotate(
             text,
@@ -249,8 +249,8 @@ def _top(curve: Curve, low: float, high: float) -> float:
     inside = (curve.x >= low) & (curve.x <= high)
     if not inside.any():
         return float(np.interp(0.5 * (low + high), curve.x, curve.y, left=-np.inf, right=-np.inf))
-    upper = curve.y[inside] if curve.error is None else curve.y[inside] + curve.error[inside]
-    return float(np.nanmax(upper))
+    upper = curve.y[inside] if curve.error is None else curve.y[inside] + np.nan_to_num(curve.error[inside])
+    return float(np.max(upper, initial=-np.inf, where=np.isfinite(upper)))
 
 
 def _make_room(axes: Axes, texts: Sequence[Annotation], feet: Sequence[float]) -> None:
