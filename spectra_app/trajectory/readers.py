@@ -24,6 +24,7 @@ from spectra_app.trajectory.text_formats import (
     read_xdatcar,
     xdatcar_numbers,
 )
+from spectra_app.trajectory.writer import is_growing
 
 # Suffix -> format of MDAnalysis, for the formats that store times.
 MDANALYSIS_FORMATS = {".xtc": "XTC", ".trr": "TRR", ".dcd": "DCD", ".nc": "NCDF", ".ncdf": "NCDF", ".netcdf": "NCDF"}
@@ -248,10 +249,7 @@ def _unit(dataset: h5py.Dataset, table: dict[str, float], path: Path) -> float:
 
 def _open_h5md(path: Path) -> h5py.File:
     """Open for reading, also a run file that still grows."""
-    try:
-        return h5py.File(path, "r")
-    except OSError:
-        return h5py.File(path, "r", libver="latest", swmr=True)
+    return h5py.File(path, "r", libver="latest", swmr=is_growing(path))
 
 
 def _first_line(path: Path) -> str:

@@ -238,7 +238,7 @@ def open_run_file(path: Path) -> Iterator[h5py.File]:
     if not path.is_file():
         raise TrajectoryError(f"run file {path}", got="no such file", wanted="an HDF5 run file")
     try:
-        file = h5py.File(path, "r", libver="latest", swmr=True)
+        file = h5py.File(path, "r", libver="latest", swmr=is_growing(path))
     except OSError:
         raise TrajectoryError(
             f"run file {path}",
@@ -255,6 +255,27 @@ def open_run_file(path: Path) -> Iterator[h5py.File]:
         raise TrajectoryError(
             f"run file {path}", got=f"a damaged file ({error})", todo="Run the simulation again"
         ) from None
+
+
+def is_growing(path: Path) -> bool:
+    """Whether a writer has the file open, or was killed while it had.
+
+    HDF5 itself retries for ever on a file that ends before its superblock says, so that is looked at here
+    (HDF5 file format 4.0, II.A: consistency flags at byte 11, end of file at byte 28 of superblock version 3).
+
+    Raises:
+        OSError: the file is shorter than it says.
+    """
+    for _ in range(10):
+        with path.open("rb") as file:
+            head = file.read(36)
+            size = file.seek(0, os.SEEK_END)
+        if head[:9] != b"\x89HDF\r\n\x1a\n\x03":
+            return False
+        if size >= int.from_bytes(head[28:36], "little"):
+            return bool(head[11] & 0b101)
+        time.sleep(0.02)  # a writer may be between the two
+    raise OSError("truncated")
 
 
 def _create(path: Path, header: RunHeader) -> h5py.File:
