@@ -15,8 +15,10 @@ killed process leaves a file that still opens.  Every dataset that will ever be 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +33,7 @@ from spectra_app.errors import TrajectoryError
 
 FLUSH_SECONDS = 1.0  # readers see new frames at most this late; a flush costs 1-3 ms
 COPY_BYTES = 32_000_000  # a restart copies the old file in pieces of about this size
+RESERVED_BYTES = 32_000_000  # of free disk space: more than one block and what HDF5 holds back
 CHUNK_BYTES = 256_000  # HDF5 chunk of a growing dataset
 
 # name -> (axes after [frame, replica], unit), as stored under observables/
@@ -148,6 +151,7 @@ class RunWriter:
         }
         group = self._file["observables"]
         with explained(self.path):
+            self._check_space()
             for name in self._header.observables:
                 _append(group[name]["value"], values[name])
             self._append_clock(group[self._header.observables[0]], block.step)
@@ -162,6 +166,7 @@ class RunWriter:
         if not self._header.positions:
             return
         with explained(self.path):
+            self._check_space()
             for replica, name in enumerate(replica_names(self._header.n_replicas)):
                 group = self._file["particles"][name]
                 _append(group["position/value"], block.positions_A[:, replica])
@@ -202,6 +207,11 @@ class RunWriter:
         _append(element["time"], step * self._header.timestep_fs)
         _append(element["step"], step)  # last: a frame exists once its step does
 
+    def _check_space(self) -> None:
+        """Refuse to write where the disk is nearly full: HDF5 cannot even close a file whose last write failed."""
+        if shutil.disk_usage(self.path.parent).free < RESERVED_BYTES:  # 2 us
+            raise OSError(errno.ENOSPC, "No space left on device")
+
     def _flush_if_due(self) -> None:
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self._file.flush()
@@ -216,7 +226,7 @@ def explained(path: Path) -> Iterator[None]:
     except (OSError, RuntimeError) as error:
         reason = str(error)
         # h5py raises OSError or RuntimeError without errno, with the reason inside a long text.
-        if "No space left" in reason or getattr(error, "errno", None) == 28:
+        if "No space left" in reason or getattr(error, "errno", None) == errno.ENOSPC:
             raise TrajectoryError(
                 f"writing {path}", got="no space left on the disk", todo="Free some space and continue with --restart"
             ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -260,7 +261,6 @@ CHILD = """
     from spectra_app.dynamics import recorder
     from spectra_app.trajectory import writer
     recorder.BLOCK_FRAMES, writer.FLUSH_SECONDS = 20, 0.02
-    {before}
     class Slow(ToyPotential):
         def __call__(self, *args, **kwargs):
             time.sleep({sleep})
@@ -270,10 +270,8 @@ CHILD = """
 """
 
 
-def child(output: Path, chosen: dict[str, object], sleep: float, before: str = "") -> subprocess.Popen[str]:
-    code = textwrap.dedent(CHILD).format(
-        tests=str(TESTS), before=before, sleep=sleep, settings=chosen, output=str(output)
-    )
+def child(output: Path, chosen: dict[str, object], sleep: float) -> subprocess.Popen[str]:
+    code = textwrap.dedent(CHILD).format(tests=str(TESTS), sleep=sleep, settings=chosen, output=str(output))
     return subprocess.Popen(
         [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
@@ -306,12 +304,18 @@ def test_readable_while_growing_and_restartable_after_kill(tmp_path: Path) -> No
     assert_same_file(tmp_path / "whole.h5", output)
 
 
-def test_full_disk_is_one_line(tmp_path: Path) -> None:
-    # No file of the child may exceed 150 kB: the write fails as on a full disk.
-    before = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))"
-    with child(tmp_path / "run.h5", {**SMALL, "steps": 3000}, 0.0, before) as process:
-        _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 1, f"{process.returncode} {stderr}"
-    last = stderr.strip().splitlines()[-1]
-    assert last.startswith("spectra_app.errors.TrajectoryError: writing")
-    assert "continue with --restart" in last
+def test_full_disk_is_one_line_and_restartable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output, space = tmp_path / "run.h5", [10**10]
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=space[0]))
+
+    def fill(progress: Progress) -> None:
+        if progress.step >= 150:
+            space[0] = 1000
+
+    with pytest.raises(TrajectoryError, match=r"writing .*run.h5: got no space left on the disk\. Free some space"):
+        Simulation(ToyPotential(), dumbbells(), settings(), output, fill).run()
+    assert len(read_run(output).step) == 100
+    space[0] = 10**10
+    Simulation(ToyPotential(), dumbbells(), settings(), output).run(restart=True)
+    assert read_run(output).complete
