@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from toy_potential import ToyPotential, dumbbells
+
+from spectra_app.config import MDSettings
+from spectra_app.errors import SimulationError, TrajectoryError
+from spectra_app.trajectory import (
+    Simulation,
+    SimulationInterruptedError,
+    open_trajectory,
+    read_run,
+    record_trajectory,
+)
+
+
+@pytest.fixture
+def run_path(tmp_path: Path) -> Path:
+    """A run that stores what it records."""
+    settings = MDSettings(steps=60, equilibration_steps=10, record_stride=2, trajectory_stride=2)
+    Simulation(ToyPotential(), dumbbells(), settings, tmp_path / "md.h5").run()
+    return tmp_path / "md.h5"
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_decoration_equals_recording_during_the_run(run_path: Path, tmp_path: Path, batch_size: int) -> None:
+    result = record_trajectory(run_path, ToyPotential(), tmp_path / "again.h5", batch_size=batch_size)
+    during, after = read_run(run_path), read_run(tmp_path / "again.h5")
+    assert result.n_frames == len(after.step) == 31
+    assert result.timestep_fs == after.metadata["timestep_fs"] == 1.0
+    assert after.complete
+    np.testing.assert_allclose(after.time_fs, during.time_fs)
+    np.testing.assert_allclose(after.dipole_eA, during.dipole_eA, atol=1e-11)
+    np.testing.assert_allclose(after.polarizability_e2A2_per_eV, during.polarizability_e2A2_per_eV, atol=1e-11)
+    np.testing.assert_allclose(after.energy_eV, during.energy_eV, atol=1e-10)
+    np.testing.assert_allclose(after.screening, during.screening, atol=1e-12)
+    np.testing.assert_allclose(after.temperature_K, during.temperature_K, rtol=1e-5)  # velocities stored as float32
+    np.testing.assert_allclose(after.positions_A, during.positions_A, atol=1e-12)
+    np.testing.assert_allclose(after.velocities_A_per_fs, during.velocities_A_per_fs, rtol=1e-6)
+    assert after.conserved_eV is None
+    np.testing.assert_allclose(after.cell_A, during.cell_A)
+    assert after.volume_A3 == pytest.approx(during.volume_A3)
+
+
+class Interrupting(ToyPotential):
+    def __call__(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+        if self.n_calls == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().__call__(*args, **kwargs)
+
+
+def test_interrupted_decoration_resumes(run_path: Path, tmp_path: Path) -> None:
+    record_trajectory(run_path, ToyPotential(), tmp_path / "whole.h5", batch_size=5)
+    output = tmp_path / "parts.h5"
+    with pytest.raises(SimulationInterruptedError, match=r"after 20 frames.*--restart"):
+        record_trajectory(run_path, Interrupting(), output, batch_size=5)
+    assert not read_run(output).complete
+    with pytest.raises(TrajectoryError, match="an existing file"):
+        record_trajectory(run_path, ToyPotential(), output, batch_size=5)
+    with pytest.raises(SimulationError, match="restart, charge: got 1"):
+        record_trajectory(run_path, ToyPotential(), output, charge=1.0, restart=True)
+    model = ToyPotential()
+    record_trajectory(run_path, model, output, batch_size=5, restart=True)
+    assert model.n_calls == 3  # only what was missing
+    whole, parts = read_run(tmp_path / "whole.h5"), read_run(output)
+    np.testing.assert_array_equal(parts.dipole_eA, whole.dipole_eA)
+    np.testing.assert_array_equal(parts.step, whole.step)
+    np.testing.assert_array_equal(parts.positions_A, whole.positions_A)
+
+
+def test_wrapped_frames_without_velocities(run_path: Path, tmp_path: Path) -> None:
+    during = read_run(run_path)
+    frames = []
+    for positions in during.positions_A[:, 0]:
+        frame = dumbbells()
+        frame.set_positions(positions + 3.9)  # bonds cross the faces
+        frame.wrap()
+        frames.append(frame)
+    ase.io.write(tmp_path / "a.extxyz", frames)
+    trajectory = open_trajectory(tmp_path / "a.extxyz", timestep_fs=1.0)
+    # The toy's bonds know no images: no springs here, the dipole is sum q r of unwrapped positions.
+    model = ToyPotential(bonds=False)
+    model.card = type(model.card)(has_alpha=False)
+    record_trajectory(trajectory, model, tmp_path / "a.h5", store_trajectory=False, temperature_K=310.0)
+    run = read_run(tmp_path / "a.h5")
+    latent = run.dipole_latent_eA - run.dipole_latent_eA[0]
+    np.testing.assert_allclose(latent, during.dipole_latent_eA - during.dipole_latent_eA[0], atol=1e-6)
+    assert np.isnan(run.temperature_K).all()
+    assert run.polarizability_e2A2_per_eV is None
+    assert run.metadata["temperature_K"] == 310.0
+    assert run.cell_A.shape == (3, 3)
+    assert len(run.trajectory_step) == 0
+    with pytest.raises(TrajectoryError, match="no stored positions"):
+        run.positions_A  # noqa: B018
+
+
+def test_several_replicas_are_refused(tmp_path: Path) -> None:
+    settings = MDSettings(steps=4, equilibration_steps=0, replicas=2)
+    Simulation(ToyPotential(), dumbbells(), settings, tmp_path / "md.h5").run()
+    with pytest.raises(TrajectoryError, match="replica_0, replica_1, wanted one group"):
+        record_trajectory(tmp_path / "md.h5", ToyPotential(), tmp_path / "again.h5")
