@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spectra_app.born.charges import born_charges
+    from spectra_app.born import born_charges
     from spectra_app.potentials.checkpoint import load_model
     from spectra_app.spectra.infrared import infrared_spectrum
     from spectra_app.spectra.raman import raman_spectrum
@@ -35,7 +35,7 @@ _HOME = {
     "infrared_spectrum": "spectra_app.spectra",
     "raman_spectrum": "spectra_app.spectra",
     "vdos": "spectra_app.spectra",
-    "born_charges": "spectra_app.born.charges",
+    "born_charges": "spectra_app.born",
     "read_run": "spectra_app.trajectory",
 }
 

@@ -45,7 +45,7 @@ def born(
 
     Per atom and element, eigenvalues, sum rule, comparison with reference labels.
     """
-    from spectra_app.born.charges import born_charges
+    from spectra_app.born import born_charges
     from spectra_app.cli.structures import read_structure
     from spectra_app.potentials.checkpoint import load_model
 

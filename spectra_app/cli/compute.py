@@ -12,7 +12,7 @@ from spectra_app.config import SpectraSettings
 from spectra_app.errors import SeriesError
 
 if TYPE_CHECKING:
-    from spectra_app.spectra.result import Spectrum
+    from spectra_app.spectra import Spectrum
     from spectra_app.trajectory import Run
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from spectra_app.plotting.curves import Curve
-    from spectra_app.spectra.result import Spectrum
+    from spectra_app.plotting import Curve
+    from spectra_app.spectra import Spectrum
 
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 TABLE_SUFFIXES = (".csv", ".h5", ".hdf5", ".jdx", ".dx")
@@ -25,22 +25,21 @@ def figure_of(kind: str, spectrum: Spectrum, references: Sequence[Curve] = (), t
         references: curves to compare with.
         title: above the axes.
     """
-    from spectra_app.plotting import figures
-    from spectra_app.plotting.results import curve_from_spectrum, raman_curves, vdos_curves
+    from spectra_app import plotting
 
-    settings = figures.PlotSettings(title=title)
+    settings = plotting.PlotSettings(title=title)
     if kind == "raman":
-        curves, depolarization = raman_curves(spectrum)
-        return figures.figure_raman([*curves, *references], depolarization, settings)
+        curves, depolarization = plotting.raman_curves(spectrum)
+        return plotting.figure_raman([*curves, *references], depolarization, settings)
     if kind == "vdos":
-        return figures.figure_vdos([*vdos_curves(spectrum), *references], settings)
+        return plotting.figure_vdos([*plotting.vdos_curves(spectrum), *references], settings)
     if kind == "dielectric":
         eps_inf = spectrum.parameters.get("eps_inf")
         level = float(eps_inf) if isinstance(eps_inf, int | float) else None
-        real, imaginary = curve_from_spectrum(spectrum, "eps_real"), curve_from_spectrum(spectrum, "eps_imag")
-        return figures.figure_dielectric([real], [imaginary, *references], settings, eps_inf=level)
+        real, imaginary = (plotting.curve_from_spectrum(spectrum, f"eps_{part}") for part in ("real", "imag"))
+        return plotting.figure_dielectric([real], [imaginary, *references], settings, eps_inf=level)
     label = "computed" if references else ""
-    return figures.figure_ir([curve_from_spectrum(spectrum, label=label), *references], settings)
+    return plotting.figure_ir([plotting.curve_from_spectrum(spectrum, label=label), *references], settings)
 
 
 def write_spectrum(
@@ -67,7 +66,7 @@ def write_spectrum(
         if path.suffix.lower() not in FIGURE_SUFFIXES:
             files.append(spectrum.write(path))
             continue
-        from spectra_app.plotting.style import save_figure
+        from spectra_app.plotting import save_figure
 
         figure = figure_of(kind, spectrum, references, title) if figure is None else figure
         files.extend(save_figure(figure, path))

@@ -44,4 +44,5 @@ def models(
 def _facts(name: str, folder: Path) -> dict[str, Any]:
     """What ``model.yaml`` says."""
     data = yaml.safe_load((folder / MODEL_FILE).read_text(encoding="utf-8"))
-    return {"name": name, "folder": str(folder), **(data if isinstance(data, dict) else {})}
+    known = data.items() if isinstance(data, dict) else ()
+    return {"name": name, "folder": str(folder), **{key: value for key, value in known if key != "name"}}

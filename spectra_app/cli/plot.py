@@ -46,13 +46,11 @@ def plot(
     """
     if labels and len(labels) != len(spectra):
         raise ConfigError("--label", got=f"{len(labels)} labels", wanted=f"one for each of the {len(spectra)} files")
-    from spectra_app.plotting.figures import PlotSettings, figure_overlay
-    from spectra_app.plotting.readers import read_curve
-    from spectra_app.plotting.style import save_figure
+    from spectra_app.plotting import PlotSettings, figure_overlay, read_curve, read_references, save_figure
 
     names: list[str | None] = list(labels) if labels else [None] * len(spectra)
     curves = [read_curve(path, column, label=name, x_unit=x_unit) for path, name in zip(spectra, names, strict=True)]
-    curves += [read_curve(path, x_unit=x_unit, is_reference=True) for path in reference or ()]
+    curves += read_references(reference or (), x_unit)
     ends = None
     if low_per_cm is not None or high_per_cm is not None:
         highest = max(float(curve.x[-1]) for curve in curves)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spectra_app.spectra.result import Spectrum
+    from spectra_app.spectra import Spectrum
 
 MAIN_PEAKS = 6  # lines of the summary
 

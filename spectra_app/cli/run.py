@@ -40,11 +40,15 @@ def run(
     from spectra_app.cli.chain import run_chain
 
     with interruptible(f"Repeat the command to go on: {options.continue_command()}"):
-        results = run_chain(settings, say, overwrite=overwrite)
+        summary = run_chain(settings, say, overwrite=overwrite)
+    from spectra_app.plotting import render_summary, summary_json
+
     if json:
-        print_json({**results.facts, "files": results.files})
-    else:
-        print("\n" + "\n".join(results.summary))
+        print_json(summary_json(summary))
+        return
+    from rich.console import Console
+
+    Console().print(render_summary(summary))
 
 
 def _keys() -> str:

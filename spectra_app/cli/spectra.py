@@ -14,7 +14,7 @@ from spectra_app.config import SpectraSettings
 from spectra_app.errors import SeriesError
 
 if TYPE_CHECKING:
-    from spectra_app.spectra.result import Spectrum
+    from spectra_app.spectra import Spectrum
 
 RunFile = Annotated[Path, typer.Argument(metavar="INPUT", help="run file of spectra-app md or record")]
 DipoleInput = Annotated[
@@ -214,9 +214,9 @@ def _finish(
 
     references = []
     if reference:
-        from spectra_app.plotting.readers import read_curve
+        from spectra_app.plotting import read_references
 
-        references = [read_curve(path, is_reference=True) for path in reference]
+        references = read_references(reference)
     outputs = list(output) if output else [Path(f"{source.stem}_{kind}")]
     files = write_spectrum(kind, spectrum, outputs, references)
     if json:
