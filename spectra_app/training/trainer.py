@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import datetime
+import io
 import math
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import yaml
 
 from spectra_app.config import TrainFile
 from spectra_app.errors import DatasetError, ModelError
@@ -36,9 +38,11 @@ from spectra_app.training.dataset import (
 )
 from spectra_app.training.loss import Errors, squared_errors, total_loss, weights_at
 from spectra_app.training.sanity import check_units
+from spectra_app.training.sign import fix_sign
 
 CHECKPOINT_FILE = "training.checkpoint"
 HISTORY_FILE = "history.csv"
+RECIPE_FILE = "training.yaml"
 EMA_RAMP = 10  # the average starts with short memory: decay = min(ema, (1 + step) / (10 + step))
 
 
@@ -139,13 +143,13 @@ def train(
         )
     stopped = _optimize(run, sets[0], sets[1], settings, checkpoint, progress)
     run.average.load_state_dict(run.best_weights)
-    from spectra_app.training.sign import fix_sign
-
     fix_sign(run.average, sets[1])
     run.average.card = dataclasses.replace(
         run.average.card, name=t.output.name, created=datetime.date.today().isoformat()
     )
     save_model(run.average, t.output)
+    recipe = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    write_atomically(t.output / RECIPE_FILE, recipe.encode())
     checkpoint.unlink(missing_ok=True)
     return TrainingResult(
         run.average.eval(), t.output, tuple(run.history), run.best_epoch, stopped, tuple(test_frames)
@@ -303,8 +307,6 @@ def _finish_epoch(run: _Run, valid_set: list[Sample], settings: TrainFile, seen:
 
 
 def _write_history(history: list[EpochRecord], path: Path) -> None:
-    import io
-
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(EpochRecord._fields)
@@ -314,8 +316,6 @@ def _write_history(history: list[EpochRecord], path: Path) -> None:
 
 def _save_checkpoint(run: _Run, path: Path, settings: TrainFile) -> None:
     """Everything the next step depends on, written beside its place first."""
-    import io
-
     content: dict[str, Any] = {
         "settings": settings.model_dump_json(),
         "model": run.model.state_dict(),

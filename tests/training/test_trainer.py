@@ -1,0 +1,142 @@
+"""Training learns, resumes bit for bit, stops early, fixes the sign; evaluation measures what it says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tests.training.data import CHARGES, water_like_frames, write_frames
+
+from spectra_app.config import LossSettings, ModelSettings, TrainFile, TrainingSettings
+from spectra_app.errors import ModelError
+from spectra_app.potentials.checkpoint import load_model
+from spectra_app.training.evaluation import evaluate_file, evaluate_structures, pearson, r_squared
+from spectra_app.training.loss import weights_at
+from spectra_app.training.sign import fix_sign, mean_born_charges
+from spectra_app.training.trainer import CHECKPOINT_FILE, learning_rate_at, train
+
+SMALL = ModelSettings(channels=12, n_radial=5, cutoff_A=3.5, variant="puiu")
+
+
+def settings(tmp_path, data, **changes) -> TrainFile:
+    chosen = {"epochs": 3, "batch_size": 4, "dtype": "float64", "validation_fraction": 0.2, "output": tmp_path / "model"}
+    return TrainFile(model=SMALL, training=TrainingSettings(data=(data,), **{**chosen, **changes}))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_frames(tmp_path_factory.mktemp("data") / "train.xyz", water_like_frames(20))
+
+
+def test_training_learns_and_writes_a_model_that_loads(tmp_path, data):
+    result = train(settings(tmp_path, data, epochs=25, batch_size=2, ema=0.9, test_fraction=0.1))
+    first, best = result.history[0], min(r.valid_forces_rmse_meV_per_A for r in result.history)
+    assert best < 0.5 * first.valid_forces_rmse_meV_per_A
+    assert {p.name for p in result.output.iterdir()} >= {"weights.safetensors", "model.yaml", "training.yaml", "history.csv"}
+    assert not (result.output / CHECKPOINT_FILE).exists()
+    model = load_model(result.output, dtype="float64")
+    metrics = evaluate_file(model, data)
+    assert metrics["n_structures"] == 20
+    assert metrics["forces_rmse_meV_per_A"] < 2 * best
+
+
+@pytest.mark.parametrize("stop_after", [2, 5])
+def test_a_killed_run_resumes_bit_for_bit(tmp_path, data, stop_after, monkeypatch):
+    whole = train(settings(tmp_path / "whole", data))
+    cut = settings(tmp_path / "cut", data, checkpoint_minutes=1e-9)  # a checkpoint after every step
+    from spectra_app.training import trainer
+
+    done = 0
+    original = trainer._step
+
+    def killed(*arguments):
+        nonlocal done
+        if done == stop_after:
+            raise KeyboardInterrupt
+        done += 1
+        original(*arguments)
+
+    monkeypatch.setattr(trainer, "_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(cut)
+    monkeypatch.setattr(trainer, "_step", original)
+    with pytest.raises(ModelError, match="checkpoint of an unfinished training"):
+        train(cut)
+    resumed = train(cut, resume=True)
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, resumed.model.state_dict()[name]), name
+    assert [r[2:] for r in whole.history] == [r[2:] for r in resumed.history]
+
+
+def test_resume_refuses_other_settings_and_a_missing_checkpoint(tmp_path, data):
+    with pytest.raises(ModelError, match="no checkpoint"):
+        train(settings(tmp_path, data), resume=True)
+
+
+def test_patience_ends_training(tmp_path, data):
+    frozen = settings(tmp_path, data, epochs=50, patience=2, learning_rate=1e-30, final_learning_rate=1e-31)
+    result = train(frozen)
+    assert len(result.history) < 10
+    assert "no better validation loss" in result.stopped
+
+
+def test_sign_follows_electronegativity_and_changes_no_energy(tmp_path, data):
+    model = train(settings(tmp_path, data)).model
+    from spectra_app.training.dataset import make_samples, read_frames
+
+    samples = make_samples(read_frames([data])[:2], model.cutoff, model.species, np.zeros(2), torch.float64, "cpu")
+    before = mean_born_charges(model, samples)
+    assert before["H"] > 0 > before["O"]
+    energy = model(samples[0].system, samples[0].neighbors).energy
+    model.sign.neg_()
+    assert mean_born_charges(model, samples)["H"] == pytest.approx(-before["H"])
+    assert torch.equal(model(samples[0].system, samples[0].neighbors).energy, energy)
+    assert fix_sign(model, samples)
+    assert mean_born_charges(model, samples) == pytest.approx(before)
+
+
+def test_the_sign_of_vanishing_charges_is_undetermined(tmp_path, data):
+    from spectra_app.potentials import Potential
+    from spectra_app.training.dataset import make_samples, read_frames
+
+    model = Potential(ModelSettings(variant="sr", channels=8), ("H", "O")).double()
+    samples = make_samples(read_frames([data])[:1], model.cutoff, model.species, np.zeros(2), torch.float64, "cpu")
+    assert not fix_sign(model, samples)
+
+
+@pytest.mark.physics
+def test_learned_dipoles_follow_the_true_ones_without_labels(tmp_path, data):
+    """Two molecules beyond the model's cutoff of each other: forces alone say how large the charges are."""
+    far = {"distances": (3.3, 4.2), "shake": 0.01}
+    path = write_frames(tmp_path / "train.xyz", water_like_frames(80, seed=7, **far))
+    chosen = settings(tmp_path, path, epochs=20, batch_size=2, dtype="float32", learning_rate=1e-2, ema=0.97)
+    charges_and_dipoles = ModelSettings(channels=12, n_radial=5, cutoff_A=2.0, variant="pu", layers=1, rank=1)
+    model = train(chosen.model_copy(update={"model": charges_and_dipoles})).model
+    held_out = water_like_frames(40, seed=99, **far)
+    for atoms in held_out:
+        atoms.info["dipole"] = (np.array([CHARGES[int(z)] for z in atoms.numbers])[:, None] * atoms.positions).sum(0)
+    metrics = evaluate_structures(model, held_out)
+    assert metrics["dipole_r2"] > 0.98
+
+
+def test_weights_ramp_and_learning_rate_schedule():
+    loss = LossSettings(energy=(0.0, 1.0), ramp=(0.5, 0.75))
+    assert [weights_at(loss, x)[0] for x in (0.0, 0.5, 0.625, 0.75, 1.0)] == pytest.approx([0, 0, 0.5, 1, 1])
+    rates = [learning_rate_at(1e-2, 1e-4, 0.1, x) for x in (0.0, 0.1, 0.55, 1.0)]
+    assert rates == pytest.approx([1e-2 * 1e-3 / 0.101, 1e-2, 0.5 * (1e-2 + 1e-4), 1e-4])
+
+
+def test_statistics_by_hand():
+    x, y = np.array([1.0, 2.0, 4.0]), np.array([1.0, 3.0, 5.0])
+    assert r_squared(x, y) == pytest.approx(1 - 2.0 / 8.0)
+    assert pearson(x, y) == pytest.approx(6.0 / np.sqrt(8.0 * 14.0 / 3.0))
+    assert np.isnan(pearson(np.ones(3), y))
+
+
+def test_energy_error_ignores_one_shift_per_composition(tmp_path, data):
+    model = train(settings(tmp_path, data, epochs=1)).model
+    frames = [*water_like_frames(3, 1), *water_like_frames(3, 2)]
+    base = evaluate_structures(model, frames)["energy_rmse_meV_per_atom"]
+    for atoms in frames:
+        atoms.info["energy"] += 5.0 if len(atoms) == 3 else -11.0
+    assert evaluate_structures(model, frames)["energy_rmse_meV_per_atom"] == pytest.approx(base)
