@@ -292,7 +292,7 @@ def test_readable_while_growing_and_restartable_after_kill(tmp_path: Path) -> No
                 except TrajectoryError:
                     continue  # no recorded frame yet
                 assert np.isfinite(run.dipole_eA).all()
-                assert (run.positions_A[-1] != 0.0).any()
+                assert (run.positions_A != 0.0).any(axis=(1, 2, 3)).all()  # none yet, or whole frames
                 assert not run.complete
                 lengths.append(len(run.step))
         process.send_signal(signal.SIGKILL)
