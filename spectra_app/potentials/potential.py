@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from ase.data import atomic_numbers
@@ -31,6 +31,9 @@ from spectra_app.neighbors import Neighbors
 from spectra_app.potentials.backbones import BACKBONES, RadialBasis, pair_geometry
 from spectra_app.potentials.heads import EnergyHead, LatentHead, Latents
 from spectra_app.system import System, sum_by_structure
+
+if TYPE_CHECKING:
+    from spectra_app.potentials.calculator import SpectraCalculator
 
 # Pauling electronegativities set the sign convention and a first guess of the element charges (IUPAC values; W. M. Haynes,
 # CRC Handbook, 97th ed., 9-103); elements without a value count as 2.0.
@@ -361,6 +364,16 @@ class Potential(nn.Module):
                 latent = gradient_of_vector(result.dipole, strained.positions)
         screening = electronic_screening(system, result.polarizability.detach(), self.eps_inf)
         return self.sign * latent.detach() * torch.sqrt(screening)[system.batch][:, None, None]
+
+    def calculator(self, skin_A: float = 0.5) -> SpectraCalculator:
+        """ASE calculator: energy, forces, stress, dipole, and in ``results`` born_charges and polarizability.
+
+        Args:
+            skin_A: skin of the neighbour list, A.
+        """
+        from spectra_app.potentials.calculator import SpectraCalculator  # which imports this module
+
+        return SpectraCalculator(self, skin_A=skin_A)
 
     def _check_electrostatic(self, what: str) -> None:
         if not self.variant.electrostatic:

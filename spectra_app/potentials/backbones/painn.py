@@ -1,10 +1,11 @@
 """PaiNN with rank-2 features: equivariant message passing with scalars, vectors and (by default) rank-2 tensors.
 
-After Schuett, Unke, Gastegger, ICML 2021 (arXiv:2102.03150), with two changes:
+After Schuett, Unke, Gastegger, ICML 2021 (arXiv:2102.03150), with three changes:
 
 * The filter of a message is linear in the radial basis, W(r) = sum_b R_b(r) w_b, so the sum over neighbours runs before the
   filter: A_b = sum_j R_b(r_ij) Y(r_ij) x_j is one batched matrix product over the padded table for all ranks, and the
   filter acts on atoms.
+* Before the first message an atom's features are its element's, so the first sum runs over elements, not channels.
 * Next to the directions r_ij/|r_ij| of PaiNN the messages carry their second harmonics, and atoms rank-2 features.
   On liquid water they lower the force error by a third in the same training time, for 1.4 times the time per step
   (``rank: 1`` leaves them out).
@@ -85,11 +86,16 @@ class PaiNN(Backbone):
         angular = harmonics(geometry.direction, self.rank)  # [atom, slot, harmonic]
         # [atom, harmonic * basis, slot]: everything a sum over neighbours is weighed with.
         weights = (angular[..., :, None] * radial[..., None, :]).flatten(-2).transpose(1, 2)
+        kinds = torch.nn.functional.one_hot(species, self.embedding.num_embeddings).to(weights.dtype)
+        by_element = weights @ kinds[neighbors.index]  # [atom, harmonic * basis, element]
         scalars = self.embedding(species)
         vectors: Tensor | None = None
         rank2: Tensor | None = None
         for message, update in zip(self.messages, self.updates, strict=True):
-            scalars, vectors, rank2 = message(scalars, vectors, rank2, neighbors, weights, radial)
+            if vectors is None:
+                scalars, vectors, rank2 = message.from_elements(scalars, by_element, self.embedding.weight)
+            else:
+                scalars, vectors, rank2 = message(scalars, vectors, rank2, neighbors, weights, radial)
             scalars, vectors, rank2 = update(scalars, vectors, rank2, self.rank2_basis)
         if rank2 is None:
             return Features(scalars, vectors, None)
@@ -102,7 +108,7 @@ class _Message(nn.Module):
 
     def __init__(self, channels: int, n_radial: int, rank: int, first: bool) -> None:
         super().__init__()
-        self.n_radial, self.rank, self.first = n_radial, rank, first  # before the first message vectors are zero
+        self.n_radial, self.rank = n_radial, rank
         self.phi = nn.Sequential(
             nn.Linear(channels, channels), nn.SiLU(), nn.Linear(channels, (1 if first else 2) * channels)
         )
@@ -111,29 +117,31 @@ class _Message(nn.Module):
         if not first:
             self.carry_filter = nn.Parameter(torch.randn(n_radial, 1, channels) * spread)
 
+    def from_elements(
+        self, s: Tensor, by_element: Tensor, embedding: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The first message; ``by_element`` [atom, harmonic * basis, element] is the sum over each element's neighbours."""
+        s_sum, v_sum, t_sum = self._filtered(by_element @ self.phi(embedding))
+        return s + s_sum, v_sum, t_sum
+
     def forward(
-        self, s: Tensor, v: Tensor | None, t: Tensor | None, neighbors: Neighbors, weights: Tensor, radial: Tensor
+        self, s: Tensor, v: Tensor, t: Tensor | None, neighbors: Neighbors, weights: Tensor, radial: Tensor
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         n_atoms, c = s.shape
-        sent = self.phi(s)
-        carried: Tensor | None = None
-        if not self.first:
-            sent, gate = sent.chunk(2, dim=-1)
-            assert v is not None
-            # Gathered apart from `sent`: slicing a common block costs a pass of zeros in every backward pass.
-            carried = gather_neighbors((v * gate[:, None, :]).flatten(1), neighbors)
-        # [atom, harmonic, basis, channel]: neighbours summed, filter still open.
-        sums = (weights @ gather_neighbors(sent, neighbors)).reshape(n_atoms, -1, self.n_radial, c)
-        by_rank = sums.split([1, 3, 5] if self.rank == 2 else [1, 3], dim=1)
-        filtered = [(part * self.filters[order]).sum(2) for order, part in enumerate(by_rank)]
-        s = s + filtered[0][:, 0]
-        v = filtered[1] if v is None else v + filtered[1]
-        if carried is not None:
-            carried_sum = (radial.transpose(1, 2) @ carried).reshape(n_atoms, self.n_radial, 3, c)
-            v = v + (carried_sum * self.carry_filter).sum(1)
-        if self.rank == 1:
-            return s, v, None
-        return s, v, filtered[2] if t is None else t + filtered[2]
+        sent, gate = self.phi(s).chunk(2, dim=-1)
+        # Gathered apart: slicing a common block costs a pass of zeros in every backward pass.
+        carried = gather_neighbors((v * gate[:, None, :]).flatten(1), neighbors)
+        s_sum, v_sum, t_sum = self._filtered(weights @ gather_neighbors(sent, neighbors))
+        carried_sum = (radial.transpose(1, 2) @ carried).reshape(n_atoms, self.n_radial, 3, c)
+        v = v + v_sum + (carried_sum * self.carry_filter).sum(1)
+        return s + s_sum, v, None if t is None or t_sum is None else t + t_sum
+
+    def _filtered(self, sums: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Apply the filters to neighbour sums [atom, harmonic * basis, channel], rank by rank."""
+        by_harmonic = sums.unflatten(1, (-1, self.n_radial))  # [atom, harmonic, basis, channel]
+        parts = by_harmonic.split([1, 3, 5] if self.rank == 2 else [1, 3], dim=1)
+        filtered = [(part * self.filters[order]).sum(2) for order, part in enumerate(parts)]
+        return filtered[0][:, 0], filtered[1], filtered[2] if self.rank == 2 else None
 
 
 class _Update(nn.Module):
