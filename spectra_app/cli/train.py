@@ -40,6 +40,9 @@ def train(
             bar.update(fraction, 1.0, note)
 
         result = train_model(settings, resume=resume, progress=show)
+    from spectra_app.plotting import figure_training_history, read_history, save_figure
+
+    save_figure(figure_training_history(read_history(result.output / "history.csv")), result.output / "history.png")
     best = next(record for record in result.history if record.epoch == result.best_epoch)
     if json:
         print_json({"output": result.output, "stopped": result.stopped, "best": best._asdict()})
