@@ -17,7 +17,23 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from spectra_app.errors import ConfigError
 
 Variant = Literal[
-    "sr", "q", "u", "uQ", "uiq", "uiu", "uiqiu", "uQiqiu", "p", "pu", "puQ", "pip", "piu", "puiu", "puip", "puipiu", "puQipiu"
+    "sr",
+    "q",
+    "u",
+    "uQ",
+    "uiq",
+    "uiu",
+    "uiqiu",
+    "uQiqiu",
+    "p",
+    "pu",
+    "puQ",
+    "pip",
+    "piu",
+    "puiu",
+    "puip",
+    "puipiu",
+    "puQipiu",
 ]
 
 
@@ -58,9 +74,13 @@ class DataKeys(Settings):
 class LossSettings(Settings):
     """Weights of the loss; each ramps linearly from the first to the second number over ``ramp`` of the training."""
 
-    energy: tuple[float, float] = Field((0.01, 0.1), description="weight of the squared energy error over the number of atoms")
+    energy: tuple[float, float] = Field(
+        (0.01, 0.1), description="weight of the squared energy error over the number of atoms"
+    )
     forces: tuple[float, float] = Field((1.0, 1.0), description="weight of the squared force error")
-    stress: tuple[float, float] = Field((0.0, 0.0), description="weight of the squared virial error over the number of atoms")
+    stress: tuple[float, float] = Field(
+        (0.0, 0.0), description="weight of the squared virial error over the number of atoms"
+    )
     ramp: tuple[float, float] = Field((0.6, 0.8), description="the ramp begins and ends at these fractions of training")
 
 
@@ -71,7 +91,9 @@ class TrainingSettings(Settings):
     output: Path = Field(Path("model"), description="folder of the model being made")
     keys: DataKeys = DataKeys()
     validation_fraction: float = Field(0.06, gt=0, lt=0.9, description="share of frames held out for validation")
-    test_fraction: float = Field(0.0, ge=0, lt=0.9, description="share of frames held out and evaluated once, at the end")
+    test_fraction: float = Field(
+        0.0, ge=0, lt=0.9, description="share of frames held out and evaluated once, at the end"
+    )
     epochs: int = Field(500, ge=1, description="passes over the training frames")
     max_minutes: float | None = Field(None, gt=0, description="stop after this wall time; the schedule fits into it")
     batch_size: int = Field(2, ge=1, description="structures per optimizer step")
@@ -86,7 +108,9 @@ class TrainingSettings(Settings):
     device: str = Field("cpu", description="torch device")
     dtype: Literal["float32", "float64"] = Field("float32", description="floating-point type of the network")
     checkpoint_minutes: float = Field(2.0, gt=0, description="wall time between checkpoints for an exact resume")
-    eps_inf: float | None = Field(None, ge=1, description="high-frequency dielectric constant of the material (index squared)")
+    eps_inf: float | None = Field(
+        None, ge=1, description="high-frequency dielectric constant of the material (index squared)"
+    )
 
 
 class TrainFile(Settings):
@@ -116,7 +140,9 @@ class MDSettings(Settings):
     seed: int = Field(0, description="seed of velocities and thermostat")
     device: str = Field("auto", description="torch device; auto takes a GPU where there is one")
     dtype: Literal["float32", "float64"] = Field("float32", description="floating-point type of the network")
-    eps_inf: float | None = Field(None, ge=1, description="high-frequency dielectric constant; None takes the model card's")
+    eps_inf: float | None = Field(
+        None, ge=1, description="high-frequency dielectric constant; None takes the model card's"
+    )
 
 
 class SpectraSettings(Settings):
@@ -127,7 +153,9 @@ class SpectraSettings(Settings):
     max_wavenumber_per_cm: float = Field(4500.0, gt=0, description="end of the tables and figures, cm^-1")
     laser_nm: float = Field(532.0, gt=0, description="wavelength of the Raman laser, nm")
     temperature_K: float | None = Field(None, gt=0, description="temperature; None takes the run file's")
-    eps_inf: float | None = Field(None, ge=1, description="high-frequency dielectric constant; None takes the run file's")
+    eps_inf: float | None = Field(
+        None, ge=1, description="high-frequency dielectric constant; None takes the run file's"
+    )
     blocks: int = Field(5, ge=2, description="blocks for error bars")
 
 

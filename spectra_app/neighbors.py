@@ -26,14 +26,14 @@ class Neighbors(NamedTuple):
     """Neighbours of every atom within ``cutoff`` of the positions the table was built from.
 
     Attributes:
-        index: [atom, slot], neighbour j; the atom itself in empty slots.
+        other: [atom, slot], neighbour j; the atom itself in empty slots.
         shift: [atom, slot, vector], integer cell shift S with r_ij = r_j + S cell - r_i.
         mask: [atom, slot], True where a neighbour stands.
         reverse: [atom * slot], flat slot of the pair (j, i); its own slot where empty.
         cutoff: A, the distance up to which the table is complete (model cutoff + skin).
     """
 
-    index: Tensor
+    other: Tensor
     shift: Tensor
     mask: Tensor
     reverse: Tensor
@@ -42,7 +42,7 @@ class Neighbors(NamedTuple):
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Neighbors:
         """The same table on another device, shifts in another floating-point dtype."""
         return Neighbors(
-            self.index.to(device),
+            self.other.to(device),
             self.shift.to(device=device, dtype=dtype),
             self.mask.to(device),
             self.reverse.to(device),
@@ -222,7 +222,10 @@ def build_neighbors(system: System, cutoff: float) -> Neighbors:
 def _pad(
     i: np.ndarray, j: np.ndarray, shift: np.ndarray, n_atoms: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Sort directed pairs into slots and find the slot of every reversed pair."""
+    """Sort directed pairs into slots and find the slot of every reversed pair.
+
+    A pair exactly at the cutoff may be found from one end only, by rounding: it is dropped, the table stays symmetric.
+    """
     span = int(np.abs(shift).max(initial=0)) + 1
     side = 2 * span + 1
     code = ((shift + span) * np.array([side * side, side, 1])).sum(axis=1)
@@ -230,7 +233,12 @@ def _pad(
     key = (i * n_atoms + j) * side**3 + code
     order = np.argsort(key)
     i, j, shift, key = i[order], j[order], shift[order], key[order]
-    partner = np.searchsorted(key, (j * n_atoms + i) * side**3 + mirrored[order])
+    mirror = (j * n_atoms + i) * side**3 + mirrored[order]
+    partner = np.searchsorted(key, mirror)
+    paired = key[np.minimum(partner, len(key) - 1)] == mirror if len(key) else np.zeros(0, dtype=bool)
+    if not paired.all():
+        i, j, shift, key, mirror = i[paired], j[paired], shift[paired], key[paired], mirror[paired]
+        partner = np.searchsorted(key, mirror)
     counts = np.bincount(i, minlength=n_atoms)
     n_slots = max(SLOT_MULTIPLE, -(-int(counts.max(initial=0)) // SLOT_MULTIPLE) * SLOT_MULTIPLE)
     slot = np.arange(len(i)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -251,15 +259,15 @@ class _GatherNeighbors(torch.autograd.Function):
     """values [atom, ...] -> [atom, slot, ...]; the adjoint gathers through ``reverse`` and sums over slots."""
 
     @staticmethod
-    def forward(values: Tensor, index: Tensor, reverse: Tensor) -> Tensor:  # noqa: D102
+    def forward(values: Tensor, index: Tensor, reverse: Tensor) -> Tensor:
         return values.index_select(0, index.reshape(-1)).reshape(*index.shape, *values.shape[1:])
 
     @staticmethod
-    def setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]  # noqa: D102
+    def setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
         ctx.save_for_backward(inputs[1], inputs[2])
 
     @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]  # noqa: D102
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
         index, reverse = ctx.saved_tensors
         return _SumReversed.apply(grad, index, reverse), None, None
 
@@ -268,16 +276,16 @@ class _SumReversed(torch.autograd.Function):
     """pair values [atom, slot, ...] -> sum over the slots that point at each atom [atom, ...]."""
 
     @staticmethod
-    def forward(grad: Tensor, index: Tensor, reverse: Tensor) -> Tensor:  # noqa: D102
+    def forward(grad: Tensor, index: Tensor, reverse: Tensor) -> Tensor:
         flat = grad.reshape(index.numel(), *grad.shape[2:])
         return flat.index_select(0, reverse).reshape(*index.shape, *grad.shape[2:]).sum(dim=1)
 
     @staticmethod
-    def setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]  # noqa: D102
+    def setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
         ctx.save_for_backward(inputs[1], inputs[2])
 
     @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]  # noqa: D102
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
         index, reverse = ctx.saved_tensors
         return _GatherNeighbors.apply(grad, index, reverse), None, None
 
@@ -295,7 +303,7 @@ def gather_neighbors(values: Tensor, neighbors: Neighbors) -> Tensor:
     Returns:
         [atom, slot, ...].
     """
-    return _GatherNeighbors.apply(values, neighbors.index, neighbors.reverse)
+    return _GatherNeighbors.apply(values, neighbors.other, neighbors.reverse)
 
 
 def pair_vectors(system: System, neighbors: Neighbors, empty_length: float) -> Tensor:
@@ -316,14 +324,14 @@ def pair_vectors(system: System, neighbors: Neighbors, empty_length: float) -> T
 
 def concatenate_neighbors(tables: Sequence[Neighbors]) -> Neighbors:
     """One table of several batches' tables, in the order of ``system.concatenate``; slots padded to the widest."""
-    n_slots = max(table.index.shape[1] for table in tables)
+    n_slots = max(table.other.shape[1] for table in tables)
     offset = 0
     columns: list[tuple[Tensor, ...]] = []
     for table in tables:
-        n_atoms, slots = table.index.shape
+        n_atoms, slots = table.other.shape
         extra = n_slots - slots
-        own = torch.arange(n_atoms, device=table.index.device)
-        index = torch.cat([table.index, own[:, None].expand(-1, extra)], dim=1) + offset
+        own = torch.arange(n_atoms, device=table.other.device)
+        index = torch.cat([table.other, own[:, None].expand(-1, extra)], dim=1) + offset
         shift = torch.cat([table.shift, table.shift.new_zeros(n_atoms, extra, 3)], dim=1)
         mask = torch.cat([table.mask, table.mask.new_zeros(n_atoms, extra)], dim=1)
         reverse = (table.reverse // slots + offset) * n_slots + table.reverse % slots

@@ -182,11 +182,12 @@ def check_structure(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, na
             wanted="all three directions periodic, or none",
             todo="For a slab use a periodic cell with vacuum",
         )
-    if pbc.all():
-        if not np.isfinite(cell).all() or abs(np.linalg.det(cell)) < 1e-3:
-            raise StructureError(
-                f"{name}, cell", got=f"volume {abs(np.linalg.det(cell)):.2g} A^3", wanted="three independent vectors in A"
-            )
+    if pbc.all() and (not np.isfinite(cell).all() or abs(np.linalg.det(cell)) < 1e-3):
+        raise StructureError(
+            f"{name}, cell",
+            got=f"volume {abs(np.linalg.det(cell)):.2g} A^3",
+            wanted="three independent vectors in A",
+        )
     _check_overlaps(positions, cell if pbc.all() else None, name)
 
 

@@ -121,7 +121,7 @@ class ToyPotential:
             per_atom = per_atom + (0.25 * self.bond_k * (length - 1.0) ** 2).repeat_interleave(2)
         if self.repulsion:
             shift = torch.einsum("ask,akx->asx", neighbors.shift, cell[system.batch])
-            pair = stretched[neighbors.index] - stretched[:, None] + shift
+            pair = stretched[neighbors.other] - stretched[:, None] + shift
             filler = torch.tensor([2.0 * self.cutoff, 0.0, 0.0], dtype=self.dtype)
             distance = torch.where(neighbors.mask[..., None], pair, filler).norm(dim=-1)
             per_atom = per_atom + 0.5 * self.repulsion * ((self.cutoff - distance).clamp(min=0.0) ** 2).sum(-1)

@@ -59,7 +59,7 @@ def find_symmetry(positions_A: Array, numbers: IntArray, cell_A: Array, toleranc
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # 2.7 and later warn of their old way to report failure
-            dataset = spglib.get_symmetry_dataset(structure, symprec=tolerance_A)
+            dataset = spglib.get_symmetry_dataset(structure, symprec=tolerance_A)  # type: ignore[arg-type]  # arrays are fine
     except Exception as error:  # 2.7 and later may raise classes of their own, older versions return None
         raise _no_symmetry(str(error)) from None
     if dataset is None:

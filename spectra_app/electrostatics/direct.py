@@ -27,7 +27,7 @@ class _Boys(torch.autograd.Function):
     """F_l(x) = int_0^1 t^{2l} exp(-x t^2) dt; dF_l/dx = -F_{l+1}, hence differentiable to any order."""
 
     @staticmethod
-    def forward(x: Tensor, order: int) -> Tensor:  # noqa: D102
+    def forward(x: Tensor, order: int) -> Tensor:
         small = x.clamp(max=_SERIES_LIMIT)
         term = torch.full_like(small, 1.0 / (2 * order + 1))
         series = term.clone()
@@ -43,12 +43,12 @@ class _Boys(torch.autograd.Function):
         return torch.where(x < _SERIES_LIMIT, series, upward)
 
     @staticmethod
-    def setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]  # noqa: D102
+    def setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
         ctx.save_for_backward(inputs[0])
         ctx.order = inputs[1]
 
     @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]  # noqa: D102
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
         (x,) = ctx.saved_tensors
         return -grad * _Boys.apply(x, ctx.order + 1), None
 
@@ -104,7 +104,8 @@ def direct_electrostatics(system: System, multipoles: Multipoles, layout: Dense,
     if u is not None:
         energy = energy - (u * field).sum(-1)
     if quad is not None:
-        assert quad_r is not None and r_quad_r is not None
+        assert quad_r is not None
+        assert r_quad_r is not None
         energy = energy + _quadrupole_energy(q, u, quad, u_r, quad_r, r_quad_r, vectors, b)
     return Electrostatics(
         energy=0.5 * COULOMB_CONSTANT * energy.sum(-1),

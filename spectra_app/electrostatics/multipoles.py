@@ -90,13 +90,13 @@ class Dense(NamedTuple):
     """Where each atom of a batch stands in a padded [structure, place] table.
 
     Attributes:
-        index: [structure * place], atom in that place (0 where padded).
+        atom: [structure * place], atom in that place (0 where padded).
         mask: [structure, place], True where an atom stands; None when no structure is padded.
         flat: [atom], the atom's place in the flattened table.
         shape: (structures, places).
     """
 
-    index: Tensor
+    atom: Tensor
     mask: Tensor | None
     flat: Tensor
     shape: tuple[int, int]
@@ -123,7 +123,7 @@ def to_dense(values: Tensor, layout: Dense) -> Tensor:
     """[atom, ...] -> [structure, place, ...], zero where padded."""
     if layout.mask is None:
         return values.reshape(*layout.shape, *values.shape[1:])
-    rows = values.index_select(0, layout.index).reshape(*layout.shape, *values.shape[1:])
+    rows = values.index_select(0, layout.atom).reshape(*layout.shape, *values.shape[1:])
     return rows * layout.mask.reshape(*layout.shape, *([1] * (values.dim() - 1)))
 
 

@@ -38,7 +38,11 @@ def electrostatics(system: System, multipoles: Multipoles, k: KVectors | None, s
         structures = torch.nonzero(system.periodic == periodic)[:, 0]
         atoms = torch.nonzero(system.periodic[system.batch] == periodic)[:, 0]
         part = _select(system, structures, atoms)
-        own = Multipoles(*(None if m is None else m[atoms] for m in multipoles))
+        own = Multipoles(
+            multipoles.charges[atoms],
+            None if multipoles.dipoles is None else multipoles.dipoles[atoms],
+            None if multipoles.quadrupoles is None else multipoles.quadrupoles[atoms],
+        )
         layout = dense_layout(part)
         if periodic:
             done = reciprocal_electrostatics(part, own, layout, KVectors(k.integers[structures], k.cutoff), sigma)

@@ -67,8 +67,8 @@ def atomic_born_charges(system: System, charges: Tensor, dipoles: Tensor | None)
         k = vector.norm()
         phase = positions @ vector
         cos, sin = torch.cos(phase), torch.sin(phase)
-        # Re[e^{-i k r_i} d/dr_i of sum_j x_j e^{i k r_j}/(i k)]: the derivative of the real and of the imaginary part of
-        # P(k) separately, then turned by the atom's own phase.
+        # Re[e^{-i k r_i} d/dr_i of sum_j x_j e^{i k r_j}/(i k)]: the derivatives of the real and of the imaginary part
+        # of P(k) separately, then turned by the atom's own phase.
         real, imaginary = (excess * sin).sum() / k, -(excess * cos).sum() / k
         d_real = torch.autograd.grad(real, positions, retain_graph=True)[0]
         d_imaginary = torch.autograd.grad(imaginary, positions, retain_graph=True)[0]
@@ -82,7 +82,7 @@ def atomic_born_charges(system: System, charges: Tensor, dipoles: Tensor | None)
 
 
 def gradient_of_vector(vector: Tensor, positions: Tensor) -> Tensor:
-    """d vector_a / d r_{i,b} by three backward passes.
+    """D vector_a / d r_{i,b} by three backward passes.
 
     Args:
         vector: [xyz] or [structure, xyz] (every structure depends on its own atoms only).

@@ -96,15 +96,15 @@ class _CosSin(torch.autograd.Function):
     """(cos x, sin x) with one evaluation of each, reused by the backward pass."""
 
     @staticmethod
-    def forward(x: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def forward(x: Tensor) -> tuple[Tensor, Tensor]:
         return torch.cos(x), torch.sin(x)
 
     @staticmethod
-    def setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]  # noqa: D102
+    def setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
         ctx.save_for_backward(*output)
 
     @staticmethod
-    def backward(ctx, grad_cos, grad_sin):  # type: ignore[no-untyped-def]  # noqa: D102
+    def backward(ctx, grad_cos, grad_sin):  # type: ignore[no-untyped-def]
         cos, sin = ctx.saved_tensors
         return grad_sin * cos - grad_cos * sin
 

@@ -20,7 +20,8 @@ from safetensors.torch import load_file, save
 
 from spectra_app.config import ModelSettings, parse_settings
 from spectra_app.errors import ModelError
-from spectra_app.potentials.potential import ModelCard, Potential
+from spectra_app.potentials.potential import Potential
+from spectra_app.potentials.records import ModelCard
 from spectra_app.zoo import MODEL_FILE, find_model
 
 FORMAT_VERSION = 1
@@ -107,7 +108,9 @@ def _read_description(folder: Path) -> dict[str, Any]:
         version += 1
     missing = {"name", "species", "architecture"} - set(description)
     if missing:
-        raise ModelError(f"{folder / MODEL_FILE}", got=f"no {', '.join(sorted(missing))}", wanted="a complete description")
+        raise ModelError(
+            f"{folder / MODEL_FILE}", got=f"no {', '.join(sorted(missing))}", wanted="a complete description"
+        )
     return description
 
 
@@ -155,7 +158,9 @@ def choose_device(name: torch.device | str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ModelError(f"device '{name}'", got="no CUDA device on this machine", wanted="cpu", todo="Use --device cpu")
+        raise ModelError(
+            f"device '{name}'", got="no CUDA device on this machine", wanted="cpu", todo="Use --device cpu"
+        )
     return device
 
 

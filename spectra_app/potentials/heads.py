@@ -29,8 +29,8 @@ class Latents(NamedTuple):
 
     Attributes:
         multipoles: permanent multipoles (total charges).
-        fixed_charges: [atom], e; the part of the charges that does not move between atoms (z_i; all of q_i in the atomic
-            family).
+        fixed_charges: [atom], e; the part of the charges that does not move between atoms (z_i; all of q_i in the
+            atomic family).
         moved: [atom, slot], e; p_ij, charge moved from j to i; None in the atomic family.
         alpha: [atom] or [atom, xyz, xyz], e^2 A^2/eV, or None.
         kappa: [atom] (atomic family) or [atom, slot] (pairs), e^2/eV, or None.
@@ -101,7 +101,9 @@ class LatentHead(nn.Module):
         if variant.induced_charges and pairs:
             self.kappa_nodes = nn.Linear(hidden, n_radial)
 
-    def forward(self, system: System, species: Tensor, neighbors: Neighbors, pair: PairGeometry, f: Features) -> Latents:
+    def forward(
+        self, system: System, species: Tensor, neighbors: Neighbors, pair: PairGeometry, f: Features
+    ) -> Latents:
         """All latent quantities of a batch; see ``Latents``."""
         hidden = self.hidden(f.scalars)
         fixed = self.element_charges[species]
@@ -185,7 +187,7 @@ class _TracelessReadout(nn.Module):
 
 
 class _SquareReadout(nn.Module):
-    """Positive semidefinite tensors [atom, xyz, xyz]: sum_m V_m V_m^T over gated vectors, plus M M^T of a rank-2 tensor."""
+    """Positive semidefinite tensors [atom, xyz, xyz]: sum_m V_m V_m^T of gated vectors, plus M M^T of a rank-2 one."""
 
     def __init__(self, hidden: int, backbone: Backbone) -> None:
         super().__init__()

@@ -1,0 +1,1 @@
+"""Training from energies and forces, and evaluation on every label."""

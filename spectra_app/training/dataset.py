@@ -127,7 +127,9 @@ def _frame(atoms: Atoms, keys: DataKeys, name: str) -> Frame:
         raise DatasetError(f"{name}, energy", got=str(energy_ev), wanted="a finite number in eV", todo="Drop the frame")
     if not np.isfinite(forces_ev).all():
         atom = int(np.argwhere(~np.isfinite(forces_ev))[0, 0])
-        raise DatasetError(f"{name}, force on atom {atom}", got="NaN or infinity", wanted="finite numbers", todo="Drop the frame")
+        raise DatasetError(
+            f"{name}, force on atom {atom}", got="NaN or infinity", wanted="finite numbers", todo="Drop the frame"
+        )
     if forces_ev.shape != (len(atoms), 3):
         raise DatasetError(f"{name}, forces", got=f"shape {forces_ev.shape}", wanted=f"({len(atoms)}, 3)")
     plain = Atoms(atoms.numbers, atoms.get_positions() * length, cell=atoms.cell.array * length, pbc=atoms.pbc)
@@ -151,7 +153,7 @@ def convert_stress(label: object, keys: DataKeys, name: str) -> np.ndarray:
     if stress.size == 6:
         stress = stress[[0, 5, 4, 5, 1, 3, 4, 3, 2]]
     if stress.size != 9 or not np.isfinite(stress).all():
-        raise DatasetError(f"{name}, stress", got=f"{np.size(label)} numbers", wanted="6 or 9 finite numbers")
+        raise DatasetError(f"{name}, stress", got=f"{stress.size} numbers", wanted="6 or 9 finite numbers")
     return stress.reshape(3, 3)
 
 
@@ -163,7 +165,9 @@ def species_of(frames: Sequence[Frame]) -> tuple[str, ...]:
     return tuple(chemical_symbols[z] for z in numbers)
 
 
-def fit_reference_energies(frames: Sequence[Frame], species: Sequence[str], residual: np.ndarray | None = None) -> np.ndarray:
+def fit_reference_energies(
+    frames: Sequence[Frame], species: Sequence[str], residual: np.ndarray | None = None
+) -> np.ndarray:
     """Energy per atom of each element by least squares on the compositions (least norm where underdetermined).
 
     Args:

@@ -61,7 +61,9 @@ def check_units(frames: Sequence[Frame]) -> None:
             "positions in the data",
             got=f"nearest neighbours at {ratio:.2f} times the sum of covalent radii",
             wanted="about 1 for positions in A",
-            todo="bohr read as A gives 1.9: set training.keys.length_unit" if ratio > 1 else "Positions may be in nm or scaled",
+            todo="bohr read as A gives 1.9: set training.keys.length_unit"
+            if ratio > 1
+            else "Positions may be in nm or scaled",
         )
     slope, correlation = energy_force_slope(sample)
     if correlation < _LEAST_CORRELATION:
@@ -154,5 +156,3 @@ def _pair_design(frame: Frame, species: Sequence[str]) -> tuple[np.ndarray, np.n
     for x_axis in range(3):
         np.add.at(force[:, x_axis, :], (i[:, None], columns), derivative * unit[:, x_axis, None])
     return energy, force.reshape(-1, n_basis)
-
-

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import torch
 
-from spectra_app.potentials.potential import PAULING, Potential
+from spectra_app.potentials.potential import Potential
+from spectra_app.potentials.records import PAULING
 from spectra_app.training.dataset import Sample
 
 _ZERO_CHARGE_E = 1e-3  # mean Born charges below this carry no sign

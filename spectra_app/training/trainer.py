@@ -1,8 +1,8 @@
 """Training from energies and forces: schedule, moving average, early stopping, exact resume.
 
-A checkpoint holds everything the next step depends on (weights, moving average, optimizer, order of frames, place in the
-epoch), so a killed run continues bit for bit; with ``max_minutes`` the schedule follows the wall time and a resumed run
-continues it without repeating the steps exactly.
+A checkpoint holds everything the next step depends on (weights, moving average, optimizer, order of frames, place in
+the epoch), so a killed run continues bit for bit; with ``max_minutes`` the schedule follows the wall time, and a
+resumed run continues it without repeating the steps exactly.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import yaml
 
 from spectra_app.config import TrainFile
 from spectra_app.errors import DatasetError, ModelError
+from spectra_app.interrupts import Interrupts
 from spectra_app.potentials.checkpoint import choose_device, save_model, write_atomically
 from spectra_app.potentials.potential import Potential
 from spectra_app.training.dataset import (
@@ -53,10 +54,10 @@ class EpochRecord(NamedTuple):
     seconds: float
     learning_rate: float
     train_loss: float
-    train_forces_rmse_meV_per_A: float  # noqa: N815  (unit)
+    train_forces_rmse_meV_per_A: float
     valid_loss: float
-    valid_energy_rmse_meV_per_atom: float  # noqa: N815  (unit)
-    valid_forces_rmse_meV_per_A: float  # noqa: N815  (unit)
+    valid_energy_rmse_meV_per_atom: float
+    valid_forces_rmse_meV_per_A: float
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ def train(
     Raises:
         DatasetError: the data cannot be trained on.
         ModelError: ``resume`` without a checkpoint, or one of other settings.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, after a checkpoint is written; ``resume`` continues.
     """
     t = settings.training
     frames = read_frames(t.data, t.keys)
@@ -130,7 +132,9 @@ def train(
     torch.manual_seed(t.seed)
     model = _initial_model(settings, train_frames, species).to(device, dtype)
     reference = model.reference_energies.cpu().numpy()
-    sets = [make_samples(part, model.cutoff, species, reference, dtype, device) for part in (train_frames, valid_frames)]
+    sets = [
+        make_samples(part, model.cutoff, species, reference, dtype, device) for part in (train_frames, valid_frames)
+    ]
     _center_initial_energy(model, train_frames, sets)
     t.output.mkdir(parents=True, exist_ok=True)
     run = _start(model, settings)
@@ -139,9 +143,12 @@ def train(
         _restore(run, checkpoint, settings)
     elif checkpoint.exists():
         raise ModelError(
-            f"output {t.output}", got="a checkpoint of an unfinished training", todo="Continue with --resume, or remove it"
+            f"output {t.output}",
+            got="a checkpoint of an unfinished training",
+            todo="Continue with --resume, or remove it",
         )
-    stopped = _optimize(run, sets[0], sets[1], settings, checkpoint, progress)
+    with Interrupts() as interrupts:
+        stopped = _optimize(run, sets[0], sets[1], settings, checkpoint, interrupts, progress)
     run.average.load_state_dict(run.best_weights)
     fix_sign(run.average, sets[1])
     run.average.card = dataclasses.replace(
@@ -151,9 +158,7 @@ def train(
     recipe = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     write_atomically(t.output / RECIPE_FILE, recipe.encode())
     checkpoint.unlink(missing_ok=True)
-    return TrainingResult(
-        run.average.eval(), t.output, tuple(run.history), run.best_epoch, stopped, tuple(test_frames)
-    )
+    return TrainingResult(run.average.eval(), t.output, tuple(run.history), run.best_epoch, stopped, tuple(test_frames))
 
 
 def _initial_model(settings: TrainFile, frames: list[Frame], species: tuple[str, ...]) -> Potential:
@@ -166,7 +171,7 @@ def _initial_model(settings: TrainFile, frames: list[Frame], species: tuple[str,
 
 
 def _center_initial_energy(model: Potential, frames: list[Frame], sets: list[list[Sample]]) -> None:
-    """Move the untrained network's mean energy into the reference energies: nothing is wasted on learning a constant."""
+    """Move the untrained network's mean energy into the reference energies: no step is spent on a constant."""
     few = list(range(0, len(frames), max(1, len(frames) // 8)))
     residual = np.zeros(len(few))
     for row, place in enumerate(few):
@@ -184,7 +189,9 @@ def _center_initial_energy(model: Potential, frames: list[Frame], sets: list[lis
 
 
 def _start(model: Potential, settings: TrainFile) -> _Run:
-    average = Potential(model.settings, model.species, model.reference_energies, float(model.energy_scale), model.eps_inf)
+    average = Potential(
+        model.settings, model.species, model.reference_energies, float(model.energy_scale), model.eps_inf
+    )
     average.load_state_dict(model.state_dict())
     average = average.to(model.device, model.dtype)
     for parameter in average.parameters():
@@ -199,9 +206,14 @@ def _optimize(
     valid_set: list[Sample],
     settings: TrainFile,
     checkpoint: Path,
+    interrupts: Interrupts,
     progress: Callable[[EpochRecord, float], None] | None,
 ) -> str:
-    """Epochs until the budget is spent or patience ends; returns why it stopped."""
+    """Epochs until the budget is spent or patience ends; returns why it stopped.
+
+    Raises:
+        KeyboardInterrupt: asked to stop between two steps; the checkpoint is written.
+    """
     t = settings.training
     started = time.monotonic() - run.seconds
     saved = time.monotonic()
@@ -219,9 +231,11 @@ def _optimize(
             _step(run, next(batches(train_set, t.batch_size, part)), settings, fraction())
             run.place += len(part)
             run.seconds = time.monotonic() - started
-            if time.monotonic() - saved > 60.0 * t.checkpoint_minutes:
+            if interrupts.requested or time.monotonic() - saved > 60.0 * t.checkpoint_minutes:
                 _save_checkpoint(run, checkpoint, settings)
                 saved = time.monotonic()
+                if interrupts.requested:
+                    raise KeyboardInterrupt
         seen = run.place
         run.place = 0
         run.epoch += 1
@@ -256,7 +270,8 @@ def _step(run: _Run, batch: Sample, settings: TrainFile, fraction: float) -> Non
     run.optimizer.step()
     decay = min(t.ema, (1.0 + run.step) / (EMA_RAMP + run.step))
     with torch.no_grad():
-        ours, theirs = list(run.average.parameters()), list(run.model.parameters())
+        ours: list[torch.Tensor] = list(run.average.parameters())
+        theirs: list[torch.Tensor] = list(run.model.parameters())
         torch._foreach_lerp_(ours, theirs, 1.0 - decay)
     n = batch.system.n_structures
     for place, value in enumerate((loss, errors.energy, errors.forces)):
@@ -277,7 +292,11 @@ def mean_errors(model: Potential, samples: list[Sample], with_stress: bool, batc
     for batch in batches(samples, batch_size):
         errors = squared_errors(model, batch, with_stress, create_graph=False)
         n, m = batch.system.n_structures, batch.forces.numel()
-        sums += [n * float(errors.energy.detach()), m * float(errors.forces.detach()), n * float(errors.stress.detach())]
+        sums += [
+            n * float(errors.energy.detach()),
+            m * float(errors.forces.detach()),
+            n * float(errors.stress.detach()),
+        ]
         n_structures, n_components = n_structures + n, n_components + m
     return Errors(*(torch.tensor(v) for v in (sums[0] / n_structures, sums[1] / n_components, sums[2] / n_structures)))
 
@@ -341,7 +360,9 @@ def _restore(run: _Run, path: Path, settings: TrainFile) -> None:
         ModelError: no checkpoint, or one made with other settings.
     """
     if not path.is_file():
-        raise ModelError(f"resume from {path.parent}", got="no checkpoint", wanted=CHECKPOINT_FILE, todo="Start without --resume")
+        raise ModelError(
+            f"resume from {path.parent}", got="no checkpoint", wanted=CHECKPOINT_FILE, todo="Start without --resume"
+        )
     content = torch.load(path, map_location=run.model.device, weights_only=True)
     if content["settings"] != settings.model_dump_json():
         raise ModelError(

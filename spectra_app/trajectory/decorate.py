@@ -16,13 +16,14 @@ from spectra_app.dynamics.forces import PotentialLike, PredictionLike
 from spectra_app.dynamics.recorder import ObservableBlock, PhysicalDipole, TrajectoryBlock
 from spectra_app.dynamics.simulation import Progress
 from spectra_app.errors import ConfigError, SimulationError, TrajectoryError
+from spectra_app.interrupts import Interrupts
 from spectra_app.neighbors import build_neighbors
 from spectra_app.system import System, concatenate, make_system
 from spectra_app.trajectory.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from spectra_app.trajectory.frames import Frame, Trajectory
 from spectra_app.trajectory.metadata import versions
 from spectra_app.trajectory.readers import open_trajectory
-from spectra_app.trajectory.simulation import Interrupts, SimulationInterruptedError
+from spectra_app.trajectory.simulation import SimulationInterruptedError
 from spectra_app.trajectory.writer import RunHeader, RunWriter
 from spectra_app.units import AMU_A2_PER_FS2_TO_EV, BOLTZMANN
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
 from typing import Any
 
 import numpy as np
@@ -22,6 +19,7 @@ from spectra_app.dynamics.recorder import Recorder
 from spectra_app.dynamics.simulation import MolecularDynamics, Progress
 from spectra_app.dynamics.state import MDState, Particles, make_particles, state_from_dict, state_to_dict
 from spectra_app.errors import SimulationError
+from spectra_app.interrupts import Interrupts
 from spectra_app.system import System, concatenate, from_ase
 from spectra_app.trajectory.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from spectra_app.trajectory.metadata import versions
@@ -271,37 +269,6 @@ class _Keeper:
         self._writer.flush()
         save_checkpoint(self._writer.path, self._simulation.checkpoint(state, self._recorder, ms_per_step))
         self._saved = time.monotonic()
-
-
-class Interrupts:
-    """Turns the first SIGINT or SIGTERM into a flag; a second one acts as usual.  Main thread only, else does nothing.
-
-    Attributes:
-        requested: whether a signal has come.
-    """
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> Interrupts:
-        if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._flag) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._restore()
-
-    def _flag(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous = {}
 
 
 def _particles(structure: Atoms | System | Sequence[Atoms], device: torch.device, replicas: int) -> Particles:

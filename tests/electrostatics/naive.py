@@ -30,9 +30,7 @@ def pair_energy(vector: Tensor, sigma: float, qi, ui, quad_i, qj, uj, quad_j) ->
     charge_dipole = qj * (ui @ t1) - qi * (uj @ t1)
     dipole_dipole = -(ui @ t2 @ uj)
     charge_quadrupole = 0.5 * (qj * (quad_i * t2).sum() + qi * (quad_j * t2).sum())
-    dipole_quadrupole = 0.5 * (
-        torch.einsum("a,bc,abc->", ui, quad_j, t3) - torch.einsum("ab,c,abc->", quad_i, uj, t3)
-    )
+    dipole_quadrupole = 0.5 * (torch.einsum("a,bc,abc->", ui, quad_j, t3) - torch.einsum("ab,c,abc->", quad_i, uj, t3))
     quadrupole_quadrupole = 0.25 * torch.einsum("ab,cd,abcd->", quad_i, quad_j, t4)
     return charge + charge_dipole + dipole_dipole + charge_quadrupole + dipole_quadrupole + quadrupole_quadrupole
 

@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.electrostatics.naive import open_energy
 
 from spectra_app.electrostatics import Multipoles, electrostatics, prepare_k_vectors
 from spectra_app.electrostatics.reciprocal import reciprocal_cutoff
 from spectra_app.system import System, concatenate, make_system
 from spectra_app.units import COULOMB_CONSTANT
+from tests.electrostatics.naive import open_energy
 
 SIGMA = 0.9
 TRICLINIC = np.array([[6.0, 0.0, 0.0], [1.3, 5.5, 0.0], [0.7, -1.1, 5.8]])
@@ -20,7 +20,10 @@ TRICLINIC = np.array([[6.0, 0.0, 0.0], [1.3, 5.5, 0.0], [0.7, -1.1, 5.8]])
 
 def random_multipoles(n_atoms: int, seed: int = 3) -> Multipoles:
     generator = torch.Generator().manual_seed(seed)
-    q, u, quad = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in (n_atoms, (n_atoms, 3), (n_atoms, 3, 3)))
+    q, u, quad = (
+        torch.randn(shape, generator=generator, dtype=torch.float64)
+        for shape in (n_atoms, (n_atoms, 3), (n_atoms, 3, 3))
+    )
     quad = quad + quad.transpose(1, 2)
     quad = quad - torch.diag_embed(quad.diagonal(dim1=1, dim2=2).mean(1, keepdim=True).expand(-1, 3))
     return Multipoles(q - q.mean(), 0.5 * u, 0.3 * quad)
@@ -75,7 +78,9 @@ def test_potential_and_field_are_derivatives_of_the_energy(keep, cell):
     system = random_system(cell=cell)
     multipoles = keep(random_multipoles(6))
     charges = multipoles.charges.clone().requires_grad_()
-    dipoles = (torch.zeros(6, 3, dtype=torch.float64) if multipoles.dipoles is None else multipoles.dipoles.clone()).requires_grad_()
+    dipoles = (
+        torch.zeros(6, 3, dtype=torch.float64) if multipoles.dipoles is None else multipoles.dipoles.clone()
+    ).requires_grad_()
     result = evaluate(system, multipoles._replace(charges=charges, dipoles=dipoles))
     d_charge, d_dipole = torch.autograd.grad(result.energy.sum(), (charges, dipoles))
     assert result.potential.detach().numpy() == pytest.approx(d_charge.numpy(), abs=1e-9)
@@ -85,9 +90,13 @@ def test_potential_and_field_are_derivatives_of_the_energy(keep, cell):
 @pytest.mark.parametrize(
     ("fractional", "charges", "vectors", "madelung"),
     [
-        # M. P. Tosi, Solid State Physics 16 (1964) 1, DOI 10.1016/S0081-1947(08)60515-9; digits as in Borwein et al. 2013
-        pytest.param([[0, 0, 0], [0.5, 0.5, 0.5]], [1.0, -1.0], [[0, 1, 1], [1, 0, 1], [1, 1, 0]], 1.7475645946331822, id="NaCl"),
-        pytest.param([[0, 0, 0], [0.5, 0.5, 0.5]], [1.0, -1.0], np.eye(3) * 2 / math.sqrt(3), 1.7626747730709883, id="CsCl"),
+        # M. P. Tosi, Solid State Physics 16 (1964) 1, DOI 10.1016/S0081-1947(08)60515-9
+        pytest.param(
+            [[0, 0, 0], [0.5, 0.5, 0.5]], [1.0, -1.0], [[0, 1, 1], [1, 0, 1], [1, 1, 0]], 1.7475645946331822, id="NaCl"
+        ),
+        pytest.param(
+            [[0, 0, 0], [0.5, 0.5, 0.5]], [1.0, -1.0], np.eye(3) * 2 / math.sqrt(3), 1.7626747730709883, id="CsCl"
+        ),
     ],
 )
 def test_madelung_constants(fractional, charges, vectors, madelung):

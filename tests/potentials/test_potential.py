@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.conftest import TOLERANCES
 
 from spectra_app.config import ModelSettings
 from spectra_app.electrostatics import VARIANTS, parse_variant
@@ -13,6 +12,7 @@ from spectra_app.errors import ModelError, StructureError
 from spectra_app.neighbors import build_neighbors
 from spectra_app.potentials import Potential
 from spectra_app.system import System, concatenate, make_system
+from tests.conftest import TOLERANCES
 
 TRICLINIC = np.array([[6.0, 0.0, 0.0], [1.3, 5.5, 0.0], [0.7, -1.1, 5.8]])
 NUMBERS = [8, 1, 1, 8, 1, 1]
@@ -111,8 +111,8 @@ def test_born_charges_of_independent_charges_in_open_boundaries(variant):
 
 
 def test_periodic_born_charges_of_independent_charges_approach_the_open_ones_in_large_cells():
-    # With P(k) in place of P the error of a distance d is k^2 d^2/6; the direction-dependent field of the image dipoles,
-    # of order 1/V, is gone with it when the cell grows.
+    # With P(k) in place of P the relative error of a distance d is k^2 d^2/6; the field of the image dipoles, of order
+    # 1/V, goes with it when the cell grows.
     potential = make_potential("uiu", ewald_tolerance=1e-4)
     neutral = structure(None)
     with torch.no_grad():
@@ -171,9 +171,7 @@ def test_energy_in_a_field_agrees_with_polarization_polarizability_and_forces(va
 def test_symmetries(variant, cell, rotation):
     potential, system = make_potential(variant), structure(cell)
     before = predict(potential, system)
-    turned = predict(
-        potential, system._replace(positions=system.positions @ rotation.T, cell=system.cell @ rotation.T)
-    )
+    turned = predict(potential, system._replace(positions=system.positions @ rotation.T, cell=system.cell @ rotation.T))
     assert turned.energy.item() == pytest.approx(before.energy.item(), abs=1e-9)
     assert turned.forces.numpy() == pytest.approx((before.forces @ rotation.T).numpy(), abs=1e-9)
     assert turned.polarizability[0].numpy() == pytest.approx(
@@ -245,7 +243,9 @@ def test_polarizability_options(rank, positive, form):
     potential = make_potential("puiu", rank=rank, alpha=form, alpha_positive=positive)
     alphas = predict(potential, structure()).atomic_polarizabilities
     assert alphas.numpy() == pytest.approx(alphas.transpose(1, 2).numpy(), abs=1e-14)
-    anisotropy = (alphas - torch.diag_embed(alphas.diagonal(dim1=1, dim2=2).mean(1, keepdim=True).expand(-1, 3))).abs().max()
+    anisotropy = (
+        (alphas - torch.diag_embed(alphas.diagonal(dim1=1, dim2=2).mean(1, keepdim=True).expand(-1, 3))).abs().max()
+    )
     assert bool(anisotropy > 1e-6) == (form == "tensor")
     if positive:
         assert bool((torch.linalg.eigvalsh(alphas) > 0).all())

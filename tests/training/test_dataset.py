@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.training.data import water_like_frames, write_frames
 
 from spectra_app.config import DataKeys
 from spectra_app.errors import DatasetError
@@ -20,12 +19,17 @@ from spectra_app.training.dataset import (
 )
 from spectra_app.training.sanity import check_units, energy_force_slope, nearest_distance_ratio
 from spectra_app.units import BOHR_TO_ANGSTROM, HARTREE_TO_EV
+from tests.training.data import water_like_frames, write_frames
 
 
 def test_labels_survive_the_file_and_units_are_converted(tmp_path):
     frames = water_like_frames(3)
     plain = read_frames([write_frames(tmp_path / "a.xyz", frames)])
-    atomic = {"energy": 1 / HARTREE_TO_EV, "forces": BOHR_TO_ANGSTROM / HARTREE_TO_EV, "positions": 1 / BOHR_TO_ANGSTROM}
+    atomic = {
+        "energy": 1 / HARTREE_TO_EV,
+        "forces": BOHR_TO_ANGSTROM / HARTREE_TO_EV,
+        "positions": 1 / BOHR_TO_ANGSTROM,
+    }
     keys = DataKeys(energy_unit="Hartree", length_unit="Bohr")
     converted = read_frames([write_frames(tmp_path / "b.xyz", frames, **atomic)], keys)
     for one, other, source in zip(plain, converted, frames, strict=True):
@@ -100,7 +104,10 @@ def test_reference_energies_follow_the_composition():
     from spectra_app.training.dataset import Frame
 
     mixed = [*water_like_frames(4, 1), *water_like_frames(4, 3)]
-    frames = [Frame(a, -7.0 * (a.numbers == 8).sum() - 2.0 * (a.numbers == 1).sum(), a.arrays["forces"], None, "") for a in mixed]
+    frames = [
+        Frame(a, -7.0 * (a.numbers == 8).sum() - 2.0 * (a.numbers == 1).sum(), a.arrays["forces"], None, "")
+        for a in mixed
+    ]
     fitted = fit_reference_energies(frames, species_of(frames))
     assert species_of(frames) == ("H", "O")
     # H2O alone cannot tell H from O: the least-norm solution still gives every molecule its energy.
@@ -110,7 +117,7 @@ def test_reference_energies_follow_the_composition():
 def test_split_is_disjoint_complete_and_seeded():
     parts = split_frames(100, 0.1, 0.2, seed=4)
     assert [len(p) for p in parts] == [70, 10, 20]
-    assert sorted(sum(parts, [])) == list(range(100))
+    assert sorted(i for part in parts for i in part) == list(range(100))
     assert parts == split_frames(100, 0.1, 0.2, seed=4)
     assert parts != split_frames(100, 0.1, 0.2, seed=5)
     with pytest.raises(DatasetError, match="at least 2"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.training.data import CHARGES, water_like_frames, write_frames
 
 from spectra_app.config import LossSettings, ModelSettings, TrainFile, TrainingSettings
 from spectra_app.errors import ModelError
@@ -14,12 +13,19 @@ from spectra_app.training.evaluation import evaluate_file, evaluate_structures, 
 from spectra_app.training.loss import weights_at
 from spectra_app.training.sign import fix_sign, mean_born_charges
 from spectra_app.training.trainer import CHECKPOINT_FILE, learning_rate_at, train
+from tests.training.data import CHARGES, water_like_frames, write_frames
 
 SMALL = ModelSettings(channels=12, n_radial=5, cutoff_A=3.5, variant="puiu")
 
 
 def settings(tmp_path, data, **changes) -> TrainFile:
-    chosen = {"epochs": 3, "batch_size": 4, "dtype": "float64", "validation_fraction": 0.2, "output": tmp_path / "model"}
+    chosen = {
+        "epochs": 3,
+        "batch_size": 4,
+        "dtype": "float64",
+        "validation_fraction": 0.2,
+        "output": tmp_path / "model",
+    }
     return TrainFile(model=SMALL, training=TrainingSettings(data=(data,), **{**chosen, **changes}))
 
 
@@ -32,7 +38,12 @@ def test_training_learns_and_writes_a_model_that_loads(tmp_path, data):
     result = train(settings(tmp_path, data, epochs=25, batch_size=2, ema=0.9, test_fraction=0.1))
     first, best = result.history[0], min(r.valid_forces_rmse_meV_per_A for r in result.history)
     assert best < 0.5 * first.valid_forces_rmse_meV_per_A
-    assert {p.name for p in result.output.iterdir()} >= {"weights.safetensors", "model.yaml", "training.yaml", "history.csv"}
+    assert {p.name for p in result.output.iterdir()} >= {
+        "weights.safetensors",
+        "model.yaml",
+        "training.yaml",
+        "history.csv",
+    }
     assert not (result.output / CHECKPOINT_FILE).exists()
     model = load_model(result.output, dtype="float64")
     metrics = evaluate_file(model, data)

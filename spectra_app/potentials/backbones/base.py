@@ -76,8 +76,9 @@ class Backbone(nn.Module):
 class RadialBasis(nn.Module):
     """Bessel functions with a polynomial envelope (Gasteiger et al., ICLR 2020, arXiv:2003.03123).
 
-    R_n(d) = sqrt(2/r_c) sin(n pi d/r_c)/d * f(d/r_c), f = 1 - 21 x^5 + 35 x^6 - 15 x^7 for x < 1, else 0: value, first and
-    second derivative vanish at the cutoff.
+    R_n(d) = sqrt(2/r_c) sin(n pi d/r_c)/d * f(d/r_c),  f(x) = 1 - 21 x^5 + 35 x^6 - 15 x^7 for x < 1, else 0
+
+    Value, first and second derivative vanish at the cutoff.
     """
 
     frequencies: Tensor

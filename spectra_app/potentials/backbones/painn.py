@@ -2,13 +2,13 @@
 
 After Schuett, Unke, Gastegger, ICML 2021 (arXiv:2102.03150), with three changes:
 
-* The filter of a message is linear in the radial basis, W(r) = sum_b R_b(r) w_b, so the sum over neighbours runs before the
-  filter: A_b = sum_j R_b(r_ij) Y(r_ij) x_j is one batched matrix product over the padded table for all ranks, and the
-  filter acts on atoms.
+* The filter of a message is linear in the radial basis, W(r) = sum_b R_b(r) w_b, so the sum over neighbours runs before
+  the filter: A_b = sum_j R_b(r_ij) Y(r_ij) x_j is one batched matrix product over the padded table for all ranks, and
+  the filter acts on atoms.
 * Before the first message an atom's features are its element's, so the first sum runs over elements, not channels.
 * Next to the directions r_ij/|r_ij| of PaiNN the messages carry their second harmonics, and atoms rank-2 features.
-  On liquid water they lower the force error by a third in the same training time, for 1.4 times the time per step
-  (``rank: 1`` leaves them out).
+  On liquid water they lower the force error of a short training by a quarter (4 minutes on one core, 48 channels: 33
+  instead of 44 meV/A) for 1.4 times the time per step; ``rank: 1`` leaves them out.
 """
 
 from __future__ import annotations
@@ -69,6 +69,8 @@ class PaiNN(Backbone):
     """
 
     rank2_basis: Tensor
+    messages: nn.ModuleList
+    updates: nn.ModuleList
 
     def __init__(self, n_species: int, channels: int, layers: int, n_radial: int, rank: int) -> None:
         super().__init__()
@@ -87,12 +89,13 @@ class PaiNN(Backbone):
         # [atom, harmonic * basis, slot]: everything a sum over neighbours is weighed with.
         weights = (angular[..., :, None] * radial[..., None, :]).flatten(-2).transpose(1, 2)
         kinds = torch.nn.functional.one_hot(species, self.embedding.num_embeddings).to(weights.dtype)
-        by_element = weights @ kinds[neighbors.index]  # [atom, harmonic * basis, element]
+        by_element = weights @ kinds[neighbors.other]  # [atom, harmonic * basis, element]
         scalars = self.embedding(species)
         vectors: Tensor | None = None
         rank2: Tensor | None = None
         for message, update in zip(self.messages, self.updates, strict=True):
             if vectors is None:
+                assert isinstance(message, _Message)
                 scalars, vectors, rank2 = message.from_elements(scalars, by_element, self.embedding.weight)
             else:
                 scalars, vectors, rank2 = message(scalars, vectors, rank2, neighbors, weights, radial)
@@ -104,7 +107,7 @@ class PaiNN(Backbone):
 
 
 class _Message(nn.Module):
-    """s_i += sum_j W_0 phi(s_j);  v_i += sum_j (W_1 phi(s_j) r_ij/|r_ij| + W_v psi(s_j) v_j);  t_i likewise with W_2."""
+    """s_i += sum_j W_0 phi(s_j);  v_i += sum_j (W_1 phi(s_j) r_ij/|r_ij| + W_v psi(s_j) v_j);  t_i as v_i, with W_2."""
 
     def __init__(self, channels: int, n_radial: int, rank: int, first: bool) -> None:
         super().__init__()
@@ -117,10 +120,8 @@ class _Message(nn.Module):
         if not first:
             self.carry_filter = nn.Parameter(torch.randn(n_radial, 1, channels) * spread)
 
-    def from_elements(
-        self, s: Tensor, by_element: Tensor, embedding: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The first message; ``by_element`` [atom, harmonic * basis, element] is the sum over each element's neighbours."""
+    def from_elements(self, s: Tensor, by_element: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The first message; ``by_element`` [atom, harmonic * basis, element] sums over each element's neighbours."""
         s_sum, v_sum, t_sum = self._filtered(by_element @ self.phi(embedding))
         return s + s_sum, v_sum, t_sum
 
@@ -158,9 +159,7 @@ class _Update(nn.Module):
             nn.Linear((rank + 1) * channels, channels), nn.SiLU(), nn.Linear(channels, n_gates * channels)
         )
 
-    def forward(
-        self, s: Tensor, v: Tensor, t: Tensor | None, basis: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    def forward(self, s: Tensor, v: Tensor, t: Tensor | None, basis: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         left, right = self.mix_vectors(v).chunk(2, dim=-1)  # [atom, xyz, channel]
         inputs = [s, torch.sqrt((right * right).sum(1) + _SMALL)]
         if t is None:
