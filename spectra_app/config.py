@@ -111,6 +111,8 @@ class TrainingSettings(Settings):
     eps_inf: float | None = Field(
         None, ge=1, description="high-frequency dielectric constant of the material (index squared)"
     )
+    description: str = Field("", description="the data in words, for the model card: what, level of theory, source")
+    licence: str = Field("", description="licence of the data, for the model card")
 
 
 class TrainFile(Settings):

@@ -37,6 +37,7 @@ from spectra_app.training.dataset import (
     species_of,
     split_frames,
 )
+from spectra_app.training.evaluation import evaluate_structures
 from spectra_app.training.loss import Errors, squared_errors, total_loss, weights_at
 from spectra_app.training.sanity import check_units
 from spectra_app.training.sign import fix_sign
@@ -152,13 +153,36 @@ def train(
     run.average.load_state_dict(run.best_weights)
     fix_sign(run.average, sets[1])
     run.average.card = dataclasses.replace(
-        run.average.card, name=t.output.name, created=datetime.date.today().isoformat()
+        run.average.card,
+        name=t.output.name,
+        created=datetime.date.today().isoformat(),
+        errors=held_out_errors(run.average, valid_frames, test_frames),
+        data=t.description,
+        licence=t.licence,
     )
     save_model(run.average, t.output)
     recipe = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     write_atomically(t.output / RECIPE_FILE, recipe.encode())
     checkpoint.unlink(missing_ok=True)
     return TrainingResult(run.average.eval(), t.output, tuple(run.history), run.best_epoch, stopped, tuple(test_frames))
+
+
+def held_out_errors(model: Potential, valid_frames: list[Frame], test_frames: list[Frame]) -> dict[str, float]:
+    """Metrics of ``evaluate`` on the test frames, or on the validation frames where none were held out.
+
+    The names say which: ``test_forces_rmse_meV_per_A`` or ``validation_forces_rmse_meV_per_A``, and so on.
+    """
+    prefix, frames = ("test", test_frames) if test_frames else ("validation", valid_frames)
+    structures = []
+    for frame in frames:
+        atoms = frame.atoms.copy()
+        atoms.info["energy"] = frame.energy
+        atoms.arrays["forces"] = frame.forces
+        if frame.stress is not None:
+            atoms.info["stress"] = frame.stress
+        structures.append(atoms)
+    metrics = evaluate_structures(model, structures)
+    return {f"{prefix}_{name}": round(float(value), 6) for name, value in metrics.items()}
 
 
 def _initial_model(settings: TrainFile, frames: list[Frame], species: tuple[str, ...]) -> Potential:

@@ -309,3 +309,19 @@ def test_errors_name_what_is_wrong():
         make_potential("sr").born_charges(structure(), build_neighbors(structure(), 3.5))
     with pytest.raises(ModelError, match="independent atomic charges"):
         predict(make_potential("u"), structure(), field=torch.zeros(1, 3, dtype=torch.float64))
+
+
+def test_compiled_energy_and_forces_equal_the_plain_ones():
+    # The tracer and its differentiation, without a C++ compiler (benchmarks/md_step.py times the compiled code).
+    potential, system = make_potential("puiu", channels=4), structure()
+    neighbors, k = build_neighbors(system, potential.cutoff), potential.k_vectors(system)
+
+    def energy_and_forces(evaluate):
+        moved = system._replace(positions=system.positions.clone().requires_grad_(True))
+        energy = evaluate(moved, neighbors, k).energy.sum()
+        return energy.detach(), torch.autograd.grad(energy, moved.positions)[0]
+
+    plain = energy_and_forces(potential.evaluate)
+    compiled = energy_and_forces(torch.compile(potential.evaluate, backend="aot_eager"))
+    assert compiled[0].item() == pytest.approx(plain[0].item(), abs=1e-10)
+    assert compiled[1].numpy() == pytest.approx(plain[1].numpy(), abs=1e-10)

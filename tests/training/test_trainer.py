@@ -45,6 +45,9 @@ def test_training_learns_and_writes_a_model_that_loads(tmp_path, data):
         "history.csv",
     }
     assert not (result.output / CHECKPOINT_FILE).exists()
+    held_out = result.model.card.errors
+    assert held_out["test_n_structures"] == 2
+    assert 0 < held_out["test_forces_rmse_meV_per_A"] < 3 * best
     model = load_model(result.output, dtype="float64")
     metrics = evaluate_file(model, data)
     assert metrics["n_structures"] == 20
@@ -77,6 +80,29 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path, data, stop_after, monkeypatc
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, resumed.model.state_dict()[name]), name
     assert [r[2:] for r in whole.history] == [r[2:] for r in resumed.history]
+
+
+def test_ctrl_c_saves_a_checkpoint_between_two_steps(tmp_path, data, monkeypatch):
+    import signal
+
+    from spectra_app.training import trainer
+
+    whole = train(settings(tmp_path / "whole", data))
+    original, done = trainer._step, 0
+
+    def pressed(*arguments):
+        nonlocal done
+        original(*arguments)
+        done += 1
+        if done == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(trainer, "_step", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings(tmp_path / "cut", data))
+    assert done == 3
+    resumed = train(settings(tmp_path / "cut", data), resume=True)
+    assert all(torch.equal(t, resumed.model.state_dict()[name]) for name, t in whole.model.state_dict().items())
 
 
 def test_resume_refuses_other_settings_and_a_missing_checkpoint(tmp_path, data):
