@@ -80,9 +80,8 @@ def main() -> None:
     model = load_model(options.model, device=options.device)
     atoms = read(find_model(options.model) / "start.extxyz")
     device = torch.cuda.get_device_name() if model.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    print(
-        f"{len(atoms)} atoms, model {model.card.name} ({model.card.variant}), float32, torch {torch.__version__}, {device}"
-    )
+    title = f"{model.card.name} ({model.card.variant}), float32, torch {torch.__version__}"
+    print(f"{len(atoms)} atoms, model {title}, {device}")
     times: dict[str, list[float]] = {"not recorded": [], "recorded every step": [], "ASE velocity Verlet": []}
     with tempfile.TemporaryDirectory() as folder:
         simulate(model, atoms, 20, True, Path(folder))  # warm up
