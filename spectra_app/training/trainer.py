@@ -27,6 +27,7 @@ from spectra_app.errors import DatasetError, ModelError
 from spectra_app.interrupts import Interrupts
 from spectra_app.potentials.checkpoint import choose_device, save_model, write_atomically
 from spectra_app.potentials.potential import Potential
+from spectra_app.training.card import card_text
 from spectra_app.training.dataset import (
     Frame,
     Sample,
@@ -40,7 +41,7 @@ from spectra_app.training.dataset import (
 from spectra_app.training.evaluation import evaluate_structures
 from spectra_app.training.loss import Errors, squared_errors, total_loss, weights_at
 from spectra_app.training.sanity import check_units
-from spectra_app.training.sign import fix_sign
+from spectra_app.training.sign import fix_sign, mean_born_charges
 
 CHECKPOINT_FILE = "training.checkpoint"
 HISTORY_FILE = "history.csv"
@@ -151,7 +152,8 @@ def train(
     with Interrupts() as interrupts:
         stopped = _optimize(run, sets[0], sets[1], settings, checkpoint, interrupts, progress)
     run.average.load_state_dict(run.best_weights)
-    fix_sign(run.average, sets[1])
+    sign_known = fix_sign(run.average, sets[1])
+    born_means = mean_born_charges(run.average, sets[1]) if run.average.variant.electrostatic else {}
     run.average.card = dataclasses.replace(
         run.average.card,
         name=t.output.name,
@@ -163,6 +165,8 @@ def train(
     save_model(run.average, t.output)
     recipe = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     write_atomically(t.output / RECIPE_FILE, recipe.encode())
+    text = card_text(run.average.card, settings, born_means, sign_known, run.best_epoch)
+    write_atomically(t.output / "README.md", text.encode())
     checkpoint.unlink(missing_ok=True)
     return TrainingResult(run.average.eval(), t.output, tuple(run.history), run.best_epoch, stopped, tuple(test_frames))
 

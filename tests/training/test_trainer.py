@@ -45,6 +45,10 @@ def test_training_learns_and_writes_a_model_that_loads(tmp_path, data):
         "history.csv",
     }
     assert not (result.output / CHECKPOINT_FILE).exists()
+    card = (result.output / "README.md").read_text()
+    assert "on 2 frames held out (test)" in card
+    assert "H +" in card
+    assert "O -" in card
     held_out = result.model.card.errors
     assert held_out["test_n_structures"] == 2
     assert 0 < held_out["test_forces_rmse_meV_per_A"] < 3 * best
