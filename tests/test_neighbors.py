@@ -11,11 +11,13 @@ from ase.build import bulk, molecule
 from spectra_app.errors import StructureError
 from spectra_app.neighbors import (
     SLOT_MULTIPLE,
+    Neighbors,
     build_neighbors,
     gather_neighbors,
     neighbor_pairs,
     neighbor_pairs_brute_force,
     pair_vectors,
+    tighten,
 )
 from spectra_app.system import System, concatenate, from_ase, make_system
 
@@ -86,6 +88,26 @@ def batch_of_all_kinds() -> System:
     salt.rattle(0.1, seed=4)
     tilted = Atoms("HOF", positions=[[0, 0, 0], [1.4, 0.2, 8.0], [-9, 0.4, 2.0]], cell=TRICLINIC, pbc=True)
     return concatenate([from_ase(molecule("H2O")), from_ase(salt), from_ase(tilted), from_ase(Atoms("He"))])
+
+
+def test_tightened_table_is_the_one_built_with_the_smaller_cutoff() -> None:
+    system = batch_of_all_kinds()
+    wide = build_neighbors(system, 4.6)
+    moved = system._replace(positions=system.positions + 0.05 * torch.sin(37.0 * system.positions))
+    tight, expected = tighten(wide, moved, 4.0), build_neighbors(moved, 4.0)
+    assert tight.other.shape == expected.other.shape
+    order, same = (torch.argsort(torch.where(t.mask, lengths(moved, t), torch.inf), dim=1) for t in (tight, expected))
+    assert torch.equal(tight.mask.sum(1), expected.mask.sum(1))
+    mine, theirs = lengths(moved, tight).gather(1, order), lengths(moved, expected).gather(1, same)
+    np.testing.assert_allclose(mine.numpy(), theirs.numpy(), rtol=1e-13)
+    vectors = pair_vectors(moved, tight, 4.0)
+    backward = vectors.reshape(-1, 3)[tight.reverse].reshape(vectors.shape)
+    np.testing.assert_allclose(backward[tight.mask].numpy(), -vectors[tight.mask].numpy(), atol=1e-13)
+    assert torch.equal(tight.reverse[tight.reverse], torch.arange(tight.other.numel()))
+
+
+def lengths(system: System, table: Neighbors) -> torch.Tensor:
+    return pair_vectors(system, table, 4.0).norm(dim=-1)
 
 
 def test_table_is_symmetric_and_complete() -> None:

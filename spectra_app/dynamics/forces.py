@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spectra_app.errors import SimulationError
-from spectra_app.neighbors import Neighbors, build_neighbors
+from spectra_app.neighbors import Neighbors, build_neighbors, tighten
 from spectra_app.system import System
 
 MAX_MOVE_A = 5.0  # in one step; hydrogen at 300 K moves 0.02 A in 0.5 fs
@@ -124,7 +124,10 @@ class ForceField:
         system = self._cast._replace(positions=positions.to(self.model.dtype))
         if not self._fixed_cell:
             system = system._replace(cell=cell.to(self.model.dtype))
-        prediction = self.model(system, self._neighbors, forces=True, stress=self.stress, field=self._field)
+        neighbors = self._neighbors
+        if system.positions.device.type == "cpu":
+            neighbors = tighten(neighbors, system, self.model.cutoff)
+        prediction = self.model(system, neighbors, forces=True, stress=self.stress, field=self._field)
         return prediction, reference_positions, reference_cell
 
     def _rebuild(self, positions: Tensor, cell: Tensor) -> None:

@@ -33,7 +33,8 @@ def card_text(
         f"# Model {card.name}",
         "",
         f"Elements {', '.join(card.species)}; variant `{model.variant}`; backbone {model.backbone}, "
-        f"{model.layers} layers, {model.channels} channels, rank {model.rank}, cutoff {model.cutoff_A:g} A; smearing {model.sigma_A:g} A.",
+        f"{model.layers} layers, "
+        f"{model.channels} channels, rank {model.rank}, cutoff {model.cutoff_A:g} A; smearing {model.sigma_A:g} A.",
         "",
         "## Data",
         "",
