@@ -8,8 +8,6 @@ resumed run continues it without repeating the steps exactly.
 from __future__ import annotations
 
 import csv
-import dataclasses
-import datetime
 import io
 import math
 import time
@@ -20,14 +18,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import yaml
 
 from spectra_app.config import TrainFile
 from spectra_app.errors import DatasetError, ModelError
 from spectra_app.interrupts import Interrupts
-from spectra_app.potentials.checkpoint import choose_device, save_model, write_atomically
+from spectra_app.potentials.checkpoint import choose_device, write_atomically
 from spectra_app.potentials.potential import Potential
-from spectra_app.training.card import card_text
 from spectra_app.training.dataset import (
     Frame,
     Sample,
@@ -38,14 +34,12 @@ from spectra_app.training.dataset import (
     species_of,
     split_frames,
 )
-from spectra_app.training.evaluation import evaluate_structures
 from spectra_app.training.loss import Errors, squared_errors, total_loss, weights_at
+from spectra_app.training.publish import publish
 from spectra_app.training.sanity import check_units
-from spectra_app.training.sign import fix_sign, mean_born_charges
 
 CHECKPOINT_FILE = "training.checkpoint"
 HISTORY_FILE = "history.csv"
-RECIPE_FILE = "training.yaml"
 EMA_RAMP = 10  # the average starts with short memory: decay = min(ema, (1 + step) / (10 + step))
 
 
@@ -152,41 +146,9 @@ def train(
     with Interrupts() as interrupts:
         stopped = _optimize(run, sets[0], sets[1], settings, checkpoint, interrupts, progress)
     run.average.load_state_dict(run.best_weights)
-    sign_known = fix_sign(run.average, sets[1])
-    born_means = mean_born_charges(run.average, sets[1]) if run.average.variant.electrostatic else {}
-    run.average.card = dataclasses.replace(
-        run.average.card,
-        name=t.output.name,
-        created=datetime.date.today().isoformat(),
-        errors=held_out_errors(run.average, valid_frames, test_frames),
-        data=t.description,
-        licence=t.licence,
-    )
-    save_model(run.average, t.output)
-    recipe = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    write_atomically(t.output / RECIPE_FILE, recipe.encode())
-    text = card_text(run.average.card, settings, born_means, sign_known, run.best_epoch)
-    write_atomically(t.output / "README.md", text.encode())
+    publish(run.average, settings, sets[1], valid_frames, test_frames, run.best_epoch)
     checkpoint.unlink(missing_ok=True)
     return TrainingResult(run.average.eval(), t.output, tuple(run.history), run.best_epoch, stopped, tuple(test_frames))
-
-
-def held_out_errors(model: Potential, valid_frames: list[Frame], test_frames: list[Frame]) -> dict[str, float]:
-    """Metrics of ``evaluate`` on the test frames, or on the validation frames where none were held out.
-
-    The names say which: ``test_forces_rmse_meV_per_A`` or ``validation_forces_rmse_meV_per_A``, and so on.
-    """
-    prefix, frames = ("test", test_frames) if test_frames else ("validation", valid_frames)
-    structures = []
-    for frame in frames:
-        atoms = frame.atoms.copy()
-        atoms.info["energy"] = frame.energy
-        atoms.arrays["forces"] = frame.forces
-        if frame.stress is not None:
-            atoms.info["stress"] = frame.stress
-        structures.append(atoms)
-    metrics = evaluate_structures(model, structures)
-    return {f"{prefix}_{name}": round(float(value), 6) for name, value in metrics.items()}
 
 
 def _initial_model(settings: TrainFile, frames: list[Frame], species: tuple[str, ...]) -> Potential:

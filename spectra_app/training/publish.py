@@ -1,0 +1,74 @@
+"""From trained weights to a model folder: sign, errors on held-out frames, card, recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Sequence
+
+import yaml
+
+from spectra_app.config import TrainFile
+from spectra_app.potentials.checkpoint import save_model, write_atomically
+from spectra_app.potentials.potential import Potential
+from spectra_app.training.card import card_text
+from spectra_app.training.dataset import Frame, Sample
+from spectra_app.training.evaluation import evaluate_structures
+from spectra_app.training.sign import fix_sign, mean_born_charges
+
+RECIPE_FILE = "training.yaml"
+CARD_FILE = "README.md"
+
+
+def publish(
+    model: Potential,
+    settings: TrainFile,
+    samples: Sequence[Sample],
+    valid_frames: Sequence[Frame],
+    test_frames: Sequence[Frame],
+    best_epoch: int,
+) -> None:
+    """Fix the sign of the latent multipoles, measure the errors and write the folder ``settings.training.output``.
+
+    Args:
+        model: trained weights; sign and card are changed in place.
+        settings: the recipe.
+        samples: single structures on which the mean Born charges are taken.
+        valid_frames: frames that chose the weights.
+        test_frames: frames that nothing was chosen on; may be empty.
+        best_epoch: epoch of the weights.
+    """
+    training = settings.training
+    sign_known = fix_sign(model, samples)
+    born_means = mean_born_charges(model, samples) if model.variant.electrostatic else {}
+    model.card = dataclasses.replace(
+        model.card,
+        name=training.output.name,
+        created=datetime.date.today().isoformat(),
+        errors=held_out_errors(model, valid_frames, test_frames),
+        data=training.description,
+        licence=training.licence,
+    )
+    save_model(model, training.output)
+    recipe = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    write_atomically(training.output / RECIPE_FILE, recipe.encode())
+    text = card_text(model.card, settings, born_means, sign_known, best_epoch)
+    write_atomically(training.output / CARD_FILE, text.encode())
+
+
+def held_out_errors(model: Potential, valid_frames: Sequence[Frame], test_frames: Sequence[Frame]) -> dict[str, float]:
+    """Metrics of ``evaluate`` on the test frames, or on the validation frames where none were held out.
+
+    The names say which: ``test_forces_rmse_meV_per_A`` or ``validation_forces_rmse_meV_per_A``, and so on.
+    """
+    prefix, frames = ("test", test_frames) if test_frames else ("validation", valid_frames)
+    structures = []
+    for frame in frames:
+        atoms = frame.atoms.copy()
+        atoms.info["energy"] = frame.energy
+        atoms.arrays["forces"] = frame.forces
+        if frame.stress is not None:
+            atoms.info["stress"] = frame.stress
+        structures.append(atoms)
+    metrics = evaluate_structures(model, structures)
+    return {f"{prefix}_{name}": round(float(value), 6) for name, value in metrics.items()}
