@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from ase import units as ase_units
 from ase.io import read
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
 
 from spectra_app.config import MDSettings
@@ -42,7 +41,8 @@ def simulate_ase(model: Potential, atoms, steps: int) -> float:
     """Time per step [ms] of ASE's velocity Verlet with our calculator: energy, forces, dipole, polarizability."""
     atoms = atoms.copy()
     atoms.calc = model.calculator()
-    MaxwellBoltzmannDistribution(atoms, temperature_K=300.0, rng=np.random.default_rng(0))
+    spread = np.sqrt(ase_units.kB * 300.0 * atoms.get_masses())[:, None]
+    atoms.set_momenta(spread * np.random.default_rng(0).normal(size=(len(atoms), 3)))
     dynamics = VelocityVerlet(atoms, 0.5 * ase_units.fs)
     dynamics.run(2)
     began = time.perf_counter()

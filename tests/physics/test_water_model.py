@@ -11,12 +11,13 @@ from spectra_app.born.charges import born_charges
 from spectra_app.config import MDSettings
 from spectra_app.neighbors import build_neighbors
 from spectra_app.potentials.checkpoint import load_model
-from spectra_app.spectra import infrared_spectrum, vdos
+from spectra_app.spectra import EstimatorSettings, infrared_spectrum, vdos
 from spectra_app.system import from_ase
 from spectra_app.trajectory import Simulation, read_run
 from spectra_app.zoo import find_model
 
 pytestmark = pytest.mark.physics
+COARSE = EstimatorSettings(resolution_per_cm=200.0)  # what half a picosecond can resolve
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +27,9 @@ def atoms():
 
 @pytest.fixture(scope="module")
 def run(atoms, tmp_path_factory):
-    """0.75 ps at constant energy."""
+    """0.5 ps at constant energy."""
     path = tmp_path_factory.mktemp("water") / "run.h5"
-    settings = MDSettings(ensemble="nve", steps=1500, equilibration_steps=0, trajectory_stride=2, seed=3)
+    settings = MDSettings(ensemble="nve", steps=1000, equilibration_steps=0, trajectory_stride=2, seed=3)
     result = Simulation(load_model("water"), atoms, settings, path).run()
     return result, read_run(path)
 
@@ -71,23 +72,30 @@ def test_born_charges_are_sensible_and_obey_the_sum_rule(atoms):
 def test_bands_of_water_are_where_they_belong(run):
     _, file = run
     spectrum = infrared_spectrum(
-        file.dipole_eA, timestep_fs=0.5, temperature_K=300.0, volume_A3=file.volume_A3, eps_inf=1.78, checks="warn",
-        settings=None,
-    )  # fmt: skip
+        file.dipole_eA, timestep_fs=0.5, temperature_K=300.0, volume_A3=file.volume_A3, eps_inf=1.78, settings=COARSE
+    )
     nu, alpha = spectrum.wavenumber_per_cm, spectrum.alpha_n_per_cm
 
     def area(low: float, high: float) -> float:
         inside = (nu > low) & (nu < high)
         return float(np.trapezoid(alpha[inside], nu[inside]))
 
-    assert area(2900, 3900) > 3 * area(300, 1000) > 0
+    # cm^-2; measured: 6.8e6 and 2.2e6 (Bertie & Lan 1996, DOI 10.1366/0003702963905385); half a picosecond is rough
+    assert 4e6 < area(2900, 3900) < 12e6
+    assert 1e6 < area(300, 1000) < 5e6
     assert area(1500, 1800) > 3 * area(1900, 2200)  # the bend stands out of the gap above it
     assert area(2900, 3900) > 20 * area(4000, 4400)
 
 
 def test_density_of_states_counts_the_degrees_of_freedom(run):
     _, file = run
-    result = vdos(np.asarray(file.velocities_A_per_fs)[:, 0], file.masses_amu, timestep_fs=1.0, degrees_of_freedom=573)
+    result = vdos(
+        np.asarray(file.velocities_A_per_fs)[:, 0],
+        file.masses_amu,
+        timestep_fs=1.0,
+        degrees_of_freedom=573,
+        settings=COARSE,
+    )
     assert np.trapezoid(result.total, result.wavenumber_per_cm) == pytest.approx(573, rel=0.02)
 
 
