@@ -79,7 +79,8 @@ class LossSettings(Settings):
     )
     forces: tuple[float, float] = Field((1.0, 1.0), description="weight of the squared force error")
     stress: tuple[float, float] = Field(
-        (0.0, 0.0), description="weight of the squared virial error over the number of atoms"
+        (0.01, 0.01),
+        description="weight of the squared virial error over the number of atoms, where stress is labelled",
     )
     ramp: tuple[float, float] = Field((0.6, 0.8), description="the ramp begins and ends at these fractions of training")
 

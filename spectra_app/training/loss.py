@@ -32,10 +32,11 @@ def squared_errors(model: Potential, batch: Sample, with_stress: bool, create_gr
     Args:
         model: the potential.
         batch: labelled structures.
-        with_stress: compare the stress too.
+        with_stress: compare the stress too, where it is labelled.
         create_graph: keep the graph of the forces (training).
     """
-    system, strain = with_gradients(batch.system, True, with_stress)
+    labelled = torch.isfinite(batch.stress)
+    system, strain = with_gradients(batch.system, True, with_stress and bool(labelled.any()))
     result = model.evaluate(system, batch.neighbors, model.k_vectors(batch.system))
     wanted = [system.positions] if strain is None else [system.positions, strain]
     gradients = torch.autograd.grad(result.energy.sum(), wanted, create_graph=create_graph)
@@ -45,7 +46,6 @@ def squared_errors(model: Potential, batch: Sample, with_stress: bool, create_gr
     stress = torch.zeros_like(energy)
     if strain is not None:
         volume = batch.system.volume[:, None, None]
-        labelled = torch.isfinite(batch.stress)
         difference = (gradients[1] - volume * torch.nan_to_num(batch.stress)) ** 2 / sizes[:, None, None]
         stress = torch.where(labelled, difference, torch.zeros_like(difference)).sum() / labelled.sum().clamp(min=1)
     return Errors(energy, forces, stress)

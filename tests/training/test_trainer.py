@@ -160,6 +160,39 @@ def test_learned_dipoles_follow_the_true_ones_without_labels(tmp_path, data):
     assert metrics["dipole_r2"] > 0.98
 
 
+def test_stress_is_learned_where_it_is_labelled(tmp_path, monkeypatch):
+    from ase import Atoms
+    from ase.io import write
+
+    from tests.potentials.test_potential import NUMBERS, TRICLINIC, make_potential, predict, structure
+
+    monkeypatch.setattr("spectra_app.training.trainer.check_units", lambda frames: None)  # no real matter
+    teacher, frames = make_potential("pu"), []
+    for seed in range(16):
+        system = structure(seed=seed)
+        strain = 1.0 + 0.03 * np.random.default_rng(seed).normal(size=3)
+        cell = TRICLINIC * strain
+        system = system._replace(positions=system.positions * torch.as_tensor(strain), cell=torch.as_tensor(cell)[None])
+        labels = predict(teacher, system, stress=True)
+        atoms = Atoms(NUMBERS, system.positions.numpy(), cell=cell, pbc=True)
+        atoms.info["energy"], atoms.arrays["forces"] = labels.energy.item(), labels.forces.numpy()
+        atoms.info["stress"] = labels.stress[0].numpy()
+        frames.append(atoms)
+    write(tmp_path / "train.xyz", frames, format="extxyz")
+    errors = {}
+    for weight in (0.0, 1.0):
+        chosen = settings(
+            tmp_path / str(weight),
+            tmp_path / "train.xyz",
+            epochs=15,
+            batch_size=2,
+            ema=0.9,
+            loss={"stress": (weight, weight)},
+        )
+        errors[weight] = train(chosen).model.card.errors["validation_stress_rmse_GPa"]
+    assert errors[1.0] < 0.7 * errors[0.0]
+
+
 def test_weights_ramp_and_learning_rate_schedule():
     loss = LossSettings(energy=(0.0, 1.0), ramp=(0.5, 0.75))
     assert [weights_at(loss, x)[0] for x in (0.0, 0.5, 0.625, 0.75, 1.0)] == pytest.approx([0, 0, 0.5, 1, 1])
