@@ -1,0 +1,111 @@
+"""Response and polarization worked out by hand, and against what they must follow from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from spectra_app.electrostatics.polarization import atomic_polarization, pair_polarization
+from spectra_app.electrostatics.response import (
+    electronic_screening,
+    induced_charges,
+    induced_dipoles,
+    induced_pair_charges,
+    system_polarizability,
+)
+from spectra_app.neighbors import Neighbors, build_neighbors, pair_vectors
+from spectra_app.system import System, make_system
+from spectra_app.units import EPSILON_0
+from tests.potentials.test_potential import RESPONSIVE, make_potential, predict, structure
+
+
+def tensor(values) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def two_atoms() -> tuple[System, Neighbors, torch.Tensor]:
+    system = make_system(np.array([[0.0, 0, 0], [0, 0, 2.0]]), [1, 1])
+    neighbors = build_neighbors(system, 3.0)
+    return system, neighbors, pair_vectors(system, neighbors, 3.0)
+
+
+def pair_values(neighbors: Neighbors, first: float, second: float) -> torch.Tensor:
+    """[atom, slot] with the value of (0, 1) and of (1, 0)."""
+    values = torch.zeros(neighbors.mask.shape, dtype=torch.float64)
+    values[0][neighbors.mask[0]], values[1][neighbors.mask[1]] = first, second
+    return values
+
+
+def test_induced_charge_flows_against_the_potential_and_lowers_the_energy():
+    induced, energy = induced_charges(tensor([0.5]), tensor([3.0]))
+    assert induced.tolist() == [-1.5]
+    assert energy.tolist() == [-0.5 * 0.5 * 9.0]
+
+
+def test_induced_pair_charge_flows_to_the_lower_potential_and_lowers_the_energy():
+    system, neighbors, vectors = two_atoms()
+    kappa = pair_values(neighbors, 0.2, 0.2)
+    moved, energy = induced_pair_charges(kappa, tensor([1.0, -2.0]), neighbors)
+    # Positive charge leaves atom 0 at +1 V for atom 1 at -2 V: dp_01 = -0.2 (1 + 2); the energy is -(1/2) 0.2 3^2.
+    assert moved.sum(1).tolist() == pytest.approx([-0.6, 0.6])
+    assert energy.sum().item() == pytest.approx(-0.9)
+    # Atom 1, 2 A above, has gained 0.6 e.
+    assert pair_polarization(system, moved, vectors)[0].tolist() == pytest.approx([0, 0, 1.2])
+    alpha = system_polarizability(system, None, kappa, vectors)[0]
+    assert alpha.numpy() == pytest.approx(np.diag([0, 0, 0.2 * 4.0]))
+
+
+def test_induced_dipole_minimises_its_energy_in_the_field():
+    alpha = tensor([[[2.0, 0.3, 0], [0.3, 1.5, 0.1], [0, 0.1, 1.0]]])
+    field = tensor([[0.4, -0.2, 0.7]])
+    induced, energy = induced_dipoles(alpha, field)
+
+    def total(dipole: torch.Tensor) -> float:  # energy in the field plus the work of polarizing
+        return float(-field[0] @ dipole + 0.5 * dipole @ torch.linalg.solve(alpha[0], dipole))
+
+    assert energy.item() == pytest.approx(total(induced[0]), rel=1e-12)
+    for step in torch.eye(3, dtype=torch.float64) * 1e-3:
+        assert total(induced[0] + step) > energy.item()
+        assert total(induced[0] - step) > energy.item()
+    scalar, scalar_energy = induced_dipoles(tensor([2.0]), field)
+    assert scalar[0].tolist() == pytest.approx((2.0 * field[0]).tolist())
+    assert scalar_energy.item() == pytest.approx(-float(field[0] @ field[0]))
+
+
+def test_polarization_by_hand():
+    system, _, _ = two_atoms()
+    dipole = atomic_polarization(system, tensor([-0.4, 0.4]), tensor([[0.1, 0, 0], [0, 0.2, 0]]))
+    assert dipole[0].tolist() == pytest.approx([0.1, 0.2, 0.8])
+
+
+@pytest.mark.parametrize("variant", RESPONSIVE)
+def test_pair_polarization_of_a_molecule_is_that_of_its_charges(variant):
+    # In open boundaries every charge has one place: P = sum q_i r_i + sum u_i, whatever pairs it was moved between.
+    system = structure(None)
+    result = predict(make_potential(variant), system)
+    expected = (result.charges[:, None] * system.positions + result.atomic_dipoles).sum(0)
+    assert result.dipole[0].numpy() == pytest.approx(expected.numpy(), abs=1e-12)
+
+
+@pytest.mark.parametrize("variant", ["piu", "pip", "puipiu", "uiqiu"])
+def test_response_lowers_the_energy(variant):
+    # The same weights without response: the energy must not be lower.
+    potential, system = make_potential(variant), structure()
+    result = potential.evaluate(system, build_neighbors(system, potential.cutoff), potential.k_vectors(system))
+    with_response = float(result.energy.sum())
+    permanent = make_potential(variant)
+    permanent.variant = type(potential.variant)(
+        **{**vars(potential.variant), "induced_charges": False, "induced_dipoles": False}
+    )
+    without = permanent.evaluate(system, build_neighbors(system, permanent.cutoff), permanent.k_vectors(system))
+    assert with_response < float(without.energy.sum()) - 1e-9
+
+
+def test_screening_by_hand():
+    cell = np.eye(3) * 4.0
+    system = make_system(np.zeros((1, 3)), [1], cell)
+    alpha = torch.eye(3, dtype=torch.float64)[None] * (0.5 * EPSILON_0 * 64.0)  # chi = 0.5
+    assert electronic_screening(system, alpha, 3.0).item() == pytest.approx(2.0)
+    assert electronic_screening(system, alpha, None).item() == 1.0
+    assert electronic_screening(make_system(np.zeros((1, 3)), [1]), alpha, 3.0).item() == 1.0
