@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,23 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from spectra_app.neighbors import Neighbors, build_neighbors
 from spectra_app.system import System, from_ase
 
+_ON_DEMAND = ("stress", "born_charges", "born_effective_charges")
+
+
+class _Results(dict[str, Any]):
+    """Results of a calculator; the costly ones are computed when they are read."""
+
+    def __init__(self, calculator: SpectraCalculator) -> None:
+        super().__init__()
+        self._calculator = weakref.ref(calculator)
+
+    def __missing__(self, name: str) -> Any:
+        calculator = self._calculator()
+        if calculator is None or calculator.atoms is None or name not in _ON_DEMAND:
+            raise KeyError(name)
+        calculator.calculate(calculator.atoms, [name], [])
+        return self[name]
+
 
 class SpectraCalculator(Calculator):
     """Calculator of a potential, with a neighbour list that is reused while atoms move less than half the skin.
@@ -21,7 +39,8 @@ class SpectraCalculator(Calculator):
     Results, ASE units (eV, A, e): energy, free_energy, forces [atom, xyz], stress [Voigt] (ASE sign, eV/A^3), dipole
     [xyz] (physical; of a periodic cell the polarization times volume, defined by the positions as they stand), charges
     [atom] (latent), polarizability [xyz, xyz] (physical, e^2 A^2/eV), born_charges [atom, field, displacement]
-    (physical; ASE's name born_effective_charges gives the same).  Stress and Born charges are computed when asked for.
+    (physical; ASE's name born_effective_charges gives the same).  Stress and Born charges are computed when asked for,
+    by ``get_property`` or by reading ``results["born_charges"]``.
 
     Args:
         model: a ``Potential``.
@@ -60,8 +79,8 @@ class SpectraCalculator(Calculator):
             PropertyNotImplementedError: the stress of an open structure.
         """
         super().calculate(atoms, properties, system_changes)
-        if system_changes:
-            self.results = {}
+        if system_changes or not isinstance(self.results, _Results):
+            self.results = _Results(self)
         assert self.atoms is not None
         system = from_ase(self.atoms, device=self.model.device)
         if "numbers" in system_changes:

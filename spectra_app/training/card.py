@@ -41,7 +41,9 @@ def card_text(
         card.data or "Not described (`training.description`).",
         "",
         f"Licence of the data: {card.licence or 'not given (`training.licence`)'}. "
-        "Learned from energies and forces" + (" and stress" if max(training.loss.stress) > 0 else "") + "; no dipole, "
+        "Learned from energies and forces"
+        + (" and stress" if f"{prefix}_stress_rmse_GPa" in card.errors and max(training.loss.stress) > 0 else "")
+        + "; no dipole, "
         "polarizability or Born charge was used.",
         "",
         f"## Errors on {n_frames} frames held out ({prefix})",

@@ -63,6 +63,20 @@ def test_only_what_is_asked_is_computed() -> None:
     assert model.n_calls == 3
 
 
+def test_reading_a_costly_result_computes_it() -> None:
+    atoms = dumbbells()
+    atoms.calc = SpectraCalculator(ToyPotential())
+    atoms.get_potential_energy()
+    born = atoms.calc.results["born_charges"]
+    np.testing.assert_array_equal(born, atoms.calc.get_property("born_charges", atoms))
+    np.testing.assert_array_equal(atoms.calc.results["stress"], atoms.get_stress())
+    atoms.positions[0] += 0.01
+    atoms.get_potential_energy()
+    assert "born_charges" not in atoms.calc.results
+    with pytest.raises(KeyError):
+        atoms.calc.results["magmoms"]
+
+
 def test_neighbor_table_is_reused_within_the_skin_and_rebuilt_beyond(monkeypatch: pytest.MonkeyPatch) -> None:
     import spectra_app.potentials.calculator as module
 
