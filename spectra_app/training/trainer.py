@@ -22,6 +22,7 @@ import torch
 from spectra_app.config import TrainFile
 from spectra_app.errors import DatasetError, ModelError
 from spectra_app.interrupts import Interrupts
+from spectra_app.memory import keep_freed_blocks
 from spectra_app.potentials.checkpoint import choose_device, write_atomically
 from spectra_app.potentials.potential import Potential
 from spectra_app.training.dataset import (
@@ -117,6 +118,7 @@ def train(
         ModelError: ``resume`` without a checkpoint, or one of other settings.
         KeyboardInterrupt: Ctrl-C or SIGTERM, after a checkpoint is written; ``resume`` continues.
     """
+    keep_freed_blocks()
     t = settings.training
     frames = read_frames(t.data, t.keys)
     check_units(frames)

@@ -20,6 +20,7 @@ from spectra_app.dynamics.simulation import MolecularDynamics, Progress
 from spectra_app.dynamics.state import MDState, Particles, make_particles, state_from_dict, state_to_dict
 from spectra_app.errors import SimulationError
 from spectra_app.interrupts import Interrupts
+from spectra_app.memory import keep_freed_blocks
 from spectra_app.system import System, concatenate, from_ase
 from spectra_app.trajectory.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from spectra_app.trajectory.metadata import versions
@@ -115,6 +116,7 @@ class Simulation:
             SimulationInterruptedError: Ctrl-C or SIGTERM; ``restart=True`` continues.
         """
         began = time.perf_counter()
+        keep_freed_blocks()
         recorder_of = self._make_recorder
         if self.output is None:
             recorder = recorder_of(None)
