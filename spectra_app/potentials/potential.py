@@ -121,8 +121,9 @@ class Potential(nn.Module):
 
     def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
         """Keep the reference energies in float64 whatever the network's dtype (300 eV of core energy per atom)."""
+        exact = self.reference_energies
         super()._apply(fn, recurse)
-        self.reference_energies = self.reference_energies.to(torch.float64)
+        self.reference_energies = exact.to(self.sign.device)
         self._k_cache = None
         return self
 

@@ -78,8 +78,9 @@ class ModelCard:
 
     @property
     def has_alpha(self) -> bool:
-        """Whether the model predicts a polarizability."""
-        return parse_variant(self.settings.variant).induced_dipoles
+        """Whether the model predicts a polarizability: induced dipoles, or charges induced between pairs."""
+        variant = parse_variant(self.settings.variant)
+        return variant.induced_dipoles or (variant.induced_charges and variant.charges == "pair")
 
 
 class Prediction(NamedTuple):

@@ -278,6 +278,18 @@ def test_float32_agrees_with_float64():
     assert single.energy.dtype == torch.float64
 
 
+def test_reference_energies_keep_every_digit_in_a_float32_network():
+    exact = torch.tensor([-13.587226719, -432.0512345678], dtype=torch.float64)
+    potential = Potential(ModelSettings(variant="sr", channels=4), ("H", "O"), exact)
+    assert torch.equal(potential.float().double().to("cpu").reference_energies, exact)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_card_knows_whether_there_is_a_polarizability(variant):
+    potential, system = make_potential(variant), structure()
+    assert potential.card.has_alpha == bool(predict(potential, system).polarizability.abs().max() > 0)
+
+
 def test_force_loss_has_a_gradient_for_every_parameter():
     potential, system = make_potential("puQipiu"), structure()
     for parameter in potential.parameters():
