@@ -65,12 +65,6 @@ class SimulationError(SpectraAppError):
     exit_code = 7
 
 
-class ConvergenceError(SpectraAppError):
-    """An iterative solver did not converge."""
-
-    exit_code = 8
-
-
 class MissingExtraError(SpectraAppError):
     """An optional package is needed and not installed."""
 

@@ -5,10 +5,7 @@ Every file is written under a temporary name and renamed, so that nothing half-w
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,38 +14,8 @@ from numpy.typing import ArrayLike
 
 from spectra_app.born.symmetry import CrystalSymmetry, average_over_symmetry, average_tensor
 from spectra_app.born.tensors import Array, IntArray, check_born, isotropic_means
-from spectra_app.errors import DatasetError, SpectraAppError
-
-
-@contextlib.contextmanager
-def atomic_path(path: Path | str) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends without an error.
-
-    Args:
-        path: the file that is to appear; missing folders are made.
-
-    Raises:
-        SpectraAppError: the folder cannot be written, or the disk is full.
-    """
-    target = Path(path)
-    temporary: Path | None = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes private files; a result is an ordinary one
-        temporary.replace(target)
-    except OSError as error:
-        raise SpectraAppError(
-            f"writing {target}", got=error.strerror or str(error), todo="Free space or choose another output folder"
-        ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+from spectra_app.errors import DatasetError
+from spectra_app.files import atomic_path
 
 
 def write_text(path: Path | str, text: str) -> Path:

@@ -7,18 +7,16 @@ independent atomic charges, ``p`` charges moved between neighbours, which conser
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
+from spectra_app.config import VariantName
 from spectra_app.errors import ConfigError
 from spectra_app.system import System
 
-VARIANTS = (
-    *("sr", "q", "u", "uQ", "uiq", "uiu", "uiqiu", "uQiqiu"),
-    *("p", "pu", "puQ", "pip", "piu", "puiu", "puip", "puipiu", "puQipiu"),
-)
+VARIANTS: tuple[str, ...] = get_args(VariantName)  # listed once, in the schema
 
 
 @dataclass(frozen=True)

@@ -130,19 +130,5 @@ def absorption_times_index(index: Curve, extinction: Curve) -> Curve:
     return make_curve(x, values, "experiment", unit=unit, quantity=quantity, is_reference=extinction.is_reference)
 
 
-def dielectric_from_optical(index: Curve, extinction: Curve) -> tuple[Curve, Curve]:
-    """Dielectric function eps' = n^2 - k^2, eps'' = 2 n k from tables of n and k (interpolated to those of k).
-
-    Args:
-        index: refractive index n.
-        extinction: extinction coefficient k.
-    """
-    inside = (extinction.x >= index.x[0]) & (extinction.x <= index.x[-1])
-    x, k = extinction.x[inside], extinction.y[inside]
-    n = np.interp(x, index.x, index.y)
-    real = make_curve(x, n**2 - k**2, "experiment", quantity=_QUANTITIES["eps_real"][0], is_reference=True)
-    return real, make_curve(x, 2.0 * n * k, "experiment", quantity=_QUANTITIES["eps_imag"][0], is_reference=True)
-
-
 def _at(curve: Curve, mark: PeakMark) -> float:
     return float(np.interp(mark.wavenumber_per_cm, curve.x, curve.y))

@@ -15,8 +15,8 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from spectra_app.born.export import atomic_path
 from spectra_app.errors import ConfigError
+from spectra_app.files import atomic_path
 
 Width = Literal["one", "two"]
 
@@ -27,8 +27,6 @@ COLUMN_WIDTH_INCH: dict[str, float] = {"one": 3.4, "two": 7.0}
 # grey; its yellow is left out (too faint on white), black is kept for references.
 PALETTE: tuple[str, ...] = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 REFERENCE_COLOUR = "#222222"
-GRID_COLOUR = "#DDDDDD"
-BAND_COLOUR = "#EFEFEF"
 MUTED_COLOUR = "#666666"
 
 FORMATS: tuple[str, ...] = ("png", "pdf", "svg")

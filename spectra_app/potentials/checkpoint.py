@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from safetensors.torch import load_file, save
 
 from spectra_app.config import ModelSettings, parse_settings
 from spectra_app.errors import ModelError
+from spectra_app.files import atomic_path
 from spectra_app.potentials.potential import Potential
 from spectra_app.potentials.records import ModelCard
 from spectra_app.zoo import MODEL_FILE, find_model
@@ -59,10 +59,13 @@ def save_model(model: Potential, folder: Path | str) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is either the old one or complete."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    """Write a file so that it is either the old one or complete.
+
+    Raises:
+        ModelError: the folder cannot be written, or the disk is full.
+    """
+    with atomic_path(path, ModelError) as temporary:
+        temporary.write_bytes(content)
 
 
 def read_card(name: str | Path) -> ModelCard:

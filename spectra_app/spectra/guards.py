@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -30,14 +29,6 @@ _HIGHEST_VIBRATION_PER_CM = 5000.0
 
 class SpectrumWarning(UserWarning):
     """Something about a spectrum looks wrong; the same sentence stands in ``spectrum.report.warnings``."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One suspicion about a series: a sentence, and whether it is refused when checks are ``error``."""
-
-    sentence: str
-    fatal: bool = False
 
 
 def emit(sentences: tuple[str, ...]) -> None:

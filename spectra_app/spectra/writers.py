@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 
 import spectra_app
 from spectra_app.errors import ConfigError, TrajectoryError
+from spectra_app.files import atomic_path
 
 if TYPE_CHECKING:
     from spectra_app.spectra.result import Spectrum
@@ -32,29 +31,9 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> Path:
     Raises:
         TrajectoryError: the file cannot be written (no such folder, no permission, disk full).
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    except OSError as error:
-        raise TrajectoryError(f"file {path}", got=error.strerror or error, wanted="a folder to write into") from None
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with atomic_path(path, TrajectoryError) as temporary:
         write(temporary)
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes it private
-        temporary.replace(path)
-    except OSError as error:
-        raise TrajectoryError(f"file {path}", got=error.strerror or str(error), wanted="room to write it") from None
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
-
-
-def _umask() -> int:
-    """The process's file creation mask, which can only be read by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def write(spectrum: Spectrum, path: Path) -> Path:
