@@ -1,7 +1,11 @@
 """The immutable record of one structure or a batch of structures, and its validation at the border.
 
 A batch concatenates the atoms of its structures; ``batch`` says which structure an atom belongs to.  Structures of
-different size and cell, periodic and open, live in one batch.
+different size and cell, periodic, slabs and open, live in one batch.
+
+A slab is periodic along two vectors and open along its normal.  Inside, it has a cell that is periodic in three
+directions, whose third vector is perpendicular to the other two and holds vacuum; electrostatics takes the
+interaction of the images along the normal out again (DOI 10.1063/1.479595).
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 MINIMUM_DISTANCE_A = 0.4  # no bond is shorter (H2: 0.74 A); closer atoms are a mistake in the input
+MINIMUM_VACUUM_A = 15.0  # above a slab: more than any cutoff, and room for molecules that leave the surface
+VACUUM_RATIO = 1.5  # vacuum over the widest lateral spacing L: images differ from open space by exp(-2 pi 1.5) = 8e-5
 
 
 class System(NamedTuple):
@@ -28,10 +34,12 @@ class System(NamedTuple):
         positions: [atom, xyz], A; unwrapped where the caller follows atoms in time.
         numbers: [atom], atomic numbers.
         cell: [structure, vector, xyz], A; row vectors, zeros for an open structure.
-        periodic: [structure], True for three-dimensional periodicity, False for open boundaries.
+        periodic: [structure], True for a cell (periodic in three directions, or a slab), False for open boundaries.
         batch: [atom], index of the atom's structure, ascending.
         charge: [structure], total charge, e.
         sizes: number of atoms of each structure (host integers: no device synchronisation to read them).
+        slab: [structure], True where only the first two cell vectors are periodic: the third is perpendicular to them
+            and holds vacuum, and positions are never wrapped along it.  None: no slab in the batch.
     """
 
     positions: Tensor
@@ -41,6 +49,7 @@ class System(NamedTuple):
     batch: Tensor
     charge: Tensor
     sizes: tuple[int, ...]
+    slab: Tensor | None = None
 
     @property
     def n_structures(self) -> int:
@@ -49,7 +58,7 @@ class System(NamedTuple):
 
     @property
     def volume(self) -> Tensor:
-        """[structure], A^3; 0 for an open structure."""
+        """[structure], A^3; 0 for an open structure; of a slab with its vacuum, hence without meaning by itself."""
         return torch.linalg.det(self.cell).abs()
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> System:
@@ -62,6 +71,7 @@ class System(NamedTuple):
             self.batch.to(device=device),
             self.charge.to(device=device, dtype=dtype),
             self.sizes,
+            None if self.slab is None else self.slab.to(device=device),
         )
 
 
@@ -72,6 +82,7 @@ def make_system(
     charge: float = 0.0,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float64,
+    slab: bool = False,
 ) -> System:
     """Record of one structure.
 
@@ -82,7 +93,15 @@ def make_system(
         charge: total charge, e.
         device: where the tensors live.
         dtype: floating-point type.
+        slab: the cell is that of a slab, from ``slab_cell``.
+
+    Raises:
+        StructureError: a charged slab: an infinite charged plane has no finite energy.
     """
+    if slab and abs(charge) > 1e-9:
+        raise StructureError(
+            "charge of a slab", got=f"{charge:g} e", wanted="0: an infinite charged plane has no finite energy"
+        )
     pos = torch.as_tensor(np.asarray(positions) if not torch.is_tensor(positions) else positions)
     pos = pos.to(device=device, dtype=dtype)
     n_atoms = pos.shape[0]
@@ -96,6 +115,7 @@ def make_system(
         batch=torch.zeros(n_atoms, dtype=torch.int64, device=device),
         charge=torch.tensor([charge], device=device, dtype=dtype),
         sizes=(n_atoms,),
+        slab=torch.tensor([True], device=device) if slab else None,
     )
 
 
@@ -105,6 +125,9 @@ def concatenate(systems: Sequence[System]) -> System:
     for system in systems:
         batches.append(system.batch + offset)
         offset += system.n_structures
+    slab = None
+    if any(s.slab is not None for s in systems):
+        slab = torch.cat([torch.zeros_like(s.periodic) if s.slab is None else s.slab for s in systems])
     return System(
         positions=torch.cat([s.positions for s in systems]),
         numbers=torch.cat([s.numbers for s in systems]),
@@ -113,6 +136,7 @@ def concatenate(systems: Sequence[System]) -> System:
         batch=torch.cat(batches),
         charge=torch.cat([s.charge for s in systems]),
         sizes=tuple(size for s in systems for size in s.sizes),
+        slab=slab,
     )
 
 
@@ -134,7 +158,10 @@ def from_ase(
     dtype: torch.dtype = torch.float64,
     name: str = "structure",
 ) -> System:
-    """Record of an ``ase.Atoms``, checked: finite positions, no overlapping atoms, all-or-none periodicity.
+    """Record of an ``ase.Atoms``, checked: finite positions, no overlapping atoms, periodicity that can be treated.
+
+    Periodic along two vectors (any two: ``pbc = [T, T, F]``, ``[T, F, T]`` or ``[F, T, T]``) means a slab; its cell
+    is that of ``slab_cell``, with the open vector last.
 
     Args:
         atoms: the structure; ``atoms.info["charge"]`` is its total charge unless ``charge`` is given.
@@ -144,18 +171,59 @@ def from_ase(
         name: how the structure is called in an error.
 
     Raises:
-        StructureError: NaN, no atoms, mixed periodicity, flat cell, or atoms on top of each other.
+        StructureError: NaN, no atoms, one periodic direction only, flat cell, a charged slab, or atoms on top of each
+            other.
     """
     positions = np.asarray(atoms.get_positions(), dtype=float)
-    check_structure(positions, np.asarray(atoms.cell.array), np.asarray(atoms.pbc, dtype=bool), name)
+    cell, pbc = np.asarray(atoms.cell.array), np.asarray(atoms.pbc, dtype=bool)
+    check_structure(positions, cell, pbc, name)
+    slab = pbc.sum() == 2
     return make_system(
         positions,
         atoms.get_atomic_numbers(),
-        np.asarray(atoms.cell.array) if atoms.pbc.all() else None,
+        slab_cell(positions, cell, pbc) if slab else cell if pbc.all() else None,
         float(atoms.info.get("charge", 0.0)) if charge is None else charge,
         device,
         dtype,
+        slab,
     )
+
+
+def slab_cell(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
+    """Cell [vector, xyz], A, of a slab: its two periodic vectors, and along their normal enough vacuum.
+
+    The third vector has the length of the open cell vector along the normal where that leaves enough vacuum, else that
+    of the slab and the vacuum: ``VACUUM_RATIO`` times the widest lateral spacing, at least ``MINIMUM_VACUUM_A``.
+    Molecular dynamics keeps the cell of its start.
+
+    Args:
+        positions: [atom, xyz], A; the slab as it stands, not wrapped along its normal.
+        cell: [vector, xyz], A; the open vector may be missing (zero) or tilted.
+        pbc: [vector], False for one of the three.
+    """
+    first, second, normal = slab_axes(cell, pbc)
+    height = positions @ normal
+    wanted = float(height.max() - height.min()) + _vacuum(first, second)
+    given = abs(float(cell[int(np.argmin(pbc))] @ normal))
+    return np.stack([first, second, max(given, wanted) * normal])
+
+
+def slab_axes(cell: np.ndarray, pbc: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The two periodic vectors [xyz], A, of a slab in cyclic order, and its unit normal [xyz]."""
+    open_axis = int(np.argmin(pbc))
+    first, second = cell[(open_axis + 1) % 3], cell[(open_axis + 2) % 3]
+    normal = np.cross(first, second)
+    return first, second, normal / np.linalg.norm(normal)
+
+
+def _vacuum(first: np.ndarray, second: np.ndarray) -> float:
+    """Wanted vacuum, A: the slowest decay along the normal is exp(-G z), G the shortest lateral reciprocal vector."""
+    lateral = np.stack([first, second])
+    metric = np.linalg.inv(lateral @ lateral.T)
+    steps = np.stack(np.meshgrid(np.arange(-3, 4), np.arange(-3, 4), indexing="ij"), axis=-1).reshape(-1, 2)
+    squares = np.einsum("ni,ij,nj->n", steps, metric, steps)
+    spacing = 1.0 / float(np.sqrt(squares[squares > 0.0].min()))
+    return max(MINIMUM_VACUUM_A, VACUUM_RATIO * spacing)
 
 
 def check_structure(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, name: str = "structure") -> None:
@@ -175,20 +243,24 @@ def check_structure(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, na
     if not np.isfinite(positions).all():
         atom = int(np.argwhere(~np.isfinite(positions))[0, 0])
         raise StructureError(f"{name}, position of atom {atom}", got="NaN or infinity", wanted="finite numbers in A")
-    if pbc.any() and not pbc.all():
+    if pbc.sum() == 1:
         raise StructureError(
             f"{name}, periodicity",
             got=f"pbc = {pbc.tolist()}",
-            wanted="all three directions periodic, or none",
-            todo="For a slab use a periodic cell with vacuum",
+            wanted="all three directions periodic, two (a slab), or none",
+            todo="For a wire use a periodic cell with vacuum",
         )
-    if pbc.all() and (not np.isfinite(cell).all() or abs(np.linalg.det(cell)) < 1e-3):
+    periodic = cell[pbc] if pbc.sum() == 2 else cell
+    extent = float(np.sqrt(max(np.linalg.det(periodic @ periodic.T), 0.0)))  # volume, or area of a slab
+    if pbc.any() and (not np.isfinite(periodic).all() or not extent > 1e-3):
         raise StructureError(
             f"{name}, cell",
-            got=f"volume {abs(np.linalg.det(cell)):.2g} A^3",
-            wanted="three independent vectors in A",
+            got=f"volume {extent:.2g} A^3" if pbc.all() else f"area {extent:.2g} A^2",
+            wanted=f"{'three' if pbc.all() else 'two'} independent vectors in A",
         )
-    _check_overlaps(positions, cell if pbc.all() else None, name)
+    if pbc.sum() == 2:
+        cell = slab_cell(positions, cell, pbc)
+    _check_overlaps(positions, cell if pbc.any() else None, name)
 
 
 def _check_overlaps(positions: np.ndarray, cell: np.ndarray | None, name: str) -> None:
