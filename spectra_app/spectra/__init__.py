@@ -14,6 +14,7 @@ from spectra_app.spectra.peaks import Peak
 from spectra_app.spectra.plan import EstimatorSettings
 from spectra_app.spectra.raman import RamanSpectrum, raman_spectrum
 from spectra_app.spectra.result import Column, Spectrum
+from spectra_app.spectra.stream import StoredSeries
 from spectra_app.spectra.uncertainty import LengthReport, Verdict
 from spectra_app.spectra.vdos import VDOS, vdos
 
@@ -29,6 +30,7 @@ __all__ = [
     "Spectrum",
     "SpectrumWarning",
     "StaticDielectricConstant",
+    "StoredSeries",
     "Verdict",
     "dielectric_function",
     "infrared_spectrum",

@@ -25,6 +25,8 @@ from spectra_app.spectra.uncertainty import jackknife_error
 Array = NDArray[np.float64]
 
 COMPONENTS = ("xx", "yy", "zz", "yz", "xz", "xy")
+_PIECE_NUMBERS = 2**20
+"""Numbers of a series taken at once into the sums of the static constant (8 MB)."""
 _PAIRS = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
@@ -219,7 +221,7 @@ def static_dielectric_constant(
     """
     guards.check_positive("temperature_K", temperature_K, "K")
     volume = guards.check_positive("volume_A3", float(np.mean(volume_A3)), "A^3")
-    values = np.asarray(guards.as_replicas(dipole_eA, "dipole", (3,)), dtype=np.float64)
+    values = guards.as_replicas(dipole_eA, "dipole", (3,))
     sentences = guards.check_series(values, "dipole", checks, continuous=True)
     if mean not in ("replica", "pooled", "zero"):
         raise ConfigError("mean", got=repr(mean), wanted="replica, pooled or zero")
@@ -228,9 +230,9 @@ def static_dielectric_constant(
     guards.emit(sentences)
     high = np.asarray(eps_inf, dtype=np.float64) * (np.eye(3) if np.ndim(eps_inf) == 0 else 1.0)
     scale = prefactors.beta(temperature_K) / (units.EPSILON_0 * volume)
-    if mean != "zero":
-        values = values - values.mean(axis=(0, 1))  # only for the sake of rounding
-    counts, sums, squares = _moments(values, max(1, math.ceil(blocks / values.shape[1])))
+    # An origin near the mean, for the sake of rounding only: the covariance does not see it.
+    origin = np.zeros(3) if mean == "zero" else np.asarray(values[:1], dtype=np.float64).mean(axis=(0, 1))
+    counts, sums, squares = _moments(values, origin, max(1, math.ceil(blocks / values.shape[1])))
 
     def tensor_of(keep: NDArray[np.bool_]) -> Array:
         n, first = counts * keep, (sums * keep[..., None]).sum(axis=1)  # [replica, block], [replica, xyz]
@@ -266,11 +268,19 @@ def static_dielectric_constant(
     )
 
 
-def _moments(values: Array, n_blocks: int) -> tuple[Array, Array, Array]:
-    """Counts [replica, block], sums [replica, block, xyz], sums of products [replica, block, xyz, xyz] of a series."""
-    edges = np.round(np.linspace(0, len(values), n_blocks + 1)).astype(int)
-    blocks = [values[start:stop] for start, stop in itertools.pairwise(edges)]  # [frame, replica, xyz]
-    counts = np.array([[len(block)] * values.shape[1] for block in blocks], dtype=np.float64).T
-    sums = np.stack([block.sum(axis=0) for block in blocks], axis=1)
-    squares = np.stack([np.einsum("tra,trc->rac", block, block) for block in blocks], axis=1)
+def _moments(values: Any, origin: Array, n_blocks: int) -> tuple[Array, Array, Array]:
+    """Counts [replica, block], sums [replica, block, xyz], sums of products [replica, block, xyz, xyz] of a series.
+
+    A piece of the series at a time, measured from an origin [xyz].
+    """
+    n_frames, n_replicas = values.shape[:2]
+    edges = np.round(np.linspace(0, n_frames, n_blocks + 1)).astype(int)
+    counts = np.tile(np.diff(edges).astype(np.float64), (n_replicas, 1))
+    sums, squares = np.zeros((n_replicas, n_blocks, 3)), np.zeros((n_replicas, n_blocks, 3, 3))
+    step = max(1, _PIECE_NUMBERS // (3 * n_replicas))
+    for block, (start, stop) in enumerate(itertools.pairwise(edges)):
+        for first in range(start, stop, step):
+            piece = np.asarray(values[first : min(first + step, stop)], dtype=np.float64) - origin
+            sums[:, block] += piece.sum(axis=0)
+            squares[:, block] += np.einsum("tra,trc->rac", piece, piece)
     return counts, sums, squares

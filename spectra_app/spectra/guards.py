@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spectra_app.errors import SeriesError
+from spectra_app.spectra.stream import OneReplica
 
 Checks = Literal["error", "warn", "off"]
 
-_CHUNK_FRAMES = 2**16
+_CHUNK_NUMBERS = 2**20
+"""Numbers looked at together (8 MB): a series longer than memory passes piece by piece."""
 _JUMP_SIGMAS = 8.0
 """An increment this many robust standard deviations long is no thermal motion: a Gaussian shows one in 1e15."""
 _JUMP_ALONE = 0.5
@@ -21,6 +23,8 @@ _JUMP_ALONE = 0.5
 _JUMP_SURROUNDINGS = 3
 _JUMP_FRAMES = 2
 """A jump fills one increment, a wrapped atom that comes back at once two; a fast but real motion fills more."""
+_JUMP_MARGIN = _JUMP_FRAMES + _JUMP_SURROUNDINGS + 2
+"""Frames that neighbouring pieces share, so that a jump at an edge is seen with its surroundings."""
 _EVEN_STEP = 1e-3
 """Largest relative unevenness of the time step (file formats round times)."""
 _HIGHEST_VIBRATION_PER_CM = 5000.0
@@ -99,7 +103,7 @@ def as_replicas(values: Any, name: str, tail: tuple[int, ...]) -> Any:
     if fits and len(shape) == len(tail) + 2:
         return values
     if fits and len(shape) == len(tail) + 1:
-        return np.asarray(values)[:, None]
+        return values[:, None] if isinstance(values, np.ndarray) else OneReplica(values)
     axes = ", ".join("atom" if size < 0 else str(size) for size in tail)
     raise SeriesError(f"shape of {name}", got=shape, wanted=f"[frame, {axes}] or [frame, replica, {axes}]")
 
@@ -125,8 +129,8 @@ def check_series(values: Any, name: str, checks: Checks, *, continuous: bool) ->
         SeriesError: NaN, or a jump when checks are ``error``; the frame number is named.
     """
     n_frames, n_replicas = values.shape[:2]
-    for start in range(0, n_frames, _CHUNK_FRAMES):
-        block = np.asarray(values[start : start + _CHUNK_FRAMES])
+    for start in range(0, n_frames, chunk := max(1, _CHUNK_NUMBERS // math.prod(values.shape[1:]))):
+        block = np.asarray(values[start : start + chunk])
         # One sum is several times cheaper than isfinite with its temporary, and NaN or inf survive it.
         if not np.isfinite(np.sum(block, dtype=np.float64)):
             frame = start + int(np.argmin(np.isfinite(block.reshape(len(block), -1)).all(axis=1)))
@@ -135,16 +139,63 @@ def check_series(values: Any, name: str, checks: Checks, *, continuous: bool) ->
         return ()
     sentences: list[str] = []
     for replica in range(n_replicas):
-        series = np.asarray(values[:, replica], dtype=np.float64).reshape(n_frames, -1)
-        for component in range(series.shape[1]):
+        jumps, thin = _scan(values, replica)
+        for component, jump in enumerate(jumps):
             where = f"{name}, component {component}" + (f", replica {replica}" if n_replicas > 1 else "")
-            sentences += _continuity(series[:, component], where, checks)
+            sentences += _continuity(thin[:, component], jump, where, checks)
     return tuple(sentences)
 
 
-def _continuity(series: NDArray[np.float64], where: str, checks: Checks) -> list[str]:
-    """Jumps (refused or warned) and drift (warned) of one component [frame]."""
-    jump = find_jump(series)
+def _scan(values: Any, replica: int) -> tuple[list[tuple[int, float, float] | None], NDArray[np.float64]]:
+    """The largest jump of every component of one replica, and the series thinned to some 4000 frames."""
+    n_frames, n_components = values.shape[0], math.prod(values.shape[2:])
+    step = max(8 * _JUMP_MARGIN, _CHUNK_NUMBERS // n_components)
+    thinning = max(1, n_frames // 4096)
+    usual = _usual_steps(values, replica)
+    jumps: list[tuple[int, float, float] | None] = [None] * n_components
+    thin: list[NDArray[np.float64]] = []
+    for start in range(0, n_frames, step):
+        first, stop = max(0, start - _JUMP_MARGIN), min(n_frames, start + step + _JUMP_MARGIN)
+        block = np.asarray(values[first:stop, replica], dtype=np.float64).reshape(stop - first, -1)
+        thin.append(block[(-first) % thinning :: thinning])
+        size = np.abs(np.diff(block, axis=0))
+        for component in np.flatnonzero((size > _JUMP_SIGMAS * usual).any(axis=0)):
+            found, known = find_jump(block[:, component], float(usual[component])), jumps[component]
+            # One in the shared margin is seen with all its surroundings in the neighbouring piece.
+            if found is None or not start - 1 <= first + found[0] < start + step:
+                continue
+            if known is None or found[2] > known[2]:
+                jumps[component] = (first + found[0], found[1], found[2])
+    return jumps, np.concatenate(thin)
+
+
+def _usual_steps(values: Any, replica: int) -> NDArray[np.float64]:
+    """Robust standard deviation [component] of the increments of one replica, from up to 64 stretches of it."""
+    n_frames, n_components = values.shape[0], math.prod(values.shape[2:])
+    sampled = min(max(_CHUNK_NUMBERS // n_components, 4096), 2**16)
+    starts, length = [0], n_frames
+    if n_frames > sampled:
+        length = sampled // 64
+        starts = np.linspace(0, n_frames - length, 64).astype(int).tolist()
+    pieces = [np.asarray(values[s : s + length, replica], dtype=np.float64).reshape(length, -1) for s in starts]
+    steps = np.concatenate([np.diff(piece, axis=0) for piece in pieces])
+    return np.array([_usual_step(column) for column in steps.T])
+
+
+def _usual_step(steps: NDArray[np.float64]) -> float:
+    """Robust standard deviation of increments [frame]: 1.4826 median absolute deviations."""
+    usual = 1.4826 * float(np.median(np.abs(steps - np.median(steps))))
+    size = np.abs(steps)
+    if usual == 0.0 and np.any(size > 0.0):
+        # Rounded text mostly stands still; its last digit is no jump.
+        usual = 1.4826 * float(np.median(size[size > 0.0]))
+    return usual
+
+
+def _continuity(
+    thin: NDArray[np.float64], jump: tuple[int, float, float] | None, where: str, checks: Checks
+) -> list[str]:
+    """Jumps (refused or warned) and drift (warned) of one component [every so many frames]."""
     if jump is not None:
         error = SeriesError(
             f"{where} jumps between frames {jump[0]} and {jump[0] + 1}",
@@ -156,20 +207,20 @@ def _continuity(series: NDArray[np.float64], where: str, checks: Checks) -> list
             raise error
         return [str(error)]
     return [f"{where} drifts: a straight line explains more than 95% of it; low wavenumbers are affected."] * (
-        _drifts(series)
+        _drifts(thin)
     )
 
 
-def find_jump(series: NDArray[np.float64]) -> tuple[int, float, float] | None:
-    """The largest branch jump of a series [frame]: frame before it, its size, and its ratio to the usual increment."""
+def find_jump(series: NDArray[np.float64], usual: float | None = None) -> tuple[int, float, float] | None:
+    """The largest branch jump of a series [frame]: frame before it, its size, and its ratio to the usual increment.
+
+    Args:
+        series: [frame] one component, any unit.
+        usual: robust standard deviation of its increments; None takes it from the series itself.
+    """
     steps = np.diff(series)
     size = np.abs(steps)
-    usual = 1.4826 * float(np.median(np.abs(steps - np.median(steps))))
-    if usual == 0.0 and np.any(size > 0.0):
-        usual = 1.4826 * float(
-            np.median(size[size > 0.0])
-        )  # rounded text mostly stands still; its last digit is no jump
-    usual = max(usual, 1e-12 * float(np.max(np.abs(series))))
+    usual = max(_usual_step(steps) if usual is None else usual, 1e-12 * float(np.max(np.abs(series))))
     long = np.flatnonzero(size > _JUMP_SIGMAS * usual)
     if not long.size:
         return None
@@ -189,9 +240,8 @@ def _stands_alone(size: NDArray[np.float64], run: NDArray[np.int64]) -> bool:
     return bool(np.max(around, initial=0.0) < _JUMP_ALONE * np.max(size[run]))
 
 
-def _drifts(series: NDArray[np.float64]) -> bool:
-    """Does a straight line explain more than 95% of the variance?"""
-    thin = series[:: max(1, len(series) // 4096)]
+def _drifts(thin: NDArray[np.float64]) -> bool:
+    """Does a straight line explain more than 95% of the variance of a thinned series?"""
     if np.ptp(thin) == 0.0:
         return False
     return bool(np.corrcoef(np.arange(len(thin)), thin)[0, 1] ** 2 > 0.95)
