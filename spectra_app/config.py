@@ -140,6 +140,9 @@ class MDSettings(Settings):
     trajectory_stride: int = Field(4, ge=1, description="steps between stored positions and velocities")
     skin_A: float = Field(0.5, ge=0, description="skin of the neighbour list, A")
     field_V_per_A: tuple[float, float, float] | None = Field(None, description="static external field, V/A")
+    field_table: Path | None = Field(
+        None, description="text table of an external field in time: fs, then x, y, z in V/A; 0 fs: recording begins"
+    )
     seed: int = Field(0, description="seed of velocities and thermostat")
     device: str = Field("auto", description="torch device; auto takes a GPU where there is one")
     dtype: Literal["float32", "float64"] = Field("float32", description="floating-point type of the network")
