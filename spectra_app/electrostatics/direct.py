@@ -4,8 +4,7 @@
     L_i = q_i + u_i.grad_i + (1/2) Q_i : grad_i grad_i
 
 All derivatives of T follow from the radial functions B_l = (-(1/r) d/dr)^l T, which are Boys functions:
-B_l(r) = (2 a^2)^l (2 a/sqrt(pi)) F_l(a^2 r^2) (Helgaker, Jorgensen, Olsen, Molecular Electronic-Structure Theory,
-ch. 9.8).  They stay finite at r = 0, so neither padding nor short bonds need care.
+B_l(r) = (2 a^2)^l (2 a/sqrt(pi)) F_l(a^2 r^2).  They stay finite at r = 0: neither padding nor short bonds need care.
 """
 
 from __future__ import annotations
@@ -15,42 +14,10 @@ import math
 import torch
 from torch import Tensor
 
-from spectra_app.electrostatics.multipoles import Dense, Electrostatics, Multipoles, from_dense, to_dense
+from spectra_app.electrostatics.boys import boys
+from spectra_app.electrostatics.multipoles import Electrostatics, Multipoles, dense_layout, from_dense, to_dense
 from spectra_app.system import System
 from spectra_app.units import COULOMB_CONSTANT
-
-_SERIES_LIMIT = 12.0  # below: power series (28 to 60 terms); above: upward recursion, which has lost its cancellation
-_SERIES_TERMS = {torch.float32: 44, torch.float64: 64}
-
-
-class _Boys(torch.autograd.Function):
-    """F_l(x) = int_0^1 t^{2l} exp(-x t^2) dt; dF_l/dx = -F_{l+1}, hence differentiable to any order."""
-
-    @staticmethod
-    def forward(x: Tensor, order: int) -> Tensor:
-        small = x.clamp(max=_SERIES_LIMIT)
-        term = torch.full_like(small, 1.0 / (2 * order + 1))
-        series = term.clone()
-        for n in range(1, _SERIES_TERMS.get(x.dtype, 64)):
-            term = term * (2.0 * small / (2 * order + 2 * n + 1))
-            series = series + term
-        series = series * torch.exp(-small)
-        large = x.clamp(min=_SERIES_LIMIT)
-        decay = torch.exp(-large)
-        upward = 0.5 * torch.sqrt(math.pi / large) * torch.erf(torch.sqrt(large))
-        for step in range(order):
-            upward = ((2 * step + 1) * upward - decay) / (2.0 * large)
-        return torch.where(x < _SERIES_LIMIT, series, upward)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(inputs[0])
-        ctx.order = inputs[1]
-
-    @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        (x,) = ctx.saved_tensors
-        return -grad * _Boys.apply(x, ctx.order + 1), None
 
 
 def radial_functions(squared_distance: Tensor, sigma: float, highest: int) -> list[Tensor]:
@@ -65,53 +32,81 @@ def radial_functions(squared_distance: Tensor, sigma: float, highest: int) -> li
         one tensor [...] per order l, in A^-(2l+1).
     """
     a = 1.0 / (math.sqrt(2.0) * sigma)
-    x = a * a * squared_distance
-    return [(2 * a * a) ** order * (2 * a / math.sqrt(math.pi)) * _Boys.apply(x, order) for order in range(highest + 1)]
+    functions = boys(a * a * squared_distance, highest)
+    return [(2 * a * a) ** order * (2 * a / math.sqrt(math.pi)) * functions[order] for order in range(highest + 1)]
 
 
-def direct_electrostatics(system: System, multipoles: Multipoles, layout: Dense, sigma: float) -> Electrostatics:
-    """Energy, potential and field of smeared multipoles with open boundaries.
+class DirectInteraction:
+    """The interaction of smeared multipoles with open boundaries, ready to act on any of them; see ``Interaction``.
 
     Args:
         system: the structures; cells are ignored.
-        multipoles: permanent multipoles.
-        layout: dense layout of the batch.
         sigma: smearing of the kernel, A.
+        highest_rank: 0 for charges, 1 with dipoles, 2 with quadrupoles.
     """
-    r = to_dense(system.positions, layout)
-    q = to_dense(multipoles.charges, layout)
-    vectors = r[:, :, None, :] - r[:, None, :, :]  # [structure, i, j, xyz] = r_i - r_j
-    highest = 4 if multipoles.quadrupoles is not None else 2 if multipoles.dipoles is not None else 1
-    b = radial_functions((vectors * vectors).sum(-1), sigma, highest)
-    others = ~torch.eye(layout.shape[1], dtype=torch.bool, device=r.device)
-    b = [function * others for function in b]
-    potential = torch.einsum("sij,sj->si", b[0], q)
-    field = torch.einsum("sij,sijx->six", b[1] * q[:, None, :], vectors)
-    u = None if multipoles.dipoles is None else to_dense(multipoles.dipoles, layout)
-    quad = None if multipoles.quadrupoles is None else to_dense(multipoles.quadrupoles, layout)
-    u_r = quad_r = r_quad_r = None
-    if u is not None:
-        u_r = torch.einsum("sjx,sijx->sij", u, vectors)
-        potential = potential + (u_r * b[1]).sum(-1)
-        field = field + torch.einsum("sij,sijx->six", u_r * b[2], vectors) - torch.einsum("sij,sjx->six", b[1], u)
-    if quad is not None:
+
+    def __init__(self, system: System, sigma: float, highest_rank: int) -> None:
+        self._layout = layout = dense_layout(system)
+        r = to_dense(system.positions, layout)
+        self._vectors = r[:, :, None, :] - r[:, None, :, :]  # [structure, i, j, xyz] = r_i - r_j
+        highest = (1, 2, 4)[highest_rank]
+        others = ~torch.eye(layout.shape[1], dtype=torch.bool, device=r.device)
+        functions = radial_functions((self._vectors * self._vectors).sum(-1), sigma, highest)
+        self._b = [function * others for function in functions]
+
+    def act(self, charges: Tensor | None, dipoles: Tensor | None) -> tuple[Tensor, Tensor]:
+        """See ``Interaction``."""
+        potential, field, _ = self._sum(charges, dipoles)
+        return potential, field
+
+    def permanent(self, multipoles: Multipoles) -> Electrostatics:
+        """See ``Interaction``."""
+        q, u, quad = multipoles
+        potential, field, u_r = self._sum(q[:, None], None if u is None else u[:, None])
+        potential, field = potential[:, 0], field[:, 0]
+        if quad is not None:
+            of_quad, energy = self._quadrupoles(multipoles, None if u_r is None else u_r[..., 0])
+            potential, field = potential + of_quad[0], field + of_quad[1]
+        else:
+            energy = torch.zeros_like(q)
+        energy = energy + q * potential
+        if u is not None:
+            energy = energy - (u * field).sum(-1)
+        total = to_dense(energy, self._layout).sum(-1)
+        return Electrostatics(0.5 * total, potential, field)
+
+    def _sum(self, charges: Tensor | None, dipoles: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Potential [atom, source], field [atom, source, xyz], and u_j.r_ij [structure, i, j, source]."""
+        b, vectors = self._b, self._vectors
+        terms = []
+        u_r: Tensor | None = None
+        if charges is not None:
+            q = to_dense(charges, self._layout)  # [structure, place, source]
+            terms.append((b[0] @ q, torch.einsum("sij,sjm,sijx->simx", b[1], q, vectors)))
+        if dipoles is not None:
+            u = to_dense(dipoles, self._layout)  # [structure, place, source, xyz]
+            u_r = torch.einsum("sjmx,sijx->sijm", u, vectors)
+            away = torch.einsum("sijm,sijx->simx", b[2][..., None] * u_r, vectors)
+            terms.append(((b[1][..., None] * u_r).sum(2), away - torch.einsum("sij,sjmx->simx", b[1], u)))
+        potential, field = (sum(parts[1:], parts[0]) for parts in zip(*terms, strict=True))
+        scale = COULOMB_CONSTANT
+        return scale * from_dense(potential, self._layout), scale * from_dense(field, self._layout), u_r
+
+    def _quadrupoles(self, multipoles: Multipoles, u_r: Tensor | None) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """Potential [atom] and field [atom, xyz] of the quadrupoles, and Q_i : grad grad phi / 2 [atom]."""
+        assert multipoles.quadrupoles is not None
+        b, vectors = self._b, self._vectors
+        quad = to_dense(multipoles.quadrupoles, self._layout)
         quad_r = torch.einsum("sjxy,sijy->sijx", quad, vectors)
         r_quad_r = (quad_r * vectors).sum(-1)
-        potential = potential + 0.5 * (r_quad_r * b[2]).sum(-1)
-        field = field + 0.5 * torch.einsum("sij,sijx->six", r_quad_r * b[3], vectors)
+        potential = 0.5 * (r_quad_r * b[2]).sum(-1)
+        field = 0.5 * torch.einsum("sij,sijx->six", r_quad_r * b[3], vectors)
         field = field - torch.einsum("sij,sijx->six", b[2], quad_r)
-    energy = q * potential
-    if u is not None:
-        energy = energy - (u * field).sum(-1)
-    if quad is not None:
-        assert quad_r is not None
-        assert r_quad_r is not None
-        energy = energy + _quadrupole_energy(q, u, quad, u_r, quad_r, r_quad_r, vectors, b)
-    return Electrostatics(
-        energy=0.5 * COULOMB_CONSTANT * energy.sum(-1),
-        potential=COULOMB_CONSTANT * from_dense(potential, layout),
-        field=COULOMB_CONSTANT * from_dense(field, layout),
-    )
+        q = to_dense(multipoles.charges, self._layout)
+        u = None if multipoles.dipoles is None else to_dense(multipoles.dipoles, self._layout)
+        energy = _quadrupole_energy(q, u, quad, u_r, quad_r, r_quad_r, vectors, b)
+        potential, field, energy = (COULOMB_CONSTANT * from_dense(x, self._layout) for x in (potential, field, energy))
+        return (potential, field), energy
 
 
 def _quadrupole_energy(

@@ -11,30 +11,38 @@ enters or leaves with a jump when the cell changes.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from spectra_app.electrostatics.multipoles import Dense, Electrostatics, Multipoles, from_dense, to_dense
+from spectra_app.electrostatics.multipoles import Electrostatics, Multipoles, dense_layout, from_dense, to_dense
+from spectra_app.electrostatics.transforms import DenseEngine, Engine, multi_indices, to_atoms, to_modes
 from spectra_app.system import System
 from spectra_app.units import EPSILON_0
 
 TAPER_START = 0.9  # fraction of the cutoff where the taper begins
 
 
-class KVectors(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class KVectors:
     """Half of the reciprocal lattice inside the cutoff (k and -k count once).
 
     Attributes:
         integers: [structure, k, vector], Miller-like integers, zero where padded.
         cutoff: A^-1.
+        monomials: their products by rank, filled when first used (``transforms.signed_monomials``).
     """
 
     integers: Tensor
     cutoff: float
+    monomials: dict[int, Tensor] = field(default_factory=dict, repr=False)
+
+    def select(self, structures: Tensor) -> KVectors:
+        """The vectors of some structures of the batch."""
+        return KVectors(self.integers[structures], self.cutoff)
 
 
 def reciprocal_cutoff(tolerance: float, sigma: float, highest_rank: int) -> float:
@@ -92,23 +100,6 @@ def _half_lattice(cell_bytes: bytes, cutoff: float) -> np.ndarray:
     return grid[(k * k).sum(axis=1) < cutoff**2].astype(float)
 
 
-class _CosSin(torch.autograd.Function):
-    """(cos x, sin x) with one evaluation of each, reused by the backward pass."""
-
-    @staticmethod
-    def forward(x: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.cos(x), torch.sin(x)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(*output)
-
-    @staticmethod
-    def backward(ctx, grad_cos, grad_sin):  # type: ignore[no-untyped-def]
-        cos, sin = ctx.saved_tensors
-        return grad_sin * cos - grad_cos * sin
-
-
 def kernel(k_squared: Tensor, sigma: float, cutoff: float) -> Tensor:
     """g(k) = exp(-sigma^2 k^2/2)/k^2 with its taper [...], A^2; zero at k = 0 and beyond the cutoff."""
     empty = k_squared <= 0
@@ -118,71 +109,81 @@ def kernel(k_squared: Tensor, sigma: float, cutoff: float) -> Tensor:
     return torch.where(empty, torch.zeros_like(k2), torch.exp(-0.5 * sigma**2 * k2) / k2 * taper)
 
 
-def reciprocal_electrostatics(
-    system: System, multipoles: Multipoles, layout: Dense, k: KVectors, sigma: float
-) -> Electrostatics:
-    """Energy, potential and field of smeared multipoles in periodic cells.
+class ReciprocalInteraction:
+    """The interaction of smeared multipoles in periodic cells, ready to act on any of them; see ``Interaction``.
 
     Args:
         system: the structures; all periodic.
-        multipoles: permanent multipoles.
-        layout: dense layout of the batch.
         k: reciprocal vectors of every structure.
         sigma: smearing of the kernel, A.
     """
-    r = to_dense(system.positions, layout)  # [structure, place, xyz]
-    q = to_dense(multipoles.charges, layout)
-    u = None if multipoles.dipoles is None else to_dense(multipoles.dipoles, layout)
-    quad = None if multipoles.quadrupoles is None else to_dense(multipoles.quadrupoles, layout)
-    inverse = torch.linalg.inv(system.cell)
-    vectors = 2.0 * math.pi * torch.einsum("skv,sxv->skx", k.integers, inverse)  # k = 2 pi n inv(cell)^T
-    fractional = torch.einsum("spx,sxv->spv", r, inverse)
-    phase = 2.0 * math.pi * torch.einsum("spv,skv->spk", fractional, k.integers)
-    cos, sin = _CosSin.apply(phase)  # [structure, place, k]
-    factor_re, factor_im = _structure_factor(q, u, quad, vectors, cos, sin)
-    prefactor = 1.0 / (EPSILON_0 * torch.linalg.det(system.cell).abs())  # [structure]
-    weight = kernel((vectors * vectors).sum(-1), sigma, k.cutoff) * prefactor[:, None]
-    energy = (weight * (factor_re * factor_re + factor_im * factor_im)).sum(-1)
-    # d|S|^2/dq_i = 2 Re[S* e^{ikr}], d|S|^2/du_i = 2 Re[S* i k e^{ikr}]; one matrix product for potential and field.
-    weighted = 2.0 * weight
-    into_cos = torch.cat([(weighted * factor_re)[..., None], -(weighted * factor_im)[..., None] * vectors], dim=-1)
-    into_sin = torch.cat([(weighted * factor_im)[..., None], (weighted * factor_re)[..., None] * vectors], dim=-1)
-    both = cos @ into_cos + sin @ into_sin  # [structure, place, 4]
-    potential, field = from_dense(both[..., 0], layout), from_dense(both[..., 1:], layout)
-    self_unit = 1.0 / (EPSILON_0 * (2.0 * math.pi) ** 1.5)
-    own = (q * q).sum(-1) / sigma
-    potential = potential - self_unit / sigma * multipoles.charges
-    if u is not None:
-        own = own + (u * u).sum((-2, -1)) / (3.0 * sigma**3)
-        field = field + self_unit / (3.0 * sigma**3) * multipoles.dipoles
-    if quad is not None:
-        own = own + (quad * quad).sum((-3, -2, -1)) / (10.0 * sigma**5)
-    return Electrostatics(energy - 0.5 * self_unit * own, potential, field)
 
+    def __init__(self, system: System, k: KVectors, sigma: float) -> None:
+        self._layout = layout = dense_layout(system)
+        self._sigma = sigma
+        self._self_unit = 1.0 / (EPSILON_0 * (2.0 * math.pi) ** 1.5)
+        self._inverse = torch.linalg.inv(system.cell)
+        vectors = 2.0 * math.pi * k.integers @ self._inverse.transpose(1, 2)  # k = 2 pi n inv(cell)^T
+        prefactor = 1.0 / (EPSILON_0 * torch.linalg.det(system.cell).abs())  # [structure]
+        self._weight = kernel((vectors * vectors).sum(-1), sigma, k.cutoff) * prefactor[:, None]
+        self._fractional = to_dense(system.positions, layout) @ self._inverse  # [structure, place, vector]
+        self._engine: Engine = DenseEngine(self._fractional.detach(), k.integers, k.monomials)
 
-def _structure_factor(
-    q: Tensor, u: Tensor | None, quad: Tensor | None, k: Tensor, cos: Tensor, sin: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Real and imaginary part of S(k) [structure, k].
+    def permanent(self, multipoles: Multipoles) -> Electrostatics:
+        """See ``Interaction``."""
+        q, u, quad = multipoles
+        modes = to_modes(
+            self._fractional,
+            self._moments(q[:, None], None if u is None else u[:, None], None if quad is None else quad[:, None]),
+            self._engine,
+        )
+        energy = (self._weight * (modes * modes).sum((1, 2))).sum(-1)
+        potential, field = self._at_atoms(modes, q[:, None], None if u is None else u[:, None])
+        own = q * q / self._sigma
+        if u is not None:
+            own = own + (u * u).sum(-1) / (3.0 * self._sigma**3)
+        if quad is not None:
+            own = own + (quad * quad).sum((-2, -1)) / (10.0 * self._sigma**5)
+        own_energy = to_dense(own, self._layout).sum(-1)
+        return Electrostatics(energy - 0.5 * self._self_unit * own_energy, potential[:, 0], field[:, 0])
 
-    The strengths are polynomials in k, so the sum over atoms runs over the ten multipole components first (a matrix
-    product) and never over a strength per atom and k.
-    """
-    rows = [q[..., None]]
-    if u is not None:
-        rows.append(u)
-    if quad is not None:
-        rows.append(quad.flatten(-2))
-    moments = torch.cat(rows, dim=-1).transpose(-1, -2)  # [structure, component, place]
-    on_cos, on_sin = moments @ cos, moments @ sin  # [structure, component, k]
-    real, imaginary = on_cos[:, 0], on_sin[:, 0]
-    if u is not None:
-        kt = k.transpose(-1, -2)
-        real = real - (kt * on_sin[:, 1:4]).sum(1)
-        imaginary = imaginary + (kt * on_cos[:, 1:4]).sum(1)
-    if quad is not None:
-        start = 1 if u is None else 4
-        kk = (k[..., :, None] * k[..., None, :]).flatten(-2).transpose(-1, -2)  # [structure, 9, k]
-        real = real - 0.5 * (kk * on_cos[:, start:]).sum(1)
-        imaginary = imaginary - 0.5 * (kk * on_sin[:, start:]).sum(1)
-    return real, imaginary
+    def act(self, charges: Tensor | None, dipoles: Tensor | None) -> tuple[Tensor, Tensor]:
+        """See ``Interaction``."""
+        modes = to_modes(self._fractional, self._moments(charges, dipoles, None), self._engine)
+        return self._at_atoms(modes, charges, dipoles)
+
+    def _at_atoms(self, modes: Tensor, charges: Tensor | None, dipoles: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Potential [atom, source] and field [atom, source, xyz] of sources with these modes, self-terms removed."""
+        # d|S|^2/dq_i = 2 Re[S* e^{ikr}], and its gradients for the higher moments.
+        values = to_atoms(self._fractional, 2.0 * self._weight[:, None, None] * modes, self._engine, 1)
+        potential = from_dense(values[:, :, 0].transpose(1, 2), self._layout)
+        gradient = values[:, :, 1:].permute(0, 3, 1, 2) @ self._inverse.transpose(1, 2)[:, None]
+        field = -from_dense(gradient, self._layout)
+        if charges is not None:
+            potential = potential - self._self_unit / self._sigma * charges
+        if dipoles is not None:
+            field = field + self._self_unit / (3.0 * self._sigma**3) * dipoles
+        return potential, field
+
+    def _moments(self, charges: Tensor | None, dipoles: Tensor | None, quadrupoles: Tensor | None) -> Tensor:
+        """Cartesian moments in fractional coordinates [structure, source, component, place]."""
+        inverse = self._inverse[:, None]
+        rows = []
+        if charges is None:
+            assert dipoles is not None
+            charges = torch.zeros_like(dipoles[..., 0])
+        rows.append(to_dense(charges, self._layout).transpose(1, 2)[:, :, None])
+        if dipoles is not None:
+            rows.append((to_dense(dipoles, self._layout) @ inverse).permute(0, 2, 3, 1))
+        elif quadrupoles is not None:
+            rows.append(rows[0].new_zeros(*rows[0].shape[:2], 3, rows[0].shape[-1]))
+        if quadrupoles is not None:
+            inverse = inverse[:, None]
+            # (1/2) Q : grad grad over the six distinct components: each off-diagonal one counts twice.
+            half = 0.5 * (inverse.transpose(-2, -1) @ to_dense(quadrupoles, self._layout) @ inverse)
+            a, b = (list(places) for places in zip(*multi_indices(2)[4:], strict=True))
+            distinct = (half[..., a, b] + half[..., b, a]) * half.new_tensor(
+                [0.5 if x == y else 1.0 for x, y in zip(a, b, strict=True)]
+            )
+            rows.append(distinct.permute(0, 2, 3, 1))
+        return torch.cat(rows, dim=2)

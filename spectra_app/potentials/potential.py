@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from spectra_app.config import ModelSettings
 from spectra_app.electrostatics.multipoles import parse_variant
-from spectra_app.electrostatics.permanent import electrostatics, prepare_k_vectors
+from spectra_app.electrostatics.interaction import prepare_interaction, prepare_k_vectors
 from spectra_app.electrostatics.polarization import (
     atomic_born_charges,
     atomic_polarization,
@@ -167,7 +167,8 @@ class Potential(nn.Module):
                 sum_by_structure(per_atom, system), nothing, nothing.new_zeros(len(nothing), 3, 3), None, None, zeros
             )
         latents = self.latent_head(system, species, neighbors, pair, features)
-        permanent = electrostatics(system, latents.multipoles, k, self.settings.sigma_A)
+        interaction = prepare_interaction(system, k, self.settings.sigma_A, self.variant.highest_rank)
+        permanent = interaction.permanent(latents.multipoles)
         fixed, moved, dipoles = latents.fixed_charges, latents.moved, latents.multipoles.dipoles
         charges = latents.multipoles.charges
         if self.variant.induced_charges and moved is not None:

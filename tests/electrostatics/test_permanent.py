@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from spectra_app.electrostatics import Multipoles, electrostatics, prepare_k_vectors
+from spectra_app.electrostatics import Multipoles, prepare_interaction, prepare_k_vectors
 from spectra_app.electrostatics.reciprocal import reciprocal_cutoff
 from spectra_app.system import System, concatenate, make_system
 from spectra_app.units import COULOMB_CONSTANT
@@ -36,7 +36,7 @@ def random_system(n_atoms: int = 6, cell: np.ndarray | None = TRICLINIC, seed: i
 
 def evaluate(system: System, multipoles: Multipoles, tolerance: float = 1e-14, sigma: float = SIGMA):
     k = prepare_k_vectors(system, reciprocal_cutoff(tolerance, sigma, 2))
-    return electrostatics(system, multipoles, k, sigma)
+    return prepare_interaction(system, k, sigma).permanent(multipoles)
 
 
 RANKS = [
