@@ -13,6 +13,7 @@ from torch import Tensor
 from spectra_app.electrostatics.direct import DirectInteraction
 from spectra_app.electrostatics.multipoles import Electrostatics, Multipoles
 from spectra_app.electrostatics.reciprocal import KVectors, ReciprocalInteraction, k_vectors
+from spectra_app.electrostatics.slab import SlabInteraction
 from spectra_app.system import System
 
 
@@ -54,7 +55,8 @@ def prepare_interaction(system: System, k: KVectors | None, sigma: float, highes
     if k is None:
         return DirectInteraction(system, sigma, highest_rank)
     if system.n_structures == 1 or bool(system.periodic.all()):
-        return ReciprocalInteraction(system, k, sigma)
+        summed = ReciprocalInteraction(system, k, sigma)
+        return summed if system.slab is None else SlabInteraction(system, summed, sigma)
     return _MixedInteraction(system, k, sigma, highest_rank)
 
 
@@ -110,5 +112,6 @@ def _select(system: System, structures: Tensor, atoms: Tensor) -> System:
         periodic=system.periodic[structures],
         batch=renumber[system.batch[atoms]],
         charge=system.charge[structures],
+        slab=None if system.slab is None else system.slab[structures],
         sizes=tuple(system.sizes[int(s)] for s in structures),
     )

@@ -1,0 +1,95 @@
+"""Slabs: what a sum that is periodic in three dimensions has to be corrected by to describe two.
+
+    U = (1/(2 eps0 V)) ( M^2 - Q G - Q^2 (L^2/12 + sigma^2/2) )
+    Q = sum q,   M = sum (q z + u_z),   G = sum (q z^2 + 2 u_z z + Q_zz)
+
+z along the normal, L the height of the cell, V its volume with the vacuum.  The first term removes the field that the
+periodic images of a dipolar slab and the tinfoil boundary make (Yeh, Berkowitz, J. Chem. Phys. 111, 3155 (1999), DOI
+10.1063/1.479595); the others the uniform background of a net latent charge, which the atomic family may have
+(Ballenegger, Arnold, Cerda, J. Chem. Phys. 131, 094107 (2009), DOI 10.1063/1.3216473).  What is left decays as
+exp(-2 pi gap/width) with the vacuum.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from spectra_app.electrostatics.multipoles import Electrostatics, Multipoles
+from spectra_app.system import System, sum_by_structure
+from spectra_app.units import EPSILON_0
+
+if TYPE_CHECKING:
+    from spectra_app.electrostatics.interaction import Interaction  # which imports this module
+
+
+class SlabInteraction:
+    """An interaction of periodic cells with the correction added for those structures that are slabs.
+
+    Args:
+        system: the structures, some of them slabs.
+        inner: the periodic interaction of the same structures.
+        sigma: its smearing, A.
+    """
+
+    def __init__(self, system: System, inner: Interaction, sigma: float) -> None:
+        assert system.slab is not None
+        self._system, self._inner = system, inner
+        normal = torch.linalg.cross(system.cell[:, 0], system.cell[:, 1])
+        normal = normal / torch.where(system.slab, normal.norm(dim=1), torch.ones_like(normal[:, 0]))[:, None]
+        height = (system.cell[:, 2] * normal).sum(-1)
+        self._normal = normal[system.batch]
+        z = (system.positions * self._normal).sum(-1)
+        sizes = torch.tensor(system.sizes, dtype=z.dtype, device=z.device)
+        self._z = z - (sum_by_structure(z, system) / sizes)[system.batch]  # U has no origin; small numbers are exact
+        volume = torch.where(system.slab, system.volume, torch.ones_like(height))
+        self._unit = torch.where(system.slab, 1.0 / (EPSILON_0 * volume), torch.zeros_like(height))  # [structure]
+        self._background = height * height / 12.0 + 0.5 * sigma**2
+
+    def permanent(self, multipoles: Multipoles) -> Electrostatics:
+        """See ``Interaction``."""
+        inner = self._inner.permanent(multipoles)
+        q, u, quad = multipoles
+        potential, field, own = self._correction(q[:, None], None if u is None else u[:, None], quad)
+        energy = q * potential[:, 0]
+        if u is not None:
+            energy = energy - (u * field[:, 0]).sum(-1)
+        if quad is not None:
+            energy = energy + own
+        return Electrostatics(
+            inner.energy + 0.5 * sum_by_structure(energy, self._system),
+            inner.potential + potential[:, 0],
+            inner.field + field[:, 0],
+        )
+
+    def act(self, charges: Tensor | None, dipoles: Tensor | None) -> tuple[Tensor, Tensor]:
+        """See ``Interaction``."""
+        inner = self._inner.act(charges, dipoles)
+        potential, field, _ = self._correction(charges, dipoles, None)
+        return inner[0] + potential, inner[1] + field
+
+    def _correction(
+        self, charges: Tensor | None, dipoles: Tensor | None, quadrupoles: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Potential [atom, source], field [atom, source, xyz], and (1/2) Q_zz d^2 Phi/dz^2 [atom]."""
+        z = self._z[:, None]
+        some = charges if charges is not None else None if dipoles is None else dipoles[..., 0]
+        assert some is not None
+        zero = torch.zeros_like(some)
+        q = zero if charges is None else charges
+        along = zero if dipoles is None else (dipoles * self._normal[:, None]).sum(-1)
+        second = q * z * z + 2.0 * along * z
+        q_zz = zero[:, 0]
+        if quadrupoles is not None:
+            q_zz = ((quadrupoles @ self._normal[:, :, None])[..., 0] * self._normal).sum(-1)
+            second = second + q_zz[:, None]
+        batch, unit = self._system.batch, self._unit[self._system.batch, None]
+        charge, moment, spread = (
+            sum_by_structure(x, self._system)[batch] for x in (q, q * z + along, second)
+        )  # each [atom, source], the same for all atoms of a structure
+        background = self._background[batch, None]
+        potential = unit * (moment * z - 0.5 * (spread + charge * z * z) - charge * background)
+        field = -(unit * (moment - charge * z))[..., None] * self._normal[:, None]
+        return potential, field, -0.5 * (unit * charge)[:, 0] * q_zz
