@@ -55,6 +55,12 @@ class ModelSettings(Settings):
     n_radial: int = Field(8, ge=2, description="radial basis functions")
     sigma_A: float = Field(1.0, gt=0, description="Gaussian smearing of the multipoles, A")
     ewald_tolerance: float = Field(1e-4, gt=0, lt=0.1, description="relative weight of the first neglected k vector")
+    response: Literal["one-shot", "self-consistent"] = Field(
+        "one-shot", description="induced terms answer the permanent multipoles only, or each other too"
+    )
+    response_tolerance: float = Field(
+        1e-6, gt=0, lt=0.1, description="relative residual of the self-consistent potentials and fields"
+    )
     alpha: Literal["scalar", "tensor"] = Field("tensor", description="form of the atomic polarizability")
     alpha_positive: bool = Field(True, description="keep every atomic polarizability positive definite")
 
@@ -163,6 +169,19 @@ class SpectraSettings(Settings):
         None, ge=1, description="high-frequency dielectric constant; None takes the run file's"
     )
     blocks: int = Field(5, ge=2, description="blocks for error bars")
+    method: Literal["welch", "lag", "cepstral"] = Field("welch", description="estimator of the spectrum")
+    derivative: Literal["difference", "direct"] = Field(
+        "difference", description="time derivative: corrected forward differences, or omega^2 times the density"
+    )
+    overlap: float = Field(0.5, ge=0, lt=1, description="share that neighbouring segments have in common (welch)")
+    zero_padding: int = Field(4, ge=2, description="points of the table per independent point of the spectrum")
+    precision: float = Field(0.1, gt=0, description="wanted relative error of the bands, for the verdict on length")
+    prefactor: Literal["stokes", "reduced", "none"] = Field("stokes", description="prefactor of the Raman spectrum")
+    geometries: tuple[str, ...] = Field((), description="Raman geometries in Porto notation, e.g. z(xx)z")
+    quantum_factor: Literal["none", "harmonic", "standard", "schofield"] = Field(
+        "none", description="exchange the harmonic quantum correction, contained already, for another one"
+    )
+    n_molecules: float | None = Field(None, gt=0, description="molecules in the cell, for molar quantities")
 
 
 class RunFileSettings(Settings):

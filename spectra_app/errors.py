@@ -65,6 +65,12 @@ class SimulationError(SpectraAppError):
     exit_code = 7
 
 
+class ConvergenceError(SpectraAppError):
+    """An iteration found no solution: polarization catastrophe, or too many steps."""
+
+    exit_code = 8
+
+
 class MissingExtraError(SpectraAppError):
     """An optional package is needed and not installed."""
 

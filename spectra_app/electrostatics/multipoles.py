@@ -45,6 +45,11 @@ class Variant:
         return self.charges != "none"
 
     @property
+    def responds(self) -> bool:
+        """Whether anything is induced."""
+        return self.induced_charges or self.induced_dipoles
+
+    @property
     def highest_rank(self) -> int:
         """Rank of the highest permanent multipole: 0 charge, 1 dipole, 2 quadrupole."""
         return 2 if self.quadrupoles else 1 if self.dipoles else 0

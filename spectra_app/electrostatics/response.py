@@ -1,85 +1,143 @@
-"""One-shot linear response: induced terms answer the field of the permanent multipoles once (physics.md 2-4).
+"""Linear response of the latent charges and dipoles to potential and field (physics.md 2-4).
 
-Each function returns the induced quantity and its energy; the energy is -(1/2) response x force, the work already
-paid for polarizing included.
+    dq_i  = -kappa_i Phi_i                       induced atomic charge (the paper's form; not charge-conserving)
+    dp_ij = -kappa_ij (Phi_i - Phi_j)            charge moved from j to i (conserving)
+    du_i  = alpha_i . E_i                        induced dipole
+
+One-shot response answers the permanent multipoles' potential and field once, U = (1/2) sum (dq Phi - du.E), the work
+already paid for polarizing included; ``self_consistent`` lets the induced terms answer each other too.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
+from spectra_app.electrostatics.multipoles import Electrostatics
 from spectra_app.neighbors import Neighbors, gather_neighbors
 from spectra_app.system import System, sum_by_structure
 from spectra_app.units import EPSILON_0
 
 
-def induced_charges(kappa: Tensor, potential: Tensor) -> tuple[Tensor, Tensor]:
-    """dq_i = -kappa_i Phi_i,  U_i = -(1/2) kappa_i Phi_i^2 (the paper's form; not charge-conserving).
+class Induced(NamedTuple):
+    """What several sets of potentials and fields (``source``) induce; None where the variant has no such response.
 
-    Args:
-        kappa: [atom], e^2/eV, >= 0.
-        potential: [atom], V.
-
-    Returns:
-        induced charge [atom], e; energy [atom], eV.
+    Attributes:
+        charges: [atom, source], e.
+        moved: [atom, slot, source], e, charge moved from j to i; the charges are its sums over slots.
+        dipoles: [atom, source, xyz], e A.
     """
-    induced = -kappa * potential
-    return induced, 0.5 * induced * potential
+
+    charges: Tensor | None
+    moved: Tensor | None
+    dipoles: Tensor | None
+
+    def work(self, potential: Tensor, field: Tensor) -> Tensor:
+        """Dq Phi - du.E of potential [atom, source], V, and field [atom, source, xyz], V/A: [atom, source], eV."""
+        total = torch.zeros_like(potential)
+        if self.charges is not None:
+            total = total + self.charges * potential
+        if self.dipoles is not None:
+            total = total - (self.dipoles * field).sum(-1)
+        return total
 
 
-def induced_pair_charges(kappa: Tensor, potential: Tensor, neighbors: Neighbors) -> tuple[Tensor, Tensor]:
-    """dp_ij = -kappa_ij (Phi_i - Phi_j),  U = -(1/2) sum_{i<j} kappa_ij (Phi_i - Phi_j)^2 (charge-conserving).
+class Susceptibility(NamedTuple):
+    """How every atom and pair answers; None where the variant has no such response.
 
-    Args:
-        kappa: [atom, slot], e^2/eV, >= 0, symmetric under i <-> j, zero in empty slots.
-        potential: [atom], V.
-        neighbors: the pairs.
-
-    Returns:
-        charge moved from j to i [atom, slot], e; energy [atom], eV (half of each pair's to either atom).
-    """
-    difference = potential[:, None] - gather_neighbors(potential, neighbors)
-    moved = -kappa * difference
-    return moved, 0.25 * (moved * difference).sum(dim=1)
-
-
-def induced_dipoles(alpha: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
-    """du_i = alpha_i . E_i,  U_i = -(1/2) E_i . alpha_i . E_i.
-
-    Args:
+    Attributes:
         alpha: [atom] (isotropic) or [atom, xyz, xyz] (symmetric), e^2 A^2/eV.
-        field: [atom, xyz], V/A.
-
-    Returns:
-        induced dipole [atom, xyz], e A; energy [atom], eV.
+        kappa: [atom] (atomic family) or [atom, slot] (pairs, symmetric under i <-> j, zero in empty slots), e^2/eV.
+        neighbors: the pairs.
+        vectors: [atom, slot, xyz], r_j - r_i, A.
     """
-    induced = alpha[:, None] * field if alpha.dim() == 1 else (alpha @ field[:, :, None])[:, :, 0]
-    return induced, -0.5 * (induced * field).sum(dim=-1)
+
+    alpha: Tensor | None
+    kappa: Tensor | None
+    neighbors: Neighbors
+    vectors: Tensor
+
+    @property
+    def by_pairs(self) -> bool:
+        """Whether charge moves between neighbours."""
+        return self.kappa is not None and self.kappa.dim() == 2
+
+    def respond(self, potential: Tensor, field: Tensor) -> Induced:
+        """Answer to potentials [atom, source], V, and fields [atom, source, xyz], V/A."""
+        charges: Tensor | None = None
+        moved: Tensor | None = None
+        dipoles: Tensor | None = None
+        if self.kappa is not None and self.by_pairs:
+            difference = potential[:, None] - gather_neighbors(potential, self.neighbors)
+            moved = -self.kappa[..., None] * difference
+            charges = moved.sum(1)
+        elif self.kappa is not None:
+            charges = -self.kappa[:, None] * potential
+        if self.alpha is not None:
+            dipoles = self.alpha[:, None, None] * field if self.alpha.dim() == 1 else field @ self.alpha
+        return Induced(charges, moved, dipoles)
+
+    def respond_to_uniform_fields(self) -> Induced:
+        """Answer to fields of 1 V/A along x, y and z; [.., 3 sources].
+
+        Independent atomic charges (the paper's form) do not take part: their potential -F.r has no meaning in a cell.
+        """
+        identity = torch.eye(3, dtype=self.vectors.dtype, device=self.vectors.device)
+        moved = -self.kappa[..., None] * self.vectors if self.kappa is not None and self.by_pairs else None
+        dipoles = self.alpha
+        if dipoles is not None and dipoles.dim() == 1:
+            dipoles = dipoles[:, None, None] * identity
+        return Induced(None if moved is None else moved.sum(1), moved, dipoles)
 
 
-def system_polarizability(
-    system: System, alpha: Tensor | None, kappa_pair: Tensor | None, vectors: Tensor | None
-) -> Tensor:
-    """alpha_sys = sum_i alpha_i + sum_{i<j} kappa_ij r_ij r_ij^T.
+def one_shot(system: System, susceptibility: Susceptibility, permanent: Electrostatics) -> tuple[Induced, Tensor]:
+    """Response to the permanent multipoles alone.
 
     Args:
         system: the structures.
-        alpha: [atom] or [atom, xyz, xyz], e^2 A^2/eV; None without induced dipoles.
-        kappa_pair: [atom, slot], e^2/eV; None without pair response.
-        vectors: [atom, slot, xyz], A; needed with ``kappa_pair``.
+        susceptibility: of atoms and pairs.
+        permanent: potential and field of the permanent multipoles.
+
+    Returns:
+        the induced quantities (one source); energy [structure], eV.
+    """
+    potential, field = permanent.potential[:, None], permanent.field[:, None]
+    induced = susceptibility.respond(potential, field)
+    return induced, 0.5 * sum_by_structure(induced.work(potential, field)[:, 0], system)
+
+
+def direct_polarizability(system: System, susceptibility: Susceptibility) -> Tensor:
+    """alpha_sys = sum_i alpha_i + sum_{i<j} kappa_ij r_ij r_ij^T, nothing induced by what is induced.
+
+    Args:
+        system: the structures.
+        susceptibility: of atoms and pairs.
 
     Returns:
         [structure, xyz, xyz], e^2 A^2/eV.
     """
-    per_atom = system.positions.new_zeros(len(system.positions), 3, 3)
-    if alpha is not None:
-        identity = torch.eye(3, dtype=alpha.dtype, device=alpha.device)
-        per_atom = per_atom + (alpha[:, None, None] * identity if alpha.dim() == 1 else alpha)
-    if kappa_pair is not None:
-        assert vectors is not None
-        per_atom = per_atom + 0.5 * (kappa_pair[..., None] * vectors).transpose(1, 2) @ vectors
-    return sum_by_structure(per_atom, system)
+    return dipole_of(system, susceptibility.respond_to_uniform_fields(), susceptibility.vectors)
+
+
+def dipole_of(system: System, induced: Induced, vectors: Tensor) -> Tensor:
+    """Dipole that three fields induce: sum_i du_i + sum_{i<j} dp_ij r_ij, r_ij = r_i - r_j of the pair's own image.
+
+    Args:
+        system: the structures.
+        induced: three sources.
+        vectors: [atom, slot, xyz], r_j - r_i, A.
+
+    Returns:
+        [structure, xyz, source], e A.
+    """
+    total = system.positions.new_zeros(system.n_structures, 3, 3)
+    if induced.dipoles is not None:
+        total = total + sum_by_structure(induced.dipoles, system).transpose(1, 2)
+    if induced.moved is not None:
+        total = total - 0.5 * sum_by_structure(vectors.transpose(1, 2) @ induced.moved, system)
+    return total
 
 
 def electronic_screening(system: System, polarizability: Tensor, eps_inf: float | None) -> Tensor:

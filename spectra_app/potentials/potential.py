@@ -9,8 +9,8 @@ from ase.data import atomic_numbers
 from torch import Tensor, nn
 
 from spectra_app.config import ModelSettings
-from spectra_app.electrostatics.multipoles import parse_variant
 from spectra_app.electrostatics.interaction import prepare_interaction, prepare_k_vectors
+from spectra_app.electrostatics.multipoles import parse_variant
 from spectra_app.electrostatics.polarization import (
     atomic_born_charges,
     atomic_polarization,
@@ -19,13 +19,13 @@ from spectra_app.electrostatics.polarization import (
 )
 from spectra_app.electrostatics.reciprocal import KVectors, reciprocal_cutoff
 from spectra_app.electrostatics.response import (
+    Susceptibility,
+    direct_polarizability,
     electronic_screening,
-    induced_charges,
-    induced_dipoles,
-    induced_pair_charges,
-    system_polarizability,
+    one_shot,
 )
-from spectra_app.errors import ModelError, StructureError
+from spectra_app.electrostatics.self_consistent import self_consistent
+from spectra_app.errors import ConfigError, ModelError, StructureError
 from spectra_app.neighbors import Neighbors
 from spectra_app.potentials.backbones import BACKBONES, RadialBasis, pair_geometry
 from spectra_app.potentials.heads import EnergyHead, LatentHead, Latents
@@ -98,7 +98,17 @@ class Potential(nn.Module):
                 settings.alpha,
                 settings.alpha_positive,
             )
-        self.k_cutoff = reciprocal_cutoff(settings.ewald_tolerance, settings.sigma_A, self.variant.highest_rank)
+        self._highest_rank = self.variant.highest_rank
+        if settings.response == "self-consistent":
+            if self.variant.induced_dipoles and not settings.alpha_positive:
+                raise ConfigError(
+                    "model.response",
+                    got="self-consistent with alpha_positive: false",
+                    wanted="positive polarizabilities: without them the response has no minimum",
+                    todo="Set alpha_positive: true",
+                )
+            self._highest_rank = max(self._highest_rank, int(self.variant.induced_dipoles))  # they are sources too
+        self.k_cutoff = reciprocal_cutoff(settings.ewald_tolerance, settings.sigma_A, self._highest_rank)
         index = torch.full((119,), -1, dtype=torch.int64)
         for place, symbol in enumerate(species):
             index[atomic_numbers[symbol]] = place
@@ -148,13 +158,17 @@ class Potential(nn.Module):
                 todo="Train a model on data that holds it",
             )
 
-    def evaluate(self, system: System, neighbors: Neighbors, k: KVectors | None) -> Evaluation:
+    def evaluate(self, system: System, neighbors: Neighbors, k: KVectors | None, responses: bool = True) -> Evaluation:
         """Energy, polarization and polarizability with their graph.
 
         Args:
             system: structures in the network's dtype and on its device.
             neighbors: table complete to ``self.cutoff``.
             k: reciprocal vectors, from ``prepare_k_vectors(system, self.k_cutoff)``.
+            responses: also the polarizability (zero otherwise), which training has no use for.
+
+        Raises:
+            ConvergenceError: the self-consistent response has no solution.
         """
         species = self.species_index[system.numbers]
         pair = pair_geometry(system, neighbors, self.radial)
@@ -167,29 +181,36 @@ class Potential(nn.Module):
                 sum_by_structure(per_atom, system), nothing, nothing.new_zeros(len(nothing), 3, 3), None, None, zeros
             )
         latents = self.latent_head(system, species, neighbors, pair, features)
-        interaction = prepare_interaction(system, k, self.settings.sigma_A, self.variant.highest_rank)
+        interaction = prepare_interaction(system, k, self.settings.sigma_A, self._highest_rank)
         permanent = interaction.permanent(latents.multipoles)
+        energy = sum_by_structure(per_atom, system) + permanent.energy
         fixed, moved, dipoles = latents.fixed_charges, latents.moved, latents.multipoles.dipoles
         charges = latents.multipoles.charges
-        if self.variant.induced_charges and moved is not None:
-            assert latents.kappa is not None
-            extra, energy = induced_pair_charges(latents.kappa, permanent.potential, neighbors)
-            moved, per_atom, charges = moved + extra, per_atom + energy, charges + extra.sum(1)
-        elif self.variant.induced_charges:
-            assert latents.kappa is not None
-            extra, energy = induced_charges(latents.kappa, permanent.potential)
-            fixed, per_atom, charges = fixed + extra, per_atom + energy, charges + extra
-        if self.variant.induced_dipoles:
-            assert latents.alpha is not None
-            extra, energy = induced_dipoles(latents.alpha, permanent.field)
-            per_atom = per_atom + energy
-            dipoles = extra if dipoles is None else dipoles + extra
+        polarizability = energy.new_zeros(len(energy), 3, 3)
+        if self.variant.responds:
+            susceptibility = Susceptibility(latents.alpha, latents.kappa, neighbors, pair.vectors)
+            if self.settings.response == "one-shot":
+                induced, response = one_shot(system, susceptibility, permanent)
+                if responses:
+                    polarizability = direct_polarizability(system, susceptibility)
+            else:
+                tolerance = self.settings.response_tolerance
+                induced, response, polarizability = self_consistent(
+                    system, interaction, susceptibility, permanent, tolerance, responses
+                )
+            energy = energy + response
+            if induced.charges is not None:
+                charges = charges + induced.charges[:, 0]
+            if induced.moved is not None:
+                assert moved is not None
+                moved = moved + induced.moved[..., 0]
+            elif induced.charges is not None:
+                fixed = charges
+            if induced.dipoles is not None:
+                dipoles = induced.dipoles[:, 0] if dipoles is None else dipoles + induced.dipoles[:, 0]
         dipole = atomic_polarization(system, fixed, dipoles)
         if moved is not None:
             dipole = dipole + pair_polarization(system, moved, pair.vectors)
-        kappa_pair = latents.kappa if moved is not None else None
-        polarizability = system_polarizability(system, latents.alpha, kappa_pair, pair.vectors)
-        energy = sum_by_structure(per_atom, system) + permanent.energy
         return Evaluation(energy, dipole, polarizability, latents, dipoles, charges)
 
     def k_vectors(self, system: System) -> KVectors | None:

@@ -37,7 +37,7 @@ def squared_errors(model: Potential, batch: Sample, with_stress: bool, create_gr
     """
     labelled = torch.isfinite(batch.stress)
     system, strain = with_gradients(batch.system, True, with_stress and bool(labelled.any()))
-    result = model.evaluate(system, batch.neighbors, model.k_vectors(batch.system))
+    result = model.evaluate(system, batch.neighbors, model.k_vectors(batch.system), responses=False)
     wanted = [system.positions] if strain is None else [system.positions, strain]
     gradients = torch.autograd.grad(result.energy.sum(), wanted, create_graph=create_graph)
     sizes = torch.tensor(system.sizes, dtype=result.energy.dtype, device=result.energy.device)

@@ -6,14 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from spectra_app.electrostatics.multipoles import Electrostatics
 from spectra_app.electrostatics.polarization import atomic_polarization, pair_polarization
-from spectra_app.electrostatics.response import (
-    electronic_screening,
-    induced_charges,
-    induced_dipoles,
-    induced_pair_charges,
-    system_polarizability,
-)
+from spectra_app.electrostatics.response import Susceptibility, direct_polarizability, electronic_screening, one_shot
 from spectra_app.neighbors import Neighbors, build_neighbors, pair_vectors
 from spectra_app.system import System, make_system
 from spectra_app.units import EPSILON_0
@@ -37,40 +32,52 @@ def pair_values(neighbors: Neighbors, first: float, second: float) -> torch.Tens
     return values
 
 
+def respond(potential, field=None, alpha=None, kappa=None, pairs=None):
+    """Energy and induced quantities of one-shot response to given potential and field."""
+    system, neighbors, vectors = pairs or two_atoms()
+    potential = tensor(potential)
+    field = torch.zeros(len(potential), 3, dtype=torch.float64) if field is None else field
+    susceptibility = Susceptibility(alpha, kappa, neighbors, vectors)
+    permanent = Electrostatics(torch.zeros(1), potential, field)
+    return (*one_shot(system, susceptibility, permanent), direct_polarizability(system, susceptibility)[0])
+
+
 def test_induced_charge_flows_against_the_potential_and_lowers_the_energy():
-    induced, energy = induced_charges(tensor([0.5]), tensor([3.0]))
-    assert induced.tolist() == [-1.5]
+    induced, energy, _ = respond([3.0, 0.0], kappa=tensor([0.5, 0.2]))
+    assert induced.charges[:, 0].tolist() == [-1.5, 0.0]
     assert energy.tolist() == [-0.5 * 0.5 * 9.0]
 
 
 def test_induced_pair_charge_flows_to_the_lower_potential_and_lowers_the_energy():
     system, neighbors, vectors = two_atoms()
     kappa = pair_values(neighbors, 0.2, 0.2)
-    moved, energy = induced_pair_charges(kappa, tensor([1.0, -2.0]), neighbors)
+    induced, energy, alpha = respond([1.0, -2.0], kappa=kappa)
     # Positive charge leaves atom 0 at +1 V for atom 1 at -2 V: dp_01 = -0.2 (1 + 2); the energy is -(1/2) 0.2 3^2.
-    assert moved.sum(1).tolist() == pytest.approx([-0.6, 0.6])
-    assert energy.sum().item() == pytest.approx(-0.9)
+    assert induced.charges[:, 0].tolist() == pytest.approx([-0.6, 0.6])
+    assert energy.item() == pytest.approx(-0.9)
     # Atom 1, 2 A above, has gained 0.6 e.
-    assert pair_polarization(system, moved, vectors)[0].tolist() == pytest.approx([0, 0, 1.2])
-    alpha = system_polarizability(system, None, kappa, vectors)[0]
+    assert pair_polarization(system, induced.moved[..., 0], vectors)[0].tolist() == pytest.approx([0, 0, 1.2])
     assert alpha.numpy() == pytest.approx(np.diag([0, 0, 0.2 * 4.0]))
 
 
 def test_induced_dipole_minimises_its_energy_in_the_field():
-    alpha = tensor([[[2.0, 0.3, 0], [0.3, 1.5, 0.1], [0, 0.1, 1.0]]])
-    field = tensor([[0.4, -0.2, 0.7]])
-    induced, energy = induced_dipoles(alpha, field)
+    alpha = tensor([[[2.0, 0.3, 0], [0.3, 1.5, 0.1], [0, 0.1, 1.0]], [[0.0] * 3] * 3])
+    field = tensor([[0.4, -0.2, 0.7], [0, 0, 0]])
+    induced, energy, of_system = respond([0.0, 0.0], field, alpha=alpha)
 
     def total(dipole: torch.Tensor) -> float:  # energy in the field plus the work of polarizing
         return float(-field[0] @ dipole + 0.5 * dipole @ torch.linalg.solve(alpha[0], dipole))
 
-    assert energy.item() == pytest.approx(total(induced[0]), rel=1e-12)
+    dipole = induced.dipoles[0, 0]
+    assert energy.item() == pytest.approx(total(dipole), rel=1e-12)
     for step in torch.eye(3, dtype=torch.float64) * 1e-3:
-        assert total(induced[0] + step) > energy.item()
-        assert total(induced[0] - step) > energy.item()
-    scalar, scalar_energy = induced_dipoles(tensor([2.0]), field)
-    assert scalar[0].tolist() == pytest.approx((2.0 * field[0]).tolist())
+        assert total(dipole + step) > energy.item()
+        assert total(dipole - step) > energy.item()
+    assert of_system.numpy() == pytest.approx(alpha[0].numpy())
+    scalar, scalar_energy, of_system = respond([0.0, 0.0], field, alpha=tensor([2.0, 0.0]))
+    assert scalar.dipoles[0, 0].tolist() == pytest.approx((2.0 * field[0]).tolist())
     assert scalar_energy.item() == pytest.approx(-float(field[0] @ field[0]))
+    assert of_system.numpy() == pytest.approx(2.0 * np.eye(3))
 
 
 def test_polarization_by_hand():
