@@ -14,7 +14,9 @@ from spectra_app.potentials.potential import Potential
 from spectra_app.training.card import card_text
 from spectra_app.training.dataset import Frame, Sample
 from spectra_app.training.evaluation import evaluate_structures
-from spectra_app.training.sign import fix_sign, mean_born_charges
+from spectra_app.training.interpretation import INTERPRETATION_FILE, Interpretation, interpretation_json
+from spectra_app.training.sign import MOST_SAMPLES, fix_sign
+from spectra_app.training.survey import interpret
 
 RECIPE_FILE = "training.yaml"
 CARD_FILE = "README.md"
@@ -33,14 +35,13 @@ def publish(
     Args:
         model: trained weights; sign and card are changed in place.
         settings: the recipe.
-        samples: single structures on which the mean Born charges are taken.
+        samples: single structures on which sign and meaning of the latent quantities are judged.
         valid_frames: frames that chose the weights.
         test_frames: frames that nothing was chosen on; may be empty.
         best_epoch: epoch of the weights.
     """
     training = settings.training
-    sign_known = fix_sign(model, samples)
-    born_means = mean_born_charges(model, samples) if model.variant.electrostatic else {}
+    fix_sign(model, samples)
     model.card = dataclasses.replace(
         model.card,
         name=training.output.name,
@@ -52,8 +53,19 @@ def publish(
     save_model(model, training.output)
     recipe = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     write_atomically(training.output / RECIPE_FILE, recipe.encode())
-    text = card_text(model.card, settings, born_means, sign_known, best_epoch)
+    interpretation = _interpretation(model, samples)
+    if interpretation is not None:
+        write_atomically(training.output / INTERPRETATION_FILE, interpretation_json(interpretation).encode())
+    text = card_text(model.card, settings, interpretation, best_epoch)
     write_atomically(training.output / CARD_FILE, text.encode())
+
+
+def _interpretation(model: Potential, samples: Sequence[Sample]) -> Interpretation | None:
+    """Report on the first samples; None for a short-range model."""
+    if not model.variant.electrostatic:
+        return None
+    structures = [(sample.system, sample.neighbors) for sample in samples[:MOST_SAMPLES]]
+    return interpret(model, structures, f"{len(structures)} validation frames")
 
 
 def held_out_errors(model: Potential, valid_frames: Sequence[Frame], test_frames: Sequence[Frame]) -> dict[str, float]:
