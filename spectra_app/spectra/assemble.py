@@ -20,8 +20,8 @@ from spectra_app.spectra.estimators import SpectralDensity
 from spectra_app.spectra.peaks import Peak, find_peaks
 from spectra_app.spectra.plan import EstimatorSettings, Series
 from spectra_app.spectra.uncertainty import (
-    JackknifeAccumulator,
     LengthReport,
+    SpreadAccumulator,
     half_spread,
     judge_length,
     pseudo_values,
@@ -84,16 +84,18 @@ def assemble(
     full = compute(density.total)
     suspicions, highest = guards.check_spectrum(grid[1:], full[main][1:])
     values = {name: array[kept] for name, array in full.items()}
-    accumulators = {name: JackknifeAccumulator() for name in values}
+    accumulators = {name: SpreadAccumulator(density.resampling) for name in values}
     mains: list[NDArray[np.float64]] = []
-    for without in density.without_each_group():
-        for name, array in compute(without).items():
+    for resampled in density.resamples():
+        for name, array in compute(resampled).items():
             accumulators[name].add(array[kept])
             if name == main:
                 mains.append(array[kept])
     missing = np.full(len(grid[kept]), np.nan)
     errors = {name: accumulators[name].error() if mains else missing for name in values}
-    peaks = find_peaks(grid[kept], values[main], errors[main], mains, density.plan.resolution_per_cm)
+    peaks = find_peaks(
+        grid[kept], values[main], errors[main], mains, density.plan.resolution_per_cm, density.resampling
+    )
     all_warnings = (*warnings, *density.plan.warnings, *suspicions)
     report = _report(series, density, settings, values[main], errors[main], mains, highest, all_warnings)
     guards.emit(all_warnings)
@@ -111,11 +113,14 @@ def _report(
     warnings: tuple[str, ...],
 ) -> LengthReport:
     """The length verdict of the main array."""
-    plan = density.plan
+    plan, jackknife = density.plan, density.resampling == "jackknife"
     duration_ps = plan.n_samples * series.timestep_fs * series.n_replicas / 1000.0
     relative = relative_error(values, errors) if mains else math.nan
+    wanted_resolution = settings.resolution_per_cm
+    if settings.method == "cepstral":
+        wanted_resolution = plan.resolution_per_cm  # chosen by the information criterion: no wish can be missed
     verdict, sentence, needed = judge_length(
-        relative, settings.precision, duration_ps, plan.resolution_per_cm, settings.resolution_per_cm
+        relative, settings.precision, duration_ps, plan.resolution_per_cm, wanted_resolution
     )
     return LengthReport(
         verdict=verdict,
@@ -125,12 +130,12 @@ def _report(
         n_replicas=series.n_replicas,
         timestep_fs=series.timestep_fs,
         resolution_per_cm=plan.resolution_per_cm,
-        wanted_resolution_per_cm=settings.resolution_per_cm,
+        wanted_resolution_per_cm=wanted_resolution,
         nyquist_per_cm=float(density.wavenumber_per_cm[-1]),
         highest_per_cm=highest_per_cm,
         relative_error=relative,
         wanted_relative_error=settings.precision,
-        half_spread=half_spread(pseudo_values(values, mains)) if mains else math.nan,
+        half_spread=half_spread(pseudo_values(values, mains)) if mains and jackknife else math.nan,
         needed_ps=needed,
         warnings=warnings,
     )
@@ -139,11 +144,16 @@ def _report(
 def estimator_history(series: Series, density: SpectralDensity, settings: EstimatorSettings) -> tuple[str, ...]:
     """Lines of the history that every spectrum begins with."""
     plan = density.plan
+    errors = f"jackknife over {len(plan.groups)} blocks or replicas"
     if settings.method == "welch":
         pieces = sum(len(starts) for group in plan.groups for _, starts in group)
         how = f"{pieces} segments of {plan.length} samples, {100 * settings.overlap:.0f}% overlap"
-    else:
+    elif settings.method == "lag":
         how = f"full-length correlation function, {plan.length} lags"
+    else:
+        how = f"log-periodogram of {plan.n_samples} samples, up to {plan.length} cepstral coefficients (Akaike)"
+        errors = "variance of the cepstral coefficients"
+    window = "none" if settings.method == "cepstral" else settings.window
     rate = ""
     if series.derivative:
         rate = "forward differences, corrected" if settings.derivative == "difference" else "omega^2 times the density"
@@ -151,8 +161,8 @@ def estimator_history(series: Series, density: SpectralDensity, settings: Estima
     return (
         f"spectra-app {spectra_app.__version__}",
         f"series: {series.n_frames} frames x {series.n_replicas} replicas, {series.timestep_fs:g} fs",
-        f"{settings.method}: {how}, window {settings.window}, resolution {plan.resolution_per_cm:.4g} cm^-1{rate}",
-        f"errors: jackknife over {len(plan.groups)} blocks or replicas",
+        f"{settings.method}: {how}, window {window}, resolution {plan.resolution_per_cm:.4g} cm^-1{rate}",
+        f"errors: {errors}",
     )
 
 

@@ -28,6 +28,7 @@ from spectra_app import units
 from spectra_app.spectra import windows
 from spectra_app.spectra.correlation import origin_sums
 from spectra_app.spectra.plan import EstimatorSettings, Plan, Series, make_plan
+from spectra_app.spectra.uncertainty import Resampling
 
 _BATCH_BYTES = 32 * 2**20
 """Working memory of one batch of transforms; larger batches are no faster (they leave the cache)."""
@@ -41,8 +42,10 @@ class SpectralDensity:
         omega_per_fs: [nu] angular frequency.
         total: [channel, nu], unit of the series squared times fs.
         plan: lengths and groups it came from.
-        correlation: [channel, lag] windowed correlation of the recorded differences or values.
+        correlation: [channel, lag] windowed correlation of the recorded differences or values; none (cepstral).
         correlation_without: [group, channel, lag] the same without each group.
+        timestep_fs: time between samples.
+        samples: [sample, channel, nu] densities scattered with the analytic error about the total (cepstral only).
     """
 
     omega_per_fs: NDArray[np.float64]
@@ -53,11 +56,21 @@ class SpectralDensity:
     timestep_fs: float
     _factor: NDArray[np.float64] = field(repr=False)
     _size: int = field(repr=False)
+    samples: NDArray[np.float64] | None = field(default=None, repr=False)
 
     @property
     def wavenumber_per_cm(self) -> NDArray[np.float64]:
         """[nu] wavenumber, cm^-1."""
         return np.asarray(units.angular_frequency_to_wavenumber(1.0) * self.omega_per_fs)
+
+    @property
+    def resampling(self) -> Resampling:
+        """What ``resamples`` gives, and so how its spread becomes an error."""
+        return "jackknife" if self.samples is None else "samples"
+
+    def resamples(self) -> Iterator[NDArray[np.float64]]:
+        """Densities [channel, nu] whose spread is the error: without each group, or scattered samples."""
+        return self.without_each_group() if self.samples is None else iter(self.samples)
 
     def without_each_group(self) -> Iterator[NDArray[np.float64]]:
         """The density [channel, nu] without each group in turn; nothing for a single group."""
@@ -77,10 +90,33 @@ def spectral_density(series: Series, weights: NDArray[np.float64], settings: Est
     Raises:
         SeriesError: fewer than ``MIN_FRAMES`` frames.
     """
+    if settings.method == "cepstral":
+        from spectra_app.spectra.cepstral import cepstral_density
+
+        return cepstral_density(series, weights, settings)
     plan = make_plan(series, settings)
     differenced = series.derivative and settings.derivative == "difference"
     accumulate = _welch_sums if settings.method == "welch" else _lag_sums
     sums, counts = accumulate(series, weights, settings, plan, differenced)
+    return density_from_sums(series, sums, counts, settings, plan)
+
+
+def density_from_sums(
+    series: Series,
+    sums: NDArray[np.float64],
+    counts: NDArray[np.float64],
+    settings: EstimatorSettings,
+    plan: Plan,
+) -> SpectralDensity:
+    """The density that belongs to sums of correlations by group: windowed, transformed, corrected for differencing.
+
+    Args:
+        series: where they come from.
+        sums: [group, channel, lag].
+        counts: [group, 1, 1] segments or [group, 1, lag] time origins in each.
+        settings: of the estimator.
+        plan: lengths and groups.
+    """
     correlation = sums.sum(axis=0) / counts.sum(axis=0)
     without = correlation[None]
     if len(sums) > 1:
@@ -90,7 +126,7 @@ def spectral_density(series: Series, weights: NDArray[np.float64], settings: Est
         correlation, without = correlation * taper, without * taper
     size = fft.next_fast_len(settings.zero_padding * plan.length, real=True)
     omega = 2.0 * math.pi * np.arange(size // 2 + 1) / (size * series.timestep_fs)
-    factor = _derivative_factor(omega, series.timestep_fs, series.derivative, differenced)
+    factor = rate_factor(series, omega, settings)
     return SpectralDensity(
         omega_per_fs=omega,
         total=_density(correlation, series.timestep_fs, size) * factor,
@@ -103,14 +139,14 @@ def spectral_density(series: Series, weights: NDArray[np.float64], settings: Est
     )
 
 
-def _component_chunks(series: Series, bytes_per_component: int) -> list[slice]:
+def component_chunks(series: Series, bytes_per_component: int) -> list[slice]:
     """Slices of the stored components whose transforms fit into one batch; mixed components stay together."""
     n = series.n_components
     step = n if series.mixing is not None else max(1, min(n, _BATCH_BYTES // max(1, bytes_per_component)))
     return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
 
-def _read(
+def read_samples(
     series: Series, start: int, stop: int, replica: int, components: slice, differenced: bool, mean: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Samples [series, sample] from start to stop, differenced to a rate or with the mean taken off."""
@@ -122,7 +158,7 @@ def _read(
     return block
 
 
-def _means(series: Series, differenced: bool) -> NDArray[np.float64]:
+def time_means(series: Series, differenced: bool) -> NDArray[np.float64]:
     """Time means [replica, component] to subtract, or nothing where the series is a rate with zero mean."""
     if differenced or not (series.derivative or series.remove_mean):
         return np.zeros(0)
@@ -144,17 +180,17 @@ def _welch_sums(
     size = fft.next_fast_len(2 * length, real=True)  # twice the segment: the periodogram's correlation must not wrap
     sums = np.zeros((len(plan.groups), len(weights), length))
     counts = np.array([sum(len(starts) for _, starts in group) for group in plan.groups], dtype=np.float64)
-    mean = _means(series, differenced)
+    mean = time_means(series, differenced)
     for g, group in enumerate(plan.groups):
         power = np.zeros((len(weights), size // 2 + 1))
         for replica, starts in group:
-            for components in _component_chunks(series, 24 * size):
+            for components in component_chunks(series, 24 * size):
                 n_rows = weights.shape[1] if series.mixing is not None else components.stop - components.start
                 n_batch = max(1, _BATCH_BYTES // (24 * size * n_rows))
                 chunk_weights = weights if series.mixing is not None else weights[:, components]
                 for first in range(0, len(starts), n_batch):
                     batch = starts[first : first + n_batch]
-                    block = _read(series, batch[0], batch[-1] + length, replica, components, differenced, mean)
+                    block = read_samples(series, batch[0], batch[-1] + length, replica, components, differenced, mean)
                     pieces = np.stack([block[:, s - batch[0] : s - batch[0] + length] for s in batch], axis=1)
                     pieces *= taper
                     amplitude = fft.rfft(pieces, size, workers=settings.threads)
@@ -172,14 +208,14 @@ def _lag_sums(
     lags = np.arange(n_lags)
     sums = np.zeros((len(plan.groups), len(weights), n_lags))
     counts = np.zeros((len(plan.groups), 1, n_lags))
-    mean = _means(series, differenced)
+    mean = time_means(series, differenced)
     for g, group in enumerate(plan.groups):
         for replica, marks in group:
             for start, stop in itertools.pairwise(marks):
                 end = min(n, stop + n_lags - 1)
                 counts[g, 0] += np.clip(np.minimum(stop, n - lags) - start, 0, None)
-                for components in _component_chunks(series, 48 * (end - start + n_lags)):
-                    block = _read(series, start, end, replica, components, differenced, mean)
+                for components in component_chunks(series, 48 * (end - start + n_lags)):
+                    block = read_samples(series, start, end, replica, components, differenced, mean)
                     parts = origin_sums(block, stop - start, n_lags, settings.threads)
                     sums[g] += (weights if series.mixing is not None else weights[:, components]) @ parts
     return sums, counts
@@ -190,12 +226,8 @@ def _density(correlation: NDArray[np.float64], timestep_fs: float, size: int) ->
     return np.asarray(timestep_fs * (2.0 * fft.rfft(correlation, size).real - correlation[..., :1]))
 
 
-def _derivative_factor(
-    omega: NDArray[np.float64], timestep_fs: float, derivative: bool, differenced: bool
-) -> NDArray[np.float64]:
-    """What turns the density of the samples into that of the true derivative (module docstring)."""
-    if not derivative:
-        return np.ones_like(omega)
-    if differenced:
-        return np.asarray(np.sinc(omega * timestep_fs / (2.0 * math.pi)) ** -2)
-    return omega**2
+def rate_factor(series: Series, omega: NDArray[np.float64], settings: EstimatorSettings) -> NDArray[np.float64]:
+    """What turns the density of the samples [nu] into that of the true derivative (module docstring)."""
+    if series.differenced or (series.derivative and settings.derivative == "difference"):
+        return np.asarray(np.sinc(omega * series.timestep_fs / (2.0 * math.pi)) ** -2)
+    return np.asarray(omega**2) if series.derivative else np.ones_like(omega)

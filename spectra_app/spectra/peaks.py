@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
-from spectra_app.spectra.uncertainty import jackknife_error
+from spectra_app.spectra.uncertainty import Resampling, resampling_error
 
 _MIN_PROMINENCE = 0.03
 """Smallest prominence of a peak, in units of the highest point of the spectrum."""
@@ -53,20 +53,22 @@ def find_peaks(
     wavenumber_per_cm: NDArray[np.float64],
     values: NDArray[np.float64],
     errors: NDArray[np.float64],
-    leave_one_out: Iterable[NDArray[np.float64]],
+    resamples: Iterable[NDArray[np.float64]],
     resolution_per_cm: float,
+    resampling: Resampling = "jackknife",
 ) -> tuple[Peak, ...]:
     """Peaks of a spectrum in order of wavenumber.
 
     A peak rises over its surroundings by 3% of the highest point and by two standard errors, and stands at least one
-    resolution from a higher one.  Each leave-one-out spectrum is searched between the same two valleys.
+    resolution from a higher one.  Each resampled spectrum is searched between the same two valleys.
 
     Args:
         wavenumber_per_cm: [nu], uniform.
         values: [nu], any unit.
         errors: [nu], same unit; NaN where unknown.
-        leave_one_out: spectra [nu] without each group.
+        resamples: spectra [nu] without each group, or scattered samples.
         resolution_per_cm: full width at half maximum of the window's spectral kernel.
+        resampling: what the resamples are.
     """
     step = float(wavenumber_per_cm[1] - wavenumber_per_cm[0])
     top = float(np.max(values, initial=0.0))
@@ -78,7 +80,7 @@ def find_peaks(
     )
     noise = np.where(np.isfinite(errors[found]), errors[found], 0.0)
     strong = properties["prominences"] >= _MIN_SIGNIFICANCE * noise
-    others = list(leave_one_out)
+    others = list(resamples)
     peaks = []
     tops = found[strong]
     for i, index in enumerate(tops):
@@ -91,9 +93,8 @@ def find_peaks(
         best = _measure(wavenumber_per_cm, values, left, right, crown)
         spread = np.full(4, math.nan)
         if len(others) > 1:
-            spread = jackknife_error(
-                np.array([_measure(wavenumber_per_cm, other, left, right, crown) for other in others])
-            )
+            measured = np.array([_measure(wavenumber_per_cm, other, left, right, crown) for other in others])
+            spread = resampling_error(measured, resampling)
         peaks.append(
             Peak(
                 position_per_cm=best[0],

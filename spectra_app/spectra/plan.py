@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from spectra_app.config import SpectraSettings
 from spectra_app.errors import ConfigError, SeriesError
 from spectra_app.spectra import windows
-from spectra_app.spectra.windows import Method, WindowName
+from spectra_app.spectra.windows import Estimator, Method, WindowName
 
 MIN_FRAMES = 32
 """Below this no two segments with a peak in them exist."""
@@ -29,7 +29,8 @@ class EstimatorSettings:
     Attributes:
         resolution_per_cm: wanted full width at half maximum of the window's spectral kernel.
         window: data window (welch) or lag window (lag), named as in scipy; none is a boxcar.
-        method: ``welch`` averages half-overlapping segments; ``lag`` windows the full-length correlation function.
+        method: ``welch`` averages half-overlapping segments; ``lag`` windows the full-length correlation function;
+            ``cepstral`` smooths the log-periodogram (cepstral.py), chooses its own resolution and needs no window.
         derivative: how d/dt is taken (module docstring).
         overlap: fraction that neighbouring segments share (welch).
         zero_padding: points per independent point of the spectrum, at least 2.
@@ -41,7 +42,7 @@ class EstimatorSettings:
 
     resolution_per_cm: float = 20.0
     window: WindowName = "hann"
-    method: Method = "welch"
+    method: Estimator = "welch"
     derivative: Literal["difference", "direct"] = "difference"
     overlap: float = 0.5
     zero_padding: int = 4
@@ -54,7 +55,7 @@ class EstimatorSettings:
         checks = {
             "resolution_per_cm": (self.resolution_per_cm > 0, "a positive number of cm^-1"),
             "window": (self.window in ("hann", "gaussian", "blackman", "none"), "hann, gaussian, blackman or none"),
-            "method": (self.method in ("welch", "lag"), "welch or lag"),
+            "method": (self.method in ("welch", "lag", "cepstral"), "welch, lag or cepstral"),
             "derivative": (self.derivative in ("difference", "direct"), "difference or direct"),
             "overlap": (0 <= self.overlap < 1, "0 <= overlap < 1"),
             "zero_padding": (self.zero_padding >= 2, "at least 2"),
@@ -84,6 +85,11 @@ def as_estimator_settings(settings: EstimatorSettings | SpectraSettings | None) 
     return EstimatorSettings(
         resolution_per_cm=settings.resolution_per_cm,
         window=settings.window,
+        method=settings.method,
+        derivative=settings.derivative,
+        overlap=settings.overlap,
+        zero_padding=settings.zero_padding,
+        precision=settings.precision,
         max_wavenumber_per_cm=settings.max_wavenumber_per_cm,
         blocks=settings.blocks,
     )
@@ -99,6 +105,7 @@ class Series:
         derivative: True: the spectrum of dx/dt is wanted.
         mixing: [series, component] linear map applied to every frame, or None.
         remove_mean: subtract the mean of every component first (spectra of x itself, not of a rate).
+        differenced: the values are forward differences over the time step already (sfg.py), to be corrected as such.
     """
 
     values: Any
@@ -106,6 +113,7 @@ class Series:
     derivative: bool = False
     mixing: NDArray[np.float64] | None = None
     remove_mean: bool = False
+    differenced: bool = False
 
     @property
     def n_frames(self) -> int:
@@ -161,7 +169,8 @@ def make_plan(series: Series, settings: EstimatorSettings) -> Plan:
     """
     differenced = series.derivative and settings.derivative == "difference"
     n = series.n_frames - int(differenced)
-    dt, window, method = series.timestep_fs, settings.window, settings.method
+    dt, window = series.timestep_fs, settings.window
+    method: Method = "lag" if settings.method == "lag" else "welch"
     wanted = windows.length_for_resolution(settings.resolution_per_cm, dt, window, method)
     if n < MIN_FRAMES:
         todo = f"{settings.resolution_per_cm:g} cm^-1 need at least {2 * wanted + 1} frames of {dt:g} fs"

@@ -60,7 +60,7 @@ class StoredSeries:
                 tail = block.shape[1:]
             if block.ndim == 0 or block.shape[1:] != tail:
                 raise SeriesError(f"shape of chunk {number}", got=block.shape, wanted=("frame", *tail))
-            file.write(memoryview(block).cast("B") if block.size else b"")
+            file.write(block.tobytes())
             n_frames += len(block)
         if tail is None or n_frames == 0:
             raise SeriesError("series", got="no frame", wanted="chunks of frames")
@@ -78,8 +78,8 @@ class StoredSeries:
     def __getitem__(self, key: Any) -> NDArray:
         frames, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
         if isinstance(frames, (int, np.integer)):
-            index = range(len(self))[int(frames)]  # counts from the end where negative, and refuses what is outside
-            return np.asarray(self._read(index, index + 1)[0][rest])
+            frame = range(len(self))[int(frames)]  # counts from the end where negative, and refuses what is outside
+            return np.asarray(self._read(frame, frame + 1)[0][rest])
         start, stop, step = frames.indices(len(self))
         if step < 0:
             raise IndexError("a stored series is read forwards")

@@ -11,10 +11,14 @@ import enum
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+
+Resampling = Literal["jackknife", "samples"]
+"""What the spread of resampled spectra means: values without each group, or draws from the error's distribution."""
 
 _ONE_SIGMA = 0.841344746
 """Probability below +1 standard deviation of a normal variable."""
@@ -34,22 +38,32 @@ def jackknife_error(leave_one_out: NDArray[np.float64]) -> NDArray[np.float64]:
     Returns:
         [...], same unit; NaN where there are fewer than two groups.
     """
-    accumulator = JackknifeAccumulator()
-    for values in leave_one_out:
-        accumulator.add(values)
+    return resampling_error(leave_one_out, "jackknife")
+
+
+def resampling_error(values: Iterable[NDArray[np.float64]], resampling: Resampling) -> NDArray[np.float64]:
+    """Standard error [...] of a quantity from its values [resample, ...] on resampled data."""
+    accumulator = SpreadAccumulator(resampling)
+    for value in values:
+        accumulator.add(value)
     return accumulator.error()
 
 
-class JackknifeAccumulator:
-    """Collects leave-one-out values one at a time, so that G spectra need not lie in memory together."""
+class SpreadAccumulator:
+    """Collects resampled values one at a time, so that G spectra need not lie in memory together.
 
-    def __init__(self) -> None:
+    Args:
+        resampling: what the values are.
+    """
+
+    def __init__(self, resampling: Resampling = "jackknife") -> None:
+        self._resampling = resampling
         self._n = 0
         self._mean: NDArray[np.float64] = np.zeros(0)
         self._squares: NDArray[np.float64] = np.zeros(0)
 
     def add(self, values: NDArray[np.float64]) -> None:
-        """Take the value [...] of the quantity without one more group (Welford's update)."""
+        """Take the value [...] of the quantity on one more resample (Welford's update)."""
         values = np.asarray(values, dtype=np.float64)
         if self._n == 0:
             self._mean, self._squares = np.zeros_like(values), np.zeros_like(values)
@@ -59,9 +73,11 @@ class JackknifeAccumulator:
         self._squares = self._squares + step * (values - self._mean)
 
     def error(self) -> NDArray[np.float64]:
-        """Standard error [...]; NaN where there are fewer than two groups."""
+        """Standard error [...]; NaN where there are fewer than two resamples."""
         if self._n < 2:
             return np.full_like(self._mean, np.nan)
+        if self._resampling == "samples":
+            return np.sqrt(self._squares / (self._n - 1))
         return student_factor(self._n) * np.sqrt((self._n - 1) / self._n * self._squares)
 
 

@@ -23,6 +23,7 @@ from spectra_app import units
 
 WindowName = Literal["hann", "gaussian", "blackman", "none"]
 Method = Literal["welch", "lag"]
+Estimator = Literal["welch", "lag", "cepstral"]
 
 _GAUSSIAN_WIDTHS = 3.0
 """Standard deviations from the centre of a Gaussian window to its edge; the edge is exp(-4.5) = 0.011."""
