@@ -19,7 +19,14 @@ import torch
 from torch import Tensor
 
 from spectra_app.electrostatics.multipoles import Electrostatics, Multipoles, dense_layout, from_dense, to_dense
-from spectra_app.electrostatics.transforms import DenseEngine, Engine, multi_indices, to_atoms, to_modes
+from spectra_app.electrostatics.transforms import (
+    DenseEngine,
+    Engine,
+    multi_indices,
+    n_components,
+    to_atoms,
+    to_modes,
+)
 from spectra_app.system import System
 from spectra_app.units import EPSILON_0
 
@@ -179,11 +186,11 @@ class ReciprocalInteraction:
             rows.append(rows[0].new_zeros(*rows[0].shape[:2], 3, rows[0].shape[-1]))
         if quadrupoles is not None:
             inverse = inverse[:, None]
-            # (1/2) Q : grad grad over the six distinct components: each off-diagonal one counts twice.
-            half = 0.5 * (inverse.transpose(-2, -1) @ to_dense(quadrupoles, self._layout) @ inverse)
-            a, b = (list(places) for places in zip(*multi_indices(2)[4:], strict=True))
-            distinct = (half[..., a, b] + half[..., b, a]) * half.new_tensor(
-                [0.5 if x == y else 1.0 for x, y in zip(a, b, strict=True)]
-            )
-            rows.append(distinct.permute(0, 2, 3, 1))
+            # (1/2) Q : grad grad over the six distinct components: each off-diagonal one stands for two.
+            quad = inverse.transpose(-2, -1) @ to_dense(quadrupoles, self._layout) @ inverse
+            distinct = [
+                0.5 * quad[..., a, b] if a == b else 0.5 * (quad[..., a, b] + quad[..., b, a])
+                for a, b in multi_indices(2)[n_components(1) :]
+            ]
+            rows.append(torch.stack(distinct, dim=1).permute(0, 3, 1, 2))
         return torch.cat(rows, dim=2)

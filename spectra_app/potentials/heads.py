@@ -216,7 +216,8 @@ def _identity_like(tensors: Tensor) -> Tensor:
 
 def _shift_to_total_charge(charges: Tensor, system: System) -> Tensor:
     """Shift [atom] charges evenly so that every structure has its own total charge."""
-    total = sum_by_structure(charges, system)
+    excess = system.charge - sum_by_structure(charges, system)
+    if system.n_structures == 1:  # no number travels to the device: a captured graph can hold this
+        return charges + excess / system.sizes[0]
     sizes = torch.tensor(system.sizes, dtype=charges.dtype, device=charges.device)
-    shift = (system.charge - total) / sizes
-    return charges + (shift if system.n_structures == 1 else shift[system.batch])
+    return charges + (excess / sizes)[system.batch]
