@@ -216,6 +216,35 @@ def slab_axes(cell: np.ndarray, pbc: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return first, second, normal / np.linalg.norm(normal)
 
 
+def check_vacuum(system: System, reach_A: float) -> None:
+    """Refuse slabs whose images along the normal have come near: an atom has left the surface.
+
+    Args:
+        system: a batch with slabs.
+        reach_A: A, range of the neighbour table.
+
+    Raises:
+        StructureError: less vacuum than half of what ``slab_cell`` gives, or than ``reach_A``.
+    """
+    assert system.slab is not None
+    slabs = system.slab.tolist()
+    for structure, positions in enumerate(torch.split(system.positions.detach(), list(system.sizes))):
+        if not slabs[structure]:
+            continue
+        cell = system.cell[structure].detach().cpu().double().numpy()
+        length = float(np.linalg.norm(cell[2]))
+        height = positions.cpu().double().numpy() @ (cell[2] / length)
+        left = length - float(height.max() - height.min())
+        wanted = max(reach_A, 0.5 * _vacuum(cell[0], cell[1]))
+        if not left >= wanted:
+            raise StructureError(
+                "vacuum of the slab",
+                got=f"{left:.1f} A left of a cell {length:.1f} A high",
+                wanted=f"at least {wanted:.1f} A",
+                todo="An atom has left the surface: take a lower temperature or a longer third cell vector",
+            )
+
+
 def _vacuum(first: np.ndarray, second: np.ndarray) -> float:
     """Wanted vacuum, A: the slowest decay along the normal is exp(-G z), G the shortest lateral reciprocal vector."""
     lateral = np.stack([first, second])

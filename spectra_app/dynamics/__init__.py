@@ -1,13 +1,15 @@
-"""Molecular dynamics on the model's device: state, integrators, thermostats, barostat, recorder."""
+"""Molecular dynamics on the model's device: state, integrators, thermostats, barostat, external field, recorder."""
 
 from __future__ import annotations
 
+from spectra_app.dynamics.fields import FieldFunction, TableField, read_field_table
 from spectra_app.dynamics.forces import ForceField, PotentialLike, PredictionLike
 from spectra_app.dynamics.recorder import ObservableBlock, PhysicalDipole, Recorder, TrajectoryBlock
 from spectra_app.dynamics.simulation import MolecularDynamics, Progress
 from spectra_app.dynamics.state import MDState, Particles, make_particles
 
 __all__ = [
+    "FieldFunction",
     "ForceField",
     "MDState",
     "MolecularDynamics",
@@ -18,6 +20,8 @@ __all__ = [
     "PredictionLike",
     "Progress",
     "Recorder",
+    "TableField",
     "TrajectoryBlock",
     "make_particles",
+    "read_field_table",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from spectra_app.dynamics.field_work import field_pressure
 from spectra_app.dynamics.forces import Evaluation, PredictionLike
 from spectra_app.dynamics.integrators import update_forces
 from spectra_app.dynamics.state import MDState, Particles, kinetic_energy
@@ -27,7 +28,8 @@ def velocity_verlet_npt(
     lambda = sqrt(V) has noise of constant strength, hence no question of Ito or Stratonovich:
     d lambda = (beta/tau) (lambda/2) (P_int - P_0 + k_B T/(2 V)) dt + sqrt(k_B T beta / (2 tau)) dW.
     The cell and r scale by s = (V'/V)^(1/3), v by 1/s, in the middle of the drift.  P_int = 2 K/(3 V) - tr(stress)/3.
-    Unwrapped positions scale about the origin, so r + n cell stays an image of r.
+    Unwrapped positions scale about the origin, so r + n cell stays an image of r.  In an external field the pressure
+    that drives is that at constant voltage across the cell, which does not depend on images (``field_pressure``).
 
     The work on the atoms, K' - K - (virial pressure) dV with the virial pressure averaged over both ends of the step,
     goes to ``state.reservoir``; U + K - reservoir is then conserved.
@@ -47,6 +49,8 @@ def velocity_verlet_npt(
     volume = torch.linalg.det(state.cell).abs()  # [replica]
     kinetic = kinetic_energy(velocities, particles)
     internal = 2.0 * kinetic / (3.0 * volume) + state.virial_pressure
+    if state.moments is not None:
+        internal = internal - field_pressure(state.moments, volume)
     rate = COMPRESSIBILITY_PER_GPA * EV_PER_A3_TO_GPA / relaxation_time_fs  # beta/tau, A^3 eV^-1 fs^-1
     thermal = BOLTZMANN * temperature_K
     root = torch.sqrt(volume)
@@ -58,8 +62,8 @@ def velocity_verlet_npt(
     velocities = velocities / per_atom
     positions = positions * per_atom + 0.5 * timestep_fs * velocities
     work = kinetic * (1.0 / (scale * scale) - 1.0)
-    moved, prediction = update_forces(state, positions, state.cell * scale[:, None, None], evaluate)
+    moved, prediction = update_forces(state, positions, state.cell * scale[:, None, None], evaluate, state.step + 1)
     work = work - 0.5 * (state.virial_pressure + moved.virial_pressure) * (root * root - volume)
     velocities = velocities + kick * moved.forces
-    moved = moved._replace(velocities=velocities, reservoir=state.reservoir + work, step=state.step + 1)
+    moved = moved._replace(velocities=velocities, reservoir=moved.reservoir + work)
     return moved, prediction

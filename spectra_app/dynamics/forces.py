@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from spectra_app.dynamics.field_work import field_moments
+from spectra_app.dynamics.fields import FieldSchedule
 from spectra_app.errors import SimulationError
 from spectra_app.neighbors import Neighbors, build_neighbors, tighten
-from spectra_app.system import System
+from spectra_app.system import System, check_vacuum
 
 MAX_MOVE_A = 5.0  # in one step; hydrogen at 300 K moves 0.02 A in 0.5 fs
 
@@ -55,12 +57,28 @@ class PotentialLike(Protocol):
     ) -> PredictionLike: ...
 
 
+class Evaluated(NamedTuple):
+    """The model at one instant.
+
+    Attributes:
+        prediction: of the model.
+        reference_positions: [atom, xyz], A, of the neighbour table that was used.
+        reference_cell: [replica, vector, xyz], A, likewise.
+        moments: [replica, 16], what the external field acts on (``field_work.field_moments``); None without field.
+    """
+
+    prediction: PredictionLike
+    reference_positions: Tensor
+    reference_cell: Tensor
+    moments: Tensor | None
+
+
 class Evaluation(Protocol):
     """A function that evaluates the model at new positions; see ``ForceField.__call__``."""
 
     def __call__(  # noqa: D102
-        self, positions: Tensor, cell: Tensor, reference_positions: Tensor, reference_cell: Tensor
-    ) -> tuple[PredictionLike, Tensor, Tensor]: ...
+        self, positions: Tensor, cell: Tensor, reference_positions: Tensor, reference_cell: Tensor, step: int
+    ) -> Evaluated: ...
 
 
 class ForceField:
@@ -73,7 +91,7 @@ class ForceField:
         system: the replicas, float64, on the model's device; gives everything but positions and cell.
         skin_A: extra range of the table, A.
         stress: also ask for the stress (needed when the cell fluctuates).
-        field_V_per_A: [xyz], static external field, V/A.
+        field: external field along the steps.
     """
 
     def __init__(
@@ -82,26 +100,23 @@ class ForceField:
         system: System,
         skin_A: float,
         stress: bool = False,
-        field_V_per_A: tuple[float, float, float] | None = None,
+        field: FieldSchedule | None = None,
     ) -> None:
         self.model = model
         self.skin_A = skin_A
         self.stress = stress
         self._template = system
         self._cast = system.to(dtype=model.dtype)
-        self._field = (
-            None
-            if field_V_per_A is None
-            else torch.tensor([field_V_per_A], device=model.device, dtype=model.dtype)  # [1, xyz]
-        )
+        self._schedule = field
+        self._field: Tensor | None = None  # [1, xyz], V/A, float64
         self._neighbors: Neighbors | None = None
         self._built_from: Tensor | None = None
         self._fixed_cell = not stress
         self.n_rebuilds = 0
 
     def __call__(
-        self, positions: Tensor, cell: Tensor, reference_positions: Tensor, reference_cell: Tensor
-    ) -> tuple[PredictionLike, Tensor, Tensor]:
+        self, positions: Tensor, cell: Tensor, reference_positions: Tensor, reference_cell: Tensor, step: int
+    ) -> Evaluated:
         """Evaluate the model.
 
         Args:
@@ -109,9 +124,7 @@ class ForceField:
             cell: [replica, vector, xyz], A.
             reference_positions: positions of the last table, [atom, xyz], A.
             reference_cell: cell of the last table, [replica, vector, xyz], A.
-
-        Returns:
-            The prediction, and the reference positions and cell of the table that was used.
+            step: of these positions, counted from the very start; tells the field.
 
         Raises:
             SimulationError: atoms fly apart, or a position is not a number.
@@ -127,11 +140,24 @@ class ForceField:
         neighbors = self._neighbors
         if system.positions.device.type == "cpu":
             neighbors = tighten(neighbors, system, self.model.cutoff)
-        prediction = self.model(system, neighbors, forces=True, stress=self.stress, field=self._field)
-        return prediction, reference_positions, reference_cell
+        field = self._field_at(step)
+        cast = None if field is None else field.to(self.model.dtype)
+        prediction = self.model(system, neighbors, forces=True, stress=self.stress, field=cast)
+        moments = None
+        if field is not None:
+            moments = field_moments(prediction.dipole, prediction.polarizability, prediction.screening, field)
+        return Evaluated(prediction, reference_positions, reference_cell, moments)
+
+    def _field_at(self, step: int) -> Tensor | None:
+        """Field [1, xyz], V/A, float64."""
+        if self._schedule is not None and (self._field is None or self._schedule.field.varies):
+            self._field = torch.from_numpy(self._schedule.at_step(step))[None].to(self.model.device)
+        return self._field
 
     def _rebuild(self, positions: Tensor, cell: Tensor) -> None:
         system = self._template._replace(positions=positions, cell=cell)
+        if system.slab is not None:
+            check_vacuum(system, self.model.cutoff + self.skin_A)
         self._neighbors = build_neighbors(system, self.model.cutoff + self.skin_A).to(dtype=self.model.dtype)
         self._built_from = positions
         self.n_rebuilds += 1

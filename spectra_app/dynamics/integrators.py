@@ -6,6 +6,7 @@ import math
 
 from torch import Tensor
 
+from spectra_app.dynamics.field_work import field_work
 from spectra_app.dynamics.forces import Evaluation, PredictionLike
 from spectra_app.dynamics.state import MDState, Particles, kinetic_energy
 from spectra_app.dynamics.thermostats import ornstein_uhlenbeck
@@ -31,9 +32,9 @@ def velocity_verlet(
     """
     velocities = state.velocities + _kick(state.forces, particles, 0.5 * timestep_fs)
     positions = state.positions + timestep_fs * velocities
-    moved, prediction = update_forces(state, positions, state.cell, evaluate)
+    moved, prediction = update_forces(state, positions, state.cell, evaluate, state.step + 1)
     velocities = velocities + _kick(moved.forces, particles, 0.5 * timestep_fs)
-    return moved._replace(velocities=velocities, step=state.step + 1), prediction
+    return moved._replace(velocities=velocities), prediction
 
 
 def langevin_baoab(
@@ -63,19 +64,32 @@ def langevin_baoab(
     before = kinetic_energy(velocities, particles)
     decay = math.exp(-timestep_fs / friction_time_fs)
     velocities = ornstein_uhlenbeck(velocities, particles, temperature_K, decay, state.generator)
-    reservoir = state.reservoir + (kinetic_energy(velocities, particles) - before)
+    heat = kinetic_energy(velocities, particles) - before
     positions = positions + half * velocities
-    moved, prediction = update_forces(state, positions, state.cell, evaluate)
+    moved, prediction = update_forces(state, positions, state.cell, evaluate, state.step + 1)
     velocities = velocities + _kick(moved.forces, particles, half)
-    return moved._replace(velocities=velocities, reservoir=reservoir, step=state.step + 1), prediction
+    return moved._replace(velocities=velocities, reservoir=moved.reservoir + heat), prediction
 
 
 def update_forces(
-    state: MDState, positions: Tensor, cell: Tensor, evaluate: Evaluation
+    state: MDState, positions: Tensor, cell: Tensor, evaluate: Evaluation, step: int
 ) -> tuple[MDState, PredictionLike]:
-    """The state at new positions [atom, xyz], A, and cell [replica, vector, xyz], A, with the model's forces there."""
-    prediction, reference, reference_cell = evaluate(positions, cell, state.reference_positions, state.reference_cell)
+    """The state at new positions with the model's forces there; the field's work since the last step is counted.
+
+    Args:
+        state: of the last step.
+        positions: [atom, xyz], A.
+        cell: [replica, vector, xyz], A.
+        evaluate: the model.
+        step: of the new positions.
+    """
+    prediction, reference, reference_cell, moments = evaluate(
+        positions, cell, state.reference_positions, state.reference_cell, step
+    )
     assert prediction.forces is not None
+    reservoir = state.reservoir
+    if moments is not None and state.moments is not None:
+        reservoir = reservoir + field_work(state.moments, moments)
     pressure = state.virial_pressure
     if prediction.stress is not None:
         pressure = prediction.stress.diagonal(dim1=-2, dim2=-1).sum(-1).double() * (-1.0 / 3.0)
@@ -85,8 +99,11 @@ def update_forces(
         forces=prediction.forces.double(),
         energy=prediction.energy.double(),
         virial_pressure=pressure,
+        reservoir=reservoir,
         reference_positions=reference,
         reference_cell=reference_cell,
+        step=step,
+        moments=moments,
     )
     return moved, prediction
 

@@ -6,6 +6,7 @@ physical dipole, is done once per block on the host.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -33,8 +34,10 @@ class ObservableBlock:
         screening: [frame, replica], eps_e.
         energy_eV: [frame, replica], potential energy.
         temperature_K: [frame, replica], of the velocities.
-        conserved_eV: [frame, replica], U + K - work of thermostat and barostat; None for a decorated trajectory.
+        conserved_eV: [frame, replica], U + K - work of thermostat, barostat and changing field; None for a decorated
+            trajectory.
         volume_A3: [frame, replica]; None where the cell is fixed.
+        field_V_per_A: [frame, xyz], external field; None without one.
     """
 
     step: np.ndarray
@@ -46,6 +49,7 @@ class ObservableBlock:
     temperature_K: np.ndarray
     conserved_eV: np.ndarray | None
     volume_A3: np.ndarray | None
+    field_V_per_A: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,7 @@ class Recorder:
         trajectory_stride: steps between stored configurations.
         has_polarizability: whether the model predicts it.
         variable_cell: whether cell and volume change.
+        field: external field [xyz], V/A, by recorded step; None without one.
     """
 
     def __init__(
@@ -175,6 +180,7 @@ class Recorder:
         trajectory_stride: int,
         has_polarizability: bool,
         variable_cell: bool = False,
+        field: Callable[[int], np.ndarray] | None = None,
     ) -> None:
         self._particles = particles
         self._writer = writer
@@ -183,6 +189,7 @@ class Recorder:
         self._trajectory_stride = trajectory_stride
         self._has_polarizability = has_polarizability
         self._variable_cell = variable_cell
+        self._field = field
         device = particles.system.positions.device
         shape = (particles.n_replicas, particles.n_atoms, 3)
         bytes_per_frame = 2 * 8 * int(np.prod(shape))
@@ -288,6 +295,7 @@ class Recorder:
             temperature_K=rows[..., 14],
             conserved_eV=rows[..., 15],
             volume_A3=rows[..., 16] if self._variable_cell else None,
+            field_V_per_A=None if self._field is None else np.array([self._field(int(s)) for s in step]),
         )
         self.statistics = self.statistics.add(
             step * self._timestep_fs, rows[..., 15].mean(axis=1), rows[..., 14].mean(axis=1)

@@ -14,6 +14,7 @@ import torch
 
 from spectra_app.config import MDSettings
 from spectra_app.dynamics.barostat import velocity_verlet_npt
+from spectra_app.dynamics.fields import ExternalField, FieldFunction, FieldSchedule, make_field
 from spectra_app.dynamics.forces import ForceField, PotentialLike, PredictionLike
 from spectra_app.dynamics.integrators import langevin_baoab, update_forces, velocity_verlet
 from spectra_app.dynamics.recorder import Recorder
@@ -64,23 +65,36 @@ class MolecularDynamics:
         model: the potential.
         particles: the replicas, on the model's device.
         settings: ensemble, thermostat, steps.
+        field: external field in time: time of the run file, fs -> [xyz], V/A; see also ``settings``.
 
     Raises:
-        ConfigError: constant pressure without a periodic cell, or with another thermostat than bussi.
+        ConfigError: constant pressure without a cell that is periodic in three directions, or with another thermostat
+            than bussi; a field on a charged structure; see also ``make_field``.
 
     Attributes:
+        field: external field, or None.
+        schedule: the field along the steps, or None.
         ms_per_step: wall time of a recorded step, ms, after ``run``; NaN before.
     """
 
-    def __init__(self, model: PotentialLike, particles: Particles, settings: MDSettings) -> None:
-        if settings.ensemble == "npt" and not bool(particles.system.periodic.all()):
-            raise ConfigError("md.ensemble", got="npt for an open structure", wanted="nve or nvt")
-        if settings.ensemble == "npt" and settings.thermostat != "bussi":
-            raise ConfigError("md.thermostat with md.ensemble npt", got=settings.thermostat, wanted="bussi")
+    def __init__(
+        self,
+        model: PotentialLike,
+        particles: Particles,
+        settings: MDSettings,
+        field: FieldFunction | None = None,
+    ) -> None:
+        self.field: ExternalField | None = make_field(settings, field)
+        _check_settings(particles, settings, self.field)
         self.particles = particles
         self.settings = settings
+        self.schedule = (
+            None
+            if self.field is None
+            else FieldSchedule(self.field, settings.timestep_fs, settings.equilibration_steps)
+        )
         self.force_field = ForceField(
-            model, particles.system, settings.skin_A, settings.ensemble == "npt", settings.field_V_per_A
+            model, particles.system, settings.skin_A, settings.ensemble == "npt", self.schedule
         )
         self._equilibrate = self._stepper(thermostat=True)
         self._produce = self._stepper(thermostat=settings.ensemble != "nve")
@@ -111,7 +125,7 @@ class MolecularDynamics:
             step=0,
             generator=generator,
         )
-        return update_forces(state, state.positions, state.cell, self.force_field)
+        return update_forces(state, state.positions, state.cell, self.force_field, 0)
 
     def run(
         self,
@@ -229,4 +243,25 @@ class MolecularDynamics:
             got=got,
             wanted=f"a stable run at {self.settings.temperature_K:g} K",
             todo="Use a smaller md.timestep_fs, a relaxed start structure, or a model trained for this material",
+        )
+
+
+def _check_settings(particles: Particles, settings: MDSettings, field: ExternalField | None) -> None:
+    """Refuse what does not fit together; see ``MolecularDynamics``."""
+    system = particles.system
+    if settings.ensemble == "npt" and not bool(system.periodic.all()):
+        raise ConfigError("md.ensemble", got="npt for an open structure", wanted="nve or nvt")
+    if settings.ensemble == "npt" and system.slab is not None:
+        raise ConfigError(
+            "md.ensemble",
+            got="npt for a slab, whose vacuum would collapse",
+            wanted="nve or nvt at fixed lateral vectors",
+        )
+    if settings.ensemble == "npt" and settings.thermostat != "bussi":
+        raise ConfigError("md.thermostat with md.ensemble npt", got=settings.thermostat, wanted="bussi")
+    if field is not None and bool((system.charge.abs() > 1e-9).any()):
+        raise ConfigError(
+            "external field",
+            got=f"a structure of charge {float(system.charge[0]):g} e, which it would accelerate for ever",
+            wanted="a neutral structure",
         )

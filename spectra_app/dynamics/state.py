@@ -44,11 +44,13 @@ class MDState(NamedTuple):
         energy: U [replica], eV, at ``positions``.
         cell: [replica, vector, xyz], A; zeros for an open structure.
         virial_pressure: -tr(stress)/3 [replica], eV/A^3, at ``positions``; zeros unless the cell fluctuates.
-        reservoir: [replica], eV, work done on the atoms by thermostat and barostat; U + K - reservoir is conserved.
+        reservoir: [replica], eV, work done on the atoms by thermostat, barostat and a changing field;
+            U + K - reservoir is conserved.
         reference_positions: [atom, xyz], A, from which the neighbour table was built (a restart builds the same one).
         reference_cell: [replica, vector, xyz], A, at that moment.
         step: steps done since the very start, equilibration included.
         generator: random numbers on the device; advanced in place, its state belongs to the record.
+        moments: [replica, 16], what the external field acts on (``field_work.field_moments``); None without field.
     """
 
     positions: Tensor
@@ -62,6 +64,7 @@ class MDState(NamedTuple):
     reference_cell: Tensor
     step: int
     generator: torch.Generator
+    moments: Tensor | None = None
 
 
 def make_particles(system: System, masses_amu: Tensor, replicas: int = 1) -> Particles:

@@ -37,10 +37,12 @@ class Run:
         numbers: [atom of one replica], atomic numbers.
         masses_amu: [atom of one replica], amu.
         cell_A: [vector, xyz] where the cell is fixed, [tframe, replica, vector, xyz] where not, None if open.
-        periodic: three-dimensional periodicity.
-        volume_A3: one number where the cell is fixed, [frame, replica] where not, None if open.
+        periodic: three-dimensional periodicity; False for a slab, which has a cell all the same.
+        volume_A3: one number where the cell is fixed, [frame, replica] where not, None if open or a slab.
         metadata: configuration, versions, model_name, model_hash, seed, eps_inf, temperature_K (target), timestep_fs,
             record_stride, trajectory_stride, complete, ms_per_step, ...
+        slab: periodic along the first two cell vectors, vacuum along the third.
+        field_V_per_A: [frame, xyz], external field, or None.
     """
 
     path: Path
@@ -61,6 +63,8 @@ class Run:
     periodic: bool
     volume_A3: np.ndarray | float | None
     metadata: dict[str, Any]
+    slab: bool = False
+    field_V_per_A: np.ndarray | None = None
 
     @cached_property
     def positions_A(self) -> np.ndarray:  # noqa: N802
@@ -74,6 +78,11 @@ class Run:
     def velocities_A_per_fs(self) -> np.ndarray | None:  # noqa: N802
         """[tframe, replica, atom, xyz], A/fs; None where the file has none."""
         return self._particles("velocity")
+
+    @property
+    def pbc(self) -> tuple[bool, bool, bool]:
+        """Whether each cell vector is periodic."""
+        return (True, True, False) if self.slab else (self.periodic,) * 3
 
     @property
     def complete(self) -> bool:
@@ -115,7 +124,8 @@ def read_run(path: Path | str) -> Run:
         replicas = values["screening"].shape[1]
         groups = [file["particles"][name] for name in replica_names(replicas)]
         first = groups[0]
-        periodic = first["box"].attrs["boundary"][0] == "periodic"
+        boundary = list(first["box"].attrs["boundary"])
+        periodic, slab = boundary[2] == "periodic", boundary[0] == "periodic" and boundary[2] != "periodic"
         stored = [_length(group) for group in groups]
         n_stored = min(stored)
         step, time = (
@@ -123,7 +133,7 @@ def read_run(path: Path | str) -> Run:
             if "position" in first
             else (np.zeros(0, dtype=np.int64), np.zeros(0))
         )
-        cell, volume = _cell(groups, n_stored, metadata, values.get("volume"), periodic)
+        cell, volume = _cell(groups, n_stored, metadata, values.get("volume"), periodic or slab)
         return Run(
             path=path,
             step=clock["step"][:n_frames],
@@ -141,8 +151,10 @@ def read_run(path: Path | str) -> Run:
             masses_amu=first["mass"][()],
             cell_A=cell,
             periodic=periodic,
-            volume_A3=volume,
+            volume_A3=None if slab else volume,
             metadata=metadata,
+            slab=slab,
+            field_V_per_A=values.get("field"),
         )
 
 

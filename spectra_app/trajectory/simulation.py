@@ -14,6 +14,7 @@ from ase import Atoms
 from ase.data import atomic_masses
 
 from spectra_app.config import MDSettings
+from spectra_app.dynamics.fields import FieldFunction, check_same_field
 from spectra_app.dynamics.forces import PotentialLike
 from spectra_app.dynamics.recorder import Recorder
 from spectra_app.dynamics.simulation import MolecularDynamics, Progress
@@ -26,7 +27,8 @@ from spectra_app.trajectory.checkpoint import checkpoint_path, load_checkpoint, 
 from spectra_app.trajectory.metadata import versions
 from spectra_app.trajectory.writer import RunHeader, RunWriter
 
-FREE_ON_RESTART = frozenset({"steps", "device"})  # settings that may differ between the parts of one run
+# Settings that may differ between the parts of one run; a field table is compared by its rows.
+FREE_ON_RESTART = frozenset({"steps", "device", "field_table"})
 
 
 class SimulationInterruptedError(SimulationError):
@@ -78,6 +80,9 @@ class Simulation:
         output: run file; None records nothing (benchmarks).
         progress: called with ``Progress`` about every 50 steps.
         checkpoint_s: wall time between checkpoints, s.
+        field: external field as a function: time of the run file, fs -> [xyz], V/A; during equilibration that of time
+            0.  Instead of ``settings.field_V_per_A`` (static) or ``settings.field_table``.  A restart needs the same
+            function again.
 
     Raises:
         StructureError: unknown element, overlapping atoms, a single atom.
@@ -92,15 +97,17 @@ class Simulation:
         output: Path | str | None = None,
         progress: Callable[[Progress], None] | None = None,
         checkpoint_s: float = 30.0,
+        field: FieldFunction | None = None,
     ) -> None:
         self.model = model
         self.settings = MDSettings() if settings is None else settings
         self.output = None if output is None else Path(output)
         self.progress = progress
         self.checkpoint_s = checkpoint_s
+        self._field_of_start: dict[str, Any] | None = None
         self.particles = _particles(structure, model.device, self.settings.replicas)
         model.check_species(self.particles.system.numbers)
-        self.dynamics = MolecularDynamics(model, self.particles, self.settings)
+        self.dynamics = MolecularDynamics(model, self.particles, self.settings, field)
 
     def run(self, restart: bool = False, overwrite: bool = False) -> SimulationResult:
         """Run to the end, or until Ctrl-C / SIGTERM.
@@ -155,7 +162,14 @@ class Simulation:
             "model_hash": self.model.card.hash,
             "numbers": self.particles.system.numbers.cpu(),
             "ms_per_step": ms_per_step,
+            "field": self._field_identity(),
         }
+
+    def _field_identity(self) -> dict[str, Any] | None:
+        """What a restart compares: of the whole run at its first length, so that a longer one compares the same."""
+        if self._field_of_start is None and self.dynamics.field is not None:
+            self._field_of_start = self.dynamics.field.identity(self.settings.steps * self.settings.timestep_fs)
+        return self._field_of_start
 
     def _check_same_run(self, content: dict[str, Any]) -> None:
         """Refuse a checkpoint of other settings, another model or other atoms."""
@@ -165,6 +179,8 @@ class Simulation:
                 raise SimulationError(
                     f"restart, md.{key}", got=now[key], wanted=f"{then.get(key)} as when the run began"
                 )
+        self._field_of_start = content.get("field", self._field_identity())  # not in checkpoints of earlier versions
+        check_same_field(self.dynamics.field, self._field_of_start)
         if content["model_hash"] != self.model.card.hash:
             raise SimulationError("restart", got="another model", wanted="the model with which the run began")
         if not torch.equal(content["numbers"], self.particles.system.numbers.cpu()):
@@ -183,6 +199,7 @@ class Simulation:
             settings.trajectory_stride,
             has_polarizability=self.model.card.has_alpha,
             variable_cell=settings.ensemble == "npt",
+            field=None if self.dynamics.schedule is None else self.dynamics.schedule.at_recorded,
         )
 
     def _header(self) -> RunHeader:
@@ -194,6 +211,8 @@ class Simulation:
             observables.append("polarizability")
         if settings.ensemble == "npt":
             observables.append("volume")
+        if self.dynamics.field is not None:
+            observables.append("field")
         metadata = {
             "created_by": "md",
             "configuration": {"md": settings.model_dump(mode="json")},
@@ -210,6 +229,7 @@ class Simulation:
             "record_stride": settings.record_stride,
             "trajectory_stride": settings.trajectory_stride,
             "cell_A": system.cell[0].tolist() if periodic else None,
+            "field": None if self.dynamics.field is None else self.dynamics.field.description,
         }
         return RunHeader(
             numbers=system.numbers[:n_atoms].cpu().numpy(),
@@ -221,6 +241,7 @@ class Simulation:
             positions=True,
             velocities=True,
             metadata=metadata,
+            slab=system.slab is not None,
         )
 
     def _result(

@@ -5,7 +5,7 @@
         box/edges/{step,time,value}  [frame, vector, xyz] A
         position, velocity/{...}     [frame, atom, xyz] A, A fs-1; unwrapped
         species, mass                [atom]
-    observables/<name>/{step,time,value}   [frame, replica, ...]
+    observables/<name>/{step,time,value}   [frame, replica, ...]; the field, the same for all, [frame, xyz]
     parameters/spectra_app/          metadata (JSON), complete, ms_per_step
 
 Single-writer multiple-reader mode keeps the file consistent at every flush: readers may open it at any time, and a
@@ -46,7 +46,9 @@ OBSERVABLES: dict[str, tuple[tuple[int, ...], str]] = {
     "temperature": ((), "K"),
     "conserved": ((), "eV"),
     "volume": ((), "Angstrom+3"),
+    "field": ((3,), "V Angstrom-1"),
 }
+SHARED = frozenset({"field"})  # observables without an axis of replicas
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,14 @@ class RunHeader:
     Attributes:
         numbers: [atom of one replica], atomic numbers.
         masses_amu: [atom of one replica], amu.
-        periodic: three-dimensional periodicity.
+        periodic: whether there is a cell (periodic in three directions, or a slab).
         n_replicas: independent copies.
         timestep_fs: time between consecutive steps, fs.
         observables: names from ``OBSERVABLES`` that are recorded.
         positions: whether configurations are stored.
         velocities: whether velocities are stored with them.
         metadata: configuration, versions, model, seed, eps_inf: everything that JSON can hold.
+        slab: the third cell vector holds vacuum and is not periodic.
     """
 
     numbers: np.ndarray
@@ -74,6 +77,7 @@ class RunHeader:
     positions: bool
     velocities: bool
     metadata: dict[str, Any]
+    slab: bool = False
 
 
 def replica_names(n_replicas: int) -> list[str]:
@@ -148,6 +152,7 @@ class RunWriter:
             "temperature": block.temperature_K,
             "conserved": block.conserved_eV,
             "volume": block.volume_A3,
+            "field": block.field_V_per_A,
         }
         group = self._file["observables"]
         with explained(self.path):
@@ -302,7 +307,8 @@ def _create(path: Path, header: RunHeader) -> h5py.File:
         group = file.create_group(f"particles/{name}")
         box = group.create_group("box")
         box.attrs["dimension"] = 3
-        box.attrs["boundary"] = ["periodic" if header.periodic else "none"] * 3
+        lateral = "periodic" if header.periodic else "none"
+        box.attrs["boundary"] = [lateral, lateral, "none" if header.slab else lateral]
         group.create_dataset("species", data=header.numbers.astype(np.int64))
         mass = group.create_dataset("mass", data=header.masses_amu.astype(np.float64))
         mass.attrs["unit"] = "amu"
@@ -316,7 +322,8 @@ def _create(path: Path, header: RunHeader) -> h5py.File:
     observables = file.create_group("observables")
     for name in header.observables:
         axes, unit = OBSERVABLES[name]
-        element = _element(observables, name, (replicas, *axes), unit, np.float64, clock)
+        shape = axes if name in SHARED else (replicas, *axes)
+        element = _element(observables, name, shape, unit, np.float64, clock)
         clock = clock or element
     parameters = file.create_group("parameters/spectra_app")
     parameters["metadata"] = json.dumps(header.metadata)

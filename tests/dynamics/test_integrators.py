@@ -32,7 +32,7 @@ def stretched_dumbbell(model: ToyPotential, stretch: float) -> tuple[Particles, 
     force_field = ForceField(model, particles.system, skin_A=2.0)
     state, _ = MolecularDynamics(model, particles, MDSettings()).start()
     state = state._replace(velocities=torch.zeros_like(state.velocities))
-    return particles, force_field, update_forces(state, state.positions, state.cell, force_field)[0]
+    return particles, force_field, update_forces(state, state.positions, state.cell, force_field, 0)[0]
 
 
 def test_bond_vibrates_with_the_analytic_frequency_and_error_of_order_h_squared() -> None:

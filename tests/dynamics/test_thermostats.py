@@ -14,6 +14,7 @@ from toy_potential import ToyPotential, dumbbells
 from spectra_app.config import MDSettings
 from spectra_app.dynamics import MDState, MolecularDynamics, Particles, make_particles
 from spectra_app.dynamics.barostat import velocity_verlet_npt
+from spectra_app.dynamics.forces import Evaluated
 from spectra_app.dynamics.state import kinetic_energy, maxwell_boltzmann, temperature
 from spectra_app.dynamics.thermostats import bussi_rescaling, ornstein_uhlenbeck
 from spectra_app.system import from_ase
@@ -161,12 +162,12 @@ def test_barostat_gives_the_volume_distribution_of_the_ideal_gas() -> None:
     state = state_of(particles, maxwell_boltzmann(particles, KELVIN, generator), generator)
     pressure = n_atoms * THERMAL / 8.0**3
 
-    def no_forces(positions: torch.Tensor, cell: torch.Tensor, *reference: torch.Tensor) -> tuple[Any, ...]:
+    def no_forces(positions: torch.Tensor, cell: torch.Tensor, reference: Any, reference_cell: Any, step: int) -> Any:
         zeros = torch.zeros(replicas, dtype=torch.float64)
         prediction = SimpleNamespace(
             energy=zeros, forces=torch.zeros_like(positions), stress=torch.zeros(replicas, 3, 3, dtype=torch.float64)
         )
-        return prediction, *reference
+        return Evaluated(prediction, reference, reference_cell, None)
 
     volumes = []
     for step in range(4000):

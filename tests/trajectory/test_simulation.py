@@ -15,11 +15,12 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from toy_potential import ToyPotential, dumbbells
 
 from spectra_app.config import MDSettings
 from spectra_app.dynamics import Progress
-from spectra_app.errors import SimulationError, StructureError, TrajectoryError
+from spectra_app.errors import ConfigError, SimulationError, StructureError, TrajectoryError
 from spectra_app.trajectory import Simulation, SimulationInterruptedError, read_run
 from spectra_app.trajectory.checkpoint import checkpoint_path
 
@@ -96,6 +97,94 @@ def test_restart_continues_bit_for_bit(tmp_path: Path, ensemble: str, thermostat
     drift = whole.energy_drift_meV_per_atom_per_ps
     assert result.energy_drift_meV_per_atom_per_ps == pytest.approx(drift, rel=1e-6)
     assert read_run(tmp_path / "parts.h5").complete
+
+
+def pulse(time_fs: float) -> np.ndarray:
+    """A pulse around 60 fs whose tails reach from 30 to 90 fs."""
+    return np.array([0.5, -0.2, 0.3]) * np.exp(-(((time_fs - 60.0) / 12.0) ** 2))
+
+
+@pytest.mark.parametrize("source", ["function", "table"])
+def test_restart_in_the_middle_of_a_pulse_continues_bit_for_bit(tmp_path: Path, source: str) -> None:
+    chosen, field = settings(ensemble="nve"), pulse
+    if source == "table":
+        times = np.arange(0.0, 121.0, 4.0)
+        rows = np.array([[time, *pulse(time)] for time in times])
+        rows[-1, 1:] = 0.0
+        np.savetxt(tmp_path / "pulse.dat", rows)
+        chosen, field = settings(ensemble="nve", field_table=tmp_path / "pulse.dat"), None
+    Simulation(ToyPotential(), dumbbells(), chosen, tmp_path / "whole.h5", field=field).run()
+    with pytest.raises(SimulationInterruptedError):  # at 64.5 fs
+        Simulation(Interrupting(151), dumbbells(), chosen, tmp_path / "parts.h5", field=field).run()
+    if source == "function":
+        with pytest.raises(SimulationError, match=r"wanted the function pulse .*cannot be stored.*Simulation\("):
+            Simulation(ToyPotential(), dumbbells(), chosen, tmp_path / "parts.h5").run(restart=True)
+        with pytest.raises(SimulationError, match="got other values, first at 0 fs, wanted the function pulse"):
+            Simulation(ToyPotential(), dumbbells(), chosen, tmp_path / "parts.h5", field=lambda t: 2 * pulse(t)).run(
+                restart=True
+            )
+    Simulation(ToyPotential(), dumbbells(), chosen, tmp_path / "parts.h5", field=field).run(restart=True)
+    assert_same_file(tmp_path / "whole.h5", tmp_path / "parts.h5")
+    run = read_run(tmp_path / "parts.h5")
+    expected = [pulse(0.5 * n) for n in range(232)]
+    np.testing.assert_allclose(run.field_V_per_A, expected, atol=1e-15 if source == "function" else 0.03)
+    assert run.metadata["field"]["kind"] == source
+
+
+def test_table_with_other_rows_is_refused_and_another_name_is_not(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.csv", tmp_path / "b.csv"
+    first.write_text("0,0,0,0\n10,0,0,1\n20,0,0,0\n")
+    second.write_text(first.read_text())
+    output = tmp_path / "run.h5"
+    Simulation(ToyPotential(), dumbbells(), settings(steps=20, field_table=first), output).run()
+    Simulation(ToyPotential(), dumbbells(), settings(steps=30, field_table=second), output).run(restart=True)
+    second.write_text("0,0,0,0\n10,0,0,1.5\n20,0,0,0\n")
+    with pytest.raises(SimulationError, match="restart, external field: got other values, wanted the table field"):
+        Simulation(ToyPotential(), dumbbells(), settings(steps=40, field_table=second), output).run(restart=True)
+
+
+def test_run_without_field_has_none_and_its_file_looks_as_ever(tmp_path: Path) -> None:
+    Simulation(ToyPotential(), dumbbells(), settings(steps=5), tmp_path / "run.h5").run()
+    run = read_run(tmp_path / "run.h5")
+    assert run.field_V_per_A is None
+    assert not run.slab
+    with h5py.File(tmp_path / "run.h5") as file:
+        assert "field" not in file["observables"]
+        assert list(file["particles/replica_0/box"].attrs["boundary"]) == ["periodic"] * 3
+    Simulation(ToyPotential(), dumbbells(), settings(steps=5, field_V_per_A=(0, 0, 0.1)), tmp_path / "on.h5").run()
+    np.testing.assert_array_equal(read_run(tmp_path / "on.h5").field_V_per_A, np.tile([0, 0, 0.1], (6, 1)))
+
+
+def slab(vacuum: float = 30.0) -> Atoms:
+    """Bonds in a layer, open along the second cell vector."""
+    atoms = dumbbells()
+    atoms.pbc = [True, False, True]
+    atoms.cell[1, 1] += vacuum
+    return atoms
+
+
+def test_slab_is_recorded_as_one_and_keeps_its_cell(tmp_path: Path) -> None:
+    Simulation(ToyPotential(), slab(), settings(steps=60), tmp_path / "run.h5").run()
+    run = read_run(tmp_path / "run.h5")
+    assert run.slab
+    assert run.pbc == (True, True, False)
+    assert not run.periodic
+    assert run.volume_A3 is None
+    np.testing.assert_allclose(run.cell_A, [[0, 0, 7.6], [8.0, 0, 0], [0, 38.8, 0]], atol=1e-12)
+    with h5py.File(tmp_path / "run.h5") as file:
+        assert list(file["particles/replica_0/box"].attrs["boundary"]) == ["periodic", "periodic", "none"]
+
+
+def test_slab_loses_no_atom_into_its_image(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="npt for a slab, whose vacuum would collapse"):
+        Simulation(ToyPotential(), slab(), settings(ensemble="npt"))
+
+    dynamics = Simulation(ToyPotential(), slab(), settings(replicas=1)).dynamics
+    system = dynamics.particles.system
+    gone = system.positions.clone()
+    gone[3, 1] += 25.0
+    with pytest.raises(StructureError, match=r"vacuum of the slab: got .* left of a cell 38\.8 A.*An atom has left"):
+        dynamics.force_field(gone, system.cell, gone, system.cell, 0)
 
 
 def test_interrupted_twice_and_by_sigterm(tmp_path: Path) -> None:
