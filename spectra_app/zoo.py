@@ -8,6 +8,8 @@ from pathlib import Path
 from spectra_app.errors import ConfigError, ModelError
 
 MODEL_FILE = "model.yaml"  # every folder of a model holds one
+CARD_FILE = "README.md"  # and its card
+INTERPRETATION_FILE = "interpretation.json"  # what its latent quantities are, for programs
 _PACKAGE = Path(__file__).resolve().parent
 
 

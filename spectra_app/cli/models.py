@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+from json import loads
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import yaml
 
-from spectra_app.cli.console import print_json
-from spectra_app.cli.options import Json
-from spectra_app.zoo import MODEL_FILE, find_model, model_names, models_folder
+from spectra_app.cli import options
+from spectra_app.cli.console import list_files, print_json, say
+from spectra_app.errors import ConfigError
+from spectra_app.zoo import CARD_FILE, INTERPRETATION_FILE, MODEL_FILE, find_model, model_names, models_folder
 
 
 def models(
     name: Annotated[
         str | None, typer.Argument(help="name in the zoo, or folder of a model; none lists them all")
     ] = None,
-    json: Json = False,
+    frames: Annotated[
+        Path | None,
+        typer.Option("--frames", help="structures to take the report on charges, dipoles and alpha on, afresh"),
+    ] = None,
+    save: Annotated[
+        bool, typer.Option("--save", help="with --frames: put the report into the card and the folder of the model")
+    ] = False,
+    eps_inf: options.EpsInf = None,
+    json: options.Json = False,
 ) -> None:
-    """The shipped models and their cards."""
+    """The shipped models and their cards.
+
+    A card says what the latent charges, dipoles and polarizabilities of the model are, per element.
+    """
+    if frames is not None:
+        _report_afresh(name, frames, save, eps_inf, json)
+        return
+    if save or eps_inf is not None:
+        raise ConfigError("models", got="--save or --eps-inf alone", wanted="structures", todo="Give --frames FILE")
     if name is not None:
-        folder = find_model(name)
-        facts = _facts(folder.name, folder)
-        if json:
-            print_json(facts)
-            return
-        card = folder / "README.md"
-        print(card.read_text(encoding="utf-8").rstrip() if card.is_file() else yaml.safe_dump(facts, sort_keys=False))
-        print(f"\nFolder: {folder}")
+        _show_card(find_model(name), json)
         return
     cards = [_facts(each, models_folder() / each) for each in model_names()]
     if json:
@@ -41,8 +52,53 @@ def models(
         print(f"no models in {models_folder()}")
 
 
+def _show_card(folder: Path, json: bool) -> None:
+    """The card of one model, or all that is known of it as JSON."""
+    facts = _facts(folder.name, folder)
+    if json:
+        print_json(facts)
+        return
+    card = folder / CARD_FILE
+    print(card.read_text(encoding="utf-8").rstrip() if card.is_file() else yaml.safe_dump(facts, sort_keys=False))
+    print(f"\nFolder: {folder}")
+    if "interpretation" not in facts and facts.get("architecture", {}).get("variant") != "sr":
+        say(f"No report on the latent quantities yet: spectra-app models {folder.name} --frames FILE makes one")
+
+
+def _report_afresh(name: str | None, frames: Path, save: bool, eps_inf: float | None, json: bool) -> None:
+    """Measure the report on given structures, print it, and keep it where asked to.
+
+    Raises:
+        ConfigError: no name of a model.
+    """
+    from spectra_app.potentials.checkpoint import load_model
+    from spectra_app.training.card import interpretation_lines, renew_meaning
+    from spectra_app.training.interpretation import interpretation_json
+    from spectra_app.training.survey import interpret_file
+
+    if name is None:
+        raise ConfigError("models --frames", got="no model", wanted="the name or folder of one")
+    folder = find_model(name)
+    report = interpret_file(load_model(folder, dtype="float64", eps_inf=eps_inf), frames)
+    print(interpretation_json(report) if json else "\n".join(interpretation_lines(report)))
+    if not save:
+        return
+    from spectra_app.born import write_text
+
+    card = folder / CARD_FILE
+    text = card.read_text(encoding="utf-8") if card.is_file() else f"# Model {folder.name}\n"
+    files = [write_text(folder / INTERPRETATION_FILE, interpretation_json(report))]
+    files.append(write_text(card, renew_meaning(text, report)))
+    say("Files:")
+    list_files(files)
+
+
 def _facts(name: str, folder: Path) -> dict[str, Any]:
-    """What ``model.yaml`` says."""
+    """What ``model.yaml`` says, and the report on the latent quantities where there is one."""
     data = yaml.safe_load((folder / MODEL_FILE).read_text(encoding="utf-8"))
     known = data.items() if isinstance(data, dict) else ()
-    return {"name": name, "folder": str(folder), **{key: value for key, value in known if key != "name"}}
+    facts = {"name": name, "folder": str(folder), **{key: value for key, value in known if key != "name"}}
+    report = folder / INTERPRETATION_FILE
+    if report.is_file():
+        facts["interpretation"] = loads(report.read_text(encoding="utf-8"))
+    return facts

@@ -76,13 +76,21 @@ def evaluate_file(model: Potential, path: Path | str, keys: DataKeys = DataKeys(
     Raises:
         DatasetError: no such file, no frames, or no label at all.
     """
+    return evaluate_structures(model, read_structures(path), keys, str(path))
+
+
+def read_structures(path: Path | str) -> list[Atoms]:
+    """All structures of a file in any format of ASE.
+
+    Raises:
+        DatasetError: no such file, or one that cannot be read.
+    """
     if not Path(path).is_file():
         raise DatasetError(f"data file {path}", got="no such file", wanted="an extended-XYZ file")
     try:
-        structures = list(iread(str(path), index=":"))
+        return list(iread(str(path), index=":"))
     except Exception as error:  # ASE's readers raise whatever they meet
         raise DatasetError(f"data file {path}", got=f"unreadable ({error})", wanted="extended XYZ") from error
-    return evaluate_structures(model, structures, keys, str(path))
 
 
 def evaluate_structures(

@@ -13,8 +13,6 @@ from dataclasses import asdict, dataclass
 
 from spectra_app.potentials.records import PAULING
 
-INTERPRETATION_FILE = "interpretation.json"  # in the folder of a model
-
 _FEW_BORN_E = 0.05  # mean Born charges below this: no electrostatics was learned
 _FEW_CHARGE_E = 0.02  # likewise for latent charges without dipoles
 _FEW_FORCES = 0.02  # share of the forces below which the data can hardly speak of electrostatics

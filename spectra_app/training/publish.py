@@ -14,12 +14,12 @@ from spectra_app.potentials.potential import Potential
 from spectra_app.training.card import card_text
 from spectra_app.training.dataset import Frame, Sample
 from spectra_app.training.evaluation import evaluate_structures
-from spectra_app.training.interpretation import INTERPRETATION_FILE, Interpretation, interpretation_json
+from spectra_app.training.interpretation import Interpretation, interpretation_json
 from spectra_app.training.sign import MOST_SAMPLES, fix_sign
 from spectra_app.training.survey import interpret
+from spectra_app.zoo import CARD_FILE, INTERPRETATION_FILE
 
 RECIPE_FILE = "training.yaml"
-CARD_FILE = "README.md"
 
 
 def publish(

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,9 +15,10 @@ from torch import Tensor
 from spectra_app.electrostatics.multipoles import parse_variant
 from spectra_app.electrostatics.response import electronic_screening
 from spectra_app.errors import DatasetError, ModelError
-from spectra_app.neighbors import Neighbors
+from spectra_app.neighbors import Neighbors, build_neighbors
 from spectra_app.potentials.potential import Evaluation, Potential, with_gradients
-from spectra_app.system import System
+from spectra_app.system import System, from_ase
+from spectra_app.training.evaluation import read_structures
 from spectra_app.training.interpretation import (
     AtomQuantities,
     ElementInterpretation,
@@ -82,6 +84,28 @@ def interpret(model: Potential, structures: Sequence[tuple[System, Neighbors]], 
         warnings=(),
     )
     return dataclasses.replace(report, warnings=find_warnings(report))
+
+
+def interpret_file(model: Potential, path: Path | str) -> Interpretation:
+    """As ``interpret`` on structures spread evenly over a file.
+
+    Args:
+        model: the potential.
+        path: any format of ASE; ``charge`` in a comment line is the total charge, e.
+
+    Raises:
+        DatasetError: no such file, or one that cannot be read.
+        StructureError: an element that the model does not know.
+    """
+    frames = read_structures(path)
+    chosen = frames[:: max(1, -(-len(frames) // MOST_SAMPLES))]
+    structures = []
+    for number, atoms in enumerate(chosen):
+        system = from_ase(atoms, dtype=model.dtype, device=model.device, name=f"{path}, structure {number}")
+        model.check_species(system.numbers)
+        structures.append((system, build_neighbors(system, model.cutoff)))
+    several = f"{len(chosen)} structures of {Path(path).name}"
+    return interpret(model, structures, several if len(chosen) > 1 else Path(path).name)
 
 
 @dataclass(frozen=True)

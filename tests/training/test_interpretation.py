@@ -151,6 +151,10 @@ def test_vanishing_charges_are_called_undetermined():
     text = "\n".join(report.warnings)
     assert "this data does not determine charges" in text
     assert "the long-range part makes 0.0 % of the forces" in text
+    share = report.long_range
+    assert share.forces_rms_meV_per_A > 1.0
+    assert share.permanent_forces_rms_meV_per_A < 1e-3
+    assert share.long_range_forces_rms_meV_per_A < 1e-3
 
 
 def test_order_of_charges_by_hand():
