@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from spectra_app.config import ModelSettings
 from spectra_app.electrostatics import VARIANTS, parse_variant
@@ -337,3 +338,25 @@ def test_compiled_energy_and_forces_equal_the_plain_ones():
     compiled = energy_and_forces(torch.compile(potential.evaluate, backend="aot_eager"))
     assert compiled[0].item() == pytest.approx(plain[0].item(), abs=1e-10)
     assert compiled[1].numpy() == pytest.approx(plain[1].numpy(), abs=1e-10)
+
+
+def test_an_evaluation_waits_for_no_number():
+    # What a captured CUDA graph needs: nothing is read back, and no number of the host is put on the device.
+    potential, system = make_potential("puQipiu"), structure()
+    neighbors, k = build_neighbors(system, potential.cutoff), potential.k_vectors(system)
+    seen: list[str] = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            seen.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    def energy_and_forces():
+        moved = system._replace(positions=system.positions.clone().requires_grad_(True))
+        return torch.autograd.grad(potential.evaluate(moved, neighbors, k).energy.sum(), moved.positions)[0]
+
+    energy_and_forces()  # tables are made at the first call
+    with Watch():
+        energy_and_forces()
+    assert "aten.mm.default" in " ".join(seen)
+    assert not [name for name in seen if "_local_scalar_dense" in name or "nonzero" in name]

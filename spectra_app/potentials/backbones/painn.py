@@ -88,7 +88,8 @@ class PaiNN(Backbone):
         angular = harmonics(geometry.direction, self.rank)  # [atom, slot, harmonic]
         # [atom, harmonic * basis, slot]: everything a sum over neighbours is weighed with.
         weights = (angular[..., :, None] * radial[..., None, :]).flatten(-2).transpose(1, 2)
-        kinds = torch.nn.functional.one_hot(species, self.embedding.num_embeddings).to(weights.dtype)
+        # Rows of the identity: one_hot would read the largest index back from a GPU.
+        kinds = torch.eye(self.embedding.num_embeddings, dtype=weights.dtype, device=weights.device)[species]
         by_element = weights @ kinds[neighbors.other]  # [atom, harmonic * basis, element]
         scalars = self.embedding(species)
         vectors: Tensor | None = None
