@@ -104,7 +104,10 @@ class TrainingSettings(Settings):
     epochs: int = Field(500, ge=1, description="passes over the training frames")
     max_minutes: float | None = Field(None, gt=0, description="stop after this wall time; the schedule fits into it")
     batch_size: int = Field(2, ge=1, description="structures per optimizer step")
-    learning_rate: float = Field(5e-3, gt=0, description="peak learning rate (Adam)")
+    optimizer: Literal["muon", "adam"] = Field(
+        "muon", description="muon: orthogonalized momentum for matrices, Adam for the rest; adam: AMSGrad for all"
+    )
+    learning_rate: float = Field(5e-3, gt=0, description="peak learning rate")
     final_learning_rate: float = Field(2e-5, gt=0, description="learning rate at the end of the cosine")
     warmup: float = Field(0.01, ge=0, lt=1, description="share of the training over which the learning rate rises")
     loss: LossSettings = LossSettings()

@@ -36,6 +36,7 @@ from spectra_app.training.dataset import (
     split_frames,
 )
 from spectra_app.training.loss import Errors, squared_errors, total_loss, weights_at
+from spectra_app.training.optimizers import Muon
 from spectra_app.training.publish import publish
 from spectra_app.training.sanity import check_units
 
@@ -188,7 +189,11 @@ def _start(model: Potential, settings: TrainFile) -> _Run:
     average = average.to(model.device, model.dtype)
     for parameter in average.parameters():
         parameter.requires_grad_(False)
-    optimizer = torch.optim.Adam(model.parameters(), lr=settings.training.learning_rate, amsgrad=True)
+    optimizer: torch.optim.Optimizer
+    if settings.training.optimizer == "muon":
+        optimizer = Muon(model, settings.training.learning_rate)
+    else:
+        optimizer = torch.optim.Adam(model.parameters(), lr=settings.training.learning_rate, amsgrad=True)
     return _Run(model, average, optimizer, np.random.default_rng(settings.training.seed))
 
 
