@@ -58,6 +58,8 @@ def test_step_size_does_not_depend_on_the_gradient_and_lowers_the_loss():
         assert step.shape[0] == rows
         largest = torch.linalg.svdvals(step)[0].item()
         assert 0.6 < largest / (1e-2 * 0.2 * max(step.shape) ** 0.5) < 1.25, name
+    for name, parameter in model.named_parameters():
+        assert float((moved[name] * parameter.grad).sum()) < 0, f"{name} went uphill"
     assert model(x).item() < first.item()
 
 
