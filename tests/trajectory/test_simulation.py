@@ -182,7 +182,7 @@ def test_slab_loses_no_atom_into_its_image(tmp_path: Path) -> None:
     dynamics = Simulation(ToyPotential(), slab(), settings(replicas=1)).dynamics
     system = dynamics.particles.system
     gone = system.positions.clone()
-    gone[3, 1] += 25.0
+    gone[3, 1] += 32.0
     with pytest.raises(StructureError, match=r"vacuum of the slab: got .* left of a cell 38\.8 A.*An atom has left"):
         dynamics.force_field(gone, system.cell, gone, system.cell, 0)
 
