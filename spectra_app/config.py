@@ -51,6 +51,7 @@ class ModelSettings(Settings):
     channels: int = Field(64, ge=4, description="scalar and vector features per atom")
     layers: int = Field(2, ge=1, description="message-passing layers")
     rank: Literal[1, 2] = Field(2, description="highest rank of the features: 1 vectors, 2 also rank-2 tensors")
+    products: bool = Field(True, description="vectors and tensors of an atom multiply into new tensors (rank 2)")
     cutoff_A: float = Field(4.5, gt=0, description="cutoff of the environment, A")
     n_radial: int = Field(8, ge=2, description="radial basis functions")
     sigma_A: float = Field(1.0, gt=0, description="Gaussian smearing of the multipoles, A")

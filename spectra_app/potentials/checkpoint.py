@@ -24,10 +24,19 @@ from spectra_app.potentials.potential import Potential
 from spectra_app.potentials.records import ModelCard
 from spectra_app.zoo import MODEL_FILE, find_model
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 WEIGHTS_FILE = "weights.safetensors"
 UNITS = {"energy": "eV", "length": "A", "charge": "e", "polarizability": "e^2 A^2/eV"}
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+
+def _without_products(description: dict[str, Any]) -> dict[str, Any]:
+    """1 -> 2: architectures of version 1 knew no ``products``."""
+    if "architecture" not in description:
+        return description
+    return description | {"architecture": {"products": False} | description["architecture"]}
+
+
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _without_products}
 """Format version -> function that makes the next version's description from it."""
 
 

@@ -10,7 +10,7 @@ from spectra_app.potentials.backbones.painn import PaiNN
 
 BACKBONES: dict[str, Callable[[ModelSettings, int], Backbone]] = {
     "painn": lambda settings, n_species: PaiNN(
-        n_species, settings.channels, settings.layers, settings.n_radial, settings.rank
+        n_species, settings.channels, settings.layers, settings.n_radial, settings.rank, settings.products
     ),
 }
 """Name in a configuration -> constructor from (settings, number of elements)."""

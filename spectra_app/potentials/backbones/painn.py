@@ -1,6 +1,6 @@
 """PaiNN with rank-2 features: equivariant message passing with scalars, vectors and (by default) rank-2 tensors.
 
-After Schuett, Unke, Gastegger, ICML 2021 (arXiv:2102.03150), with three changes:
+After Schuett, Unke, Gastegger, ICML 2021 (arXiv:2102.03150), with four changes:
 
 * The filter of a message is linear in the radial basis, W(r) = sum_b R_b(r) w_b, so the sum over neighbours runs before
   the filter: A_b = sum_j R_b(r_ij) Y(r_ij) x_j is one batched matrix product over the padded table for all ranks, and
@@ -9,6 +9,9 @@ After Schuett, Unke, Gastegger, ICML 2021 (arXiv:2102.03150), with three changes
 * Next to the directions r_ij/|r_ij| of PaiNN the messages carry their second harmonics, and atoms rank-2 features.
   On liquid water they lower the force error of a short training by a quarter (4 minutes on one core, 48 channels: 33
   instead of 44 meV/A) for 1.4 times the time per step; ``rank: 1`` leaves them out.
+* An atom's vectors and tensors multiply into new tensors (``products``), which raises the number of neighbours that one
+  feature correlates.  On 446 molecules, 3 minutes on one core: 62 instead of 65 meV/A on frames held out, at 1.15 times
+  the time per step.
 """
 
 from __future__ import annotations
@@ -57,6 +60,15 @@ def _rank2_basis() -> Tensor:
     return basis
 
 
+def _rank2_products() -> tuple[Tensor, Tensor]:
+    """Symmetric traceless part of a b^T [component, 9] and of (A B + B A)/2 [component, 25], on ``RANK2_BASIS``.
+
+    The factors stand flattened: a_x b_y at 3 x + y, the components A_m B_n at 5 m + n.
+    """
+    basis = _rank2_basis()
+    return basis.flatten(1), torch.einsum("kxy,mxz,nzy->kmn", basis, basis, basis).flatten(1)
+
+
 class PaiNN(Backbone):
     """PaiNN backbone; see the module.
 
@@ -66,21 +78,36 @@ class PaiNN(Backbone):
         layers: message-passing layers.
         n_radial: functions of the radial basis.
         rank: highest rank of the features, 1 or 2.
+        products: let vectors and tensors of an atom multiply into new tensors (rank 2 only).
     """
 
     rank2_basis: Tensor
     messages: nn.ModuleList
     updates: nn.ModuleList
 
-    def __init__(self, n_species: int, channels: int, layers: int, n_radial: int, rank: int) -> None:
+    def __init__(
+        self, n_species: int, channels: int, layers: int, n_radial: int, rank: int, products: bool = False
+    ) -> None:
         super().__init__()
         self.rank = rank
         self.n_scalars = self.n_vectors = channels
         self.n_rank2 = channels if rank == 2 else 0
-        self.register_buffer("rank2_basis", _rank2_basis().to(torch.get_default_dtype()), persistent=False)
+        self.register_buffer("rank2_basis", _rank2_basis(), persistent=False)
         self.embedding = nn.Embedding(n_species, channels)
         self.messages = nn.ModuleList(_Message(channels, n_radial, rank, first=layer == 0) for layer in range(layers))
-        self.updates = nn.ModuleList(_Update(channels, rank) for _ in range(layers))
+        self.updates = nn.ModuleList(_Update(channels, rank, products and rank == 2) for _ in range(layers))
+        self.to(torch.get_default_dtype())
+
+    def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
+        """Round the constants from float64 at every change of dtype: a model cast up from float32 turns exactly."""
+        super()._apply(fn, recurse)
+        like = self.embedding.weight.detach()
+        self.rank2_basis = _rank2_basis().to(like)
+        for update in self.updates:
+            assert isinstance(update, _Update)
+            if update.products:
+                update.coupling_vectors, update.coupling_tensors = (c.to(like) for c in _rank2_products())
+        return self
 
     def forward(self, system: System, species: Tensor, neighbors: Neighbors, geometry: PairGeometry) -> Features:
         """See ``Backbone.forward``."""
@@ -149,13 +176,20 @@ class _Message(nn.Module):
 class _Update(nn.Module):
     """Mixes channels and lets the ranks of one atom speak to each other."""
 
-    def __init__(self, channels: int, rank: int) -> None:
+    coupling_vectors: Tensor
+    coupling_tensors: Tensor
+
+    def __init__(self, channels: int, rank: int, products: bool) -> None:
         super().__init__()
-        self.rank = rank
+        self.rank, self.products = rank, products
         self.mix_vectors = nn.Linear(channels, 2 * channels, bias=False)
         if rank == 2:
             self.mix_rank2 = nn.Linear(channels, 2 * channels, bias=False)
-        n_gates = 3 if rank == 1 else 6
+        if products:
+            vectors, tensors = _rank2_products()
+            self.register_buffer("coupling_vectors", vectors, persistent=False)
+            self.register_buffer("coupling_tensors", tensors, persistent=False)
+        self.n_gates = n_gates = 3 if rank == 1 else 8 if products else 6
         self.gate = nn.Sequential(
             nn.Linear((rank + 1) * channels, channels), nn.SiLU(), nn.Linear(channels, n_gates * channels)
         )
@@ -168,9 +202,18 @@ class _Update(nn.Module):
             return s + add + product * (left * right).sum(1), v + keep[:, None] * left, None
         left2, right2 = self.mix_rank2(t).chunk(2, dim=-1)  # [atom, component, channel]
         inputs.append(torch.sqrt((right2 * right2).sum(1) + _SMALL))
-        gates = self.gate(torch.cat(inputs, dim=-1)).chunk(6, dim=-1)
-        add, product, keep, product2, keep2, turn = gates
+        gates = self.gate(torch.cat(inputs, dim=-1)).chunk(self.n_gates, dim=-1)
+        add, product, keep, product2, keep2, turn = gates[:6]
         turned = ((basis.flatten(1).T @ left2).reshape(-1, 3, 3, s.shape[1]) * right[:, None]).sum(2)  # T.v
         s = s + add + product * (left * right).sum(1) + product2 * (left2 * right2).sum(1)
         v = v + keep[:, None] * left + turn[:, None] * turned
-        return s, v, t + keep2[:, None] * left2
+        t = t + keep2[:, None] * left2
+        if self.products:
+            t = t + gates[6][:, None] * (self.coupling_vectors @ _outer(left, right))
+            t = t + gates[7][:, None] * (self.coupling_tensors @ _outer(left2, right2))
+        return s, v, t
+
+
+def _outer(a: Tensor, b: Tensor) -> Tensor:
+    """Products of all components, channel by channel: [atom, m, c] x [atom, n, c] -> [atom, m n, c]."""
+    return (a[:, :, None] * b[:, None]).flatten(1, 2)
