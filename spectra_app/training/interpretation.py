@@ -169,10 +169,10 @@ def sign_sentence(means_e: Mapping[str, float], orders: Sequence[float | None], 
         why = "there is one element" if len(means_e) == 1 else "the mean Born charges vanish"
         return f"undetermined, {why}; {means}."
     as_whole = sum(order is not None and order * whole > 0 for order in frames)
-    agreement = f"{as_whole} of {len(frames)} frames say the same"
+    agreement = f"; {as_whole} of {len(frames)} structures say the same" if len(frames) > 1 else ""
     if whole > 0:
-        return f"OPPOSITE to electronegativity here; {means}; {agreement}."
-    return f"the more electropositive elements are positive; {means}; {agreement}."
+        return f"OPPOSITE to electronegativity here; {means}{agreement}."
+    return f"the more electropositive elements are positive; {means}{agreement}."
 
 
 def find_warnings(report: Interpretation) -> tuple[str, ...]:

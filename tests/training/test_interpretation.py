@@ -173,7 +173,7 @@ def test_the_sign_sentence_says_which_elements_and_how_many_frames(puiu):
         report = interpret(model, frames)
     assert words in report.sign
     means = [element.born_e.mean for element in report.elements]
-    assert f"H {means[0]:+.3f} e (2.20), O {means[1]:+.3f} e (3.44); 2 of 2 frames" in report.sign
+    assert f"H {means[0]:+.3f} e (2.20), O {means[1]:+.3f} e (3.44); 2 of 2 structures" in report.sign
     model.sign.neg_()
     wrong = interpret(model, frames)
     model.sign.neg_()
