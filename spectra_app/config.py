@@ -82,7 +82,7 @@ class LossSettings(Settings):
     """Weights of the loss; each ramps linearly from the first to the second number over ``ramp`` of the training."""
 
     energy: tuple[float, float] = Field(
-        (0.01, 0.1), description="weight of the squared energy error over the number of atoms"
+        (0.03, 0.3), description="weight of the squared energy error over the number of atoms"
     )
     forces: tuple[float, float] = Field((1.0, 1.0), description="weight of the squared force error")
     stress: tuple[float, float] = Field(

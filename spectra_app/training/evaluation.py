@@ -129,9 +129,8 @@ def evaluate_structures(
     if "polarizability" in collected:
         predicted, true = collected["polarizability"].arrays()
         metrics["polarizability_rmse_e2A2_per_eV"] = rmse(predicted, true)
-        metrics["polarizability_pearson"] = pearson(predicted, true)
-        metrics["polarizability_pearson_diagonal"] = pearson(predicted[:, _DIAGONAL], true[:, _DIAGONAL])
-        metrics["polarizability_pearson_offdiagonal"] = pearson(predicted[:, ~_DIAGONAL], true[:, ~_DIAGONAL])
+        metrics |= _correlations("polarizability", predicted, true)
+        metrics |= _correlations("polarizability_latent", *collected["latent_polarizability"].arrays())
     return metrics
 
 
@@ -173,7 +172,18 @@ def _evaluate_one(
         collected["born"].add(model.born_charges(system, neighbors).cpu().numpy(), np.asarray(born))
     alpha = find_label(atoms, "polarizability", "info")
     if alpha is not None and model.card.has_alpha:
-        collected["polarizability"].add(prediction.polarizability.cpu().numpy() * scale, np.asarray(alpha)[None])
+        latent = prediction.polarizability.cpu().numpy()
+        collected["polarizability"].add(latent * scale, np.asarray(alpha)[None])
+        collected["latent_polarizability"].add(latent, np.asarray(alpha)[None])
+
+
+def _correlations(name: str, predicted: np.ndarray, true: np.ndarray) -> dict[str, float]:
+    """Correlation of tensors [frame, 9]: all components together, the diagonal ones, the others."""
+    return {
+        f"{name}_pearson": pearson(predicted, true),
+        f"{name}_pearson_diagonal": pearson(predicted[:, _DIAGONAL], true[:, _DIAGONAL]),
+        f"{name}_pearson_offdiagonal": pearson(predicted[:, ~_DIAGONAL], true[:, ~_DIAGONAL]),
+    }
 
 
 def _energy_error(pairs: _Pairs, compositions: list[tuple[str, int]]) -> float:

@@ -69,6 +69,7 @@ class TrainingResult:
         best_epoch: epoch of the weights kept.
         stopped: why training ended.
         test_frames: frames held out for the final evaluation.
+        steps: optimizer steps taken.
     """
 
     model: Potential
@@ -77,6 +78,7 @@ class TrainingResult:
     best_epoch: int
     stopped: str
     test_frames: tuple[Frame, ...]
+    steps: int
 
 
 @dataclass
@@ -151,7 +153,9 @@ def train(
     run.average.load_state_dict(run.best_weights)
     publish(run.average, settings, sets[1], valid_frames, test_frames, run.best_epoch)
     checkpoint.unlink(missing_ok=True)
-    return TrainingResult(run.average.eval(), t.output, tuple(run.history), run.best_epoch, stopped, tuple(test_frames))
+    return TrainingResult(
+        run.average.eval(), t.output, tuple(run.history), run.best_epoch, stopped, tuple(test_frames), run.step
+    )
 
 
 def _initial_model(settings: TrainFile, frames: list[Frame], species: tuple[str, ...]) -> Potential:
