@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spectra_app.electrostatics.direct import DirectInteraction
 from spectra_app.electrostatics.multipoles import Electrostatics, Multipoles
-from spectra_app.electrostatics.reciprocal import KVectors, ReciprocalInteraction, k_vectors
+from spectra_app.electrostatics.reciprocal import EwaldMethod, KVectors, ReciprocalInteraction, k_vectors
 from spectra_app.electrostatics.slab import SlabInteraction
 from spectra_app.system import System
 
@@ -35,12 +35,17 @@ class Interaction(Protocol):
         """
 
 
-def prepare_k_vectors(system: System, k_cutoff: float) -> KVectors | None:
+def prepare_k_vectors(system: System, k_cutoff: float, method: EwaldMethod = "auto") -> KVectors | None:
     """Reciprocal vectors of a batch, or None where no structure is periodic.
 
     They depend on the cells alone: compute them once for a run at fixed cell.
+
+    Args:
+        system: the structures.
+        k_cutoff: A^-1.
+        method: how the sums over them are done: plain (``sum``), on a ``mesh``, or ``auto``, the faster of the two.
     """
-    return k_vectors(system, k_cutoff) if bool(system.periodic.any()) else None
+    return k_vectors(system, k_cutoff, method) if bool(system.periodic.any()) else None
 
 
 def prepare_interaction(system: System, k: KVectors | None, sigma: float, highest_rank: int = 2) -> Interaction:

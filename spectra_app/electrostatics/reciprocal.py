@@ -13,14 +13,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from spectra_app.electrostatics.mesh import choose_engine
 from spectra_app.electrostatics.multipoles import Electrostatics, Multipoles, dense_layout, from_dense, to_dense
 from spectra_app.electrostatics.transforms import (
-    DenseEngine,
     Engine,
     multi_indices,
     n_components,
@@ -29,6 +30,8 @@ from spectra_app.electrostatics.transforms import (
 )
 from spectra_app.system import System
 from spectra_app.units import EPSILON_0
+
+EwaldMethod = Literal["auto", "sum", "mesh"]
 
 TAPER_START = 0.9  # fraction of the cutoff where the taper begins
 
@@ -40,16 +43,18 @@ class KVectors:
     Attributes:
         integers: [structure, k, vector], Miller-like integers, zero where padded.
         cutoff: A^-1.
+        method: how the sums are done: ``"sum"``, ``"mesh"``, or ``"auto"``, the faster (``mesh.choose_engine``).
         monomials: their products by rank, filled when first used (``transforms.signed_monomials``).
     """
 
     integers: Tensor
     cutoff: float
+    method: EwaldMethod = "auto"
     monomials: dict[int, Tensor] = field(default_factory=dict, repr=False)
 
     def select(self, structures: Tensor) -> KVectors:
         """The vectors of some structures of the batch."""
-        return KVectors(self.integers[structures], self.cutoff)
+        return KVectors(self.integers[structures], self.cutoff, self.method)
 
 
 def reciprocal_cutoff(tolerance: float, sigma: float, highest_rank: int) -> float:
@@ -72,12 +77,13 @@ def reciprocal_cutoff(tolerance: float, sigma: float, highest_rank: int) -> floa
     return x / sigma
 
 
-def k_vectors(system: System, cutoff: float) -> KVectors:
+def k_vectors(system: System, cutoff: float, method: EwaldMethod = "auto") -> KVectors:
     """Reciprocal vectors of every structure of a batch (open structures get none).
 
     Args:
         system: the structures.
         cutoff: A^-1.
+        method: how the sums over them are done.
     """
     cells = system.cell.detach().to("cpu", torch.float64).numpy()
     lists = [
@@ -88,7 +94,7 @@ def k_vectors(system: System, cutoff: float) -> KVectors:
     table = np.zeros((len(lists), n_most, 3))
     for row, points in zip(table, lists, strict=True):
         row[: len(points)] = points
-    return KVectors(torch.as_tensor(table).to(system.positions), cutoff)
+    return KVectors(torch.as_tensor(table).to(system.positions), cutoff, method)
 
 
 @lru_cache(maxsize=1024)  # training meets the same cells in every epoch
@@ -134,7 +140,7 @@ class ReciprocalInteraction:
         prefactor = 1.0 / (EPSILON_0 * torch.linalg.det(system.cell).abs())  # [structure]
         self._weight = kernel((vectors * vectors).sum(-1), sigma, k.cutoff) * prefactor[:, None]
         self._fractional = to_dense(system.positions, layout) @ self._inverse  # [structure, place, vector]
-        self._engine: Engine = DenseEngine(self._fractional.detach(), k.integers, k.monomials)
+        self._engine: Engine = choose_engine(self._fractional.detach(), k, sigma)
 
     def permanent(self, multipoles: Multipoles) -> Electrostatics:
         """See ``Interaction``."""

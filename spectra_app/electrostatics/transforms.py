@@ -80,6 +80,15 @@ def signed_monomials(integers: Tensor, rank: int) -> Tensor:
     return torch.stack([signs[len(index) % 4] * row for index, row in rows.items()], dim=1)
 
 
+def known_monomials(integers: Tensor, rank: int, cache: dict[int, Tensor]) -> Tensor:
+    """``signed_monomials`` from a cache of them by rank, filled when first used."""
+    for known, table in cache.items():
+        if known >= rank:
+            return table[:, : n_components(rank)]
+    cache[rank] = signed_monomials(integers, rank)
+    return cache[rank]
+
+
 class DenseEngine:
     """Matrix products with cos(kappa.f) and sin(kappa.f): O(N K), exact.
 
@@ -126,11 +135,7 @@ class DenseEngine:
 
     def monomials(self, rank: int) -> Tensor:
         """See ``Engine``."""
-        for known, table in self._monomials.items():
-            if known >= rank:
-                return table[:, : n_components(rank)]
-        self._monomials[rank] = signed_monomials(self.integers, rank)
-        return self._monomials[rank]
+        return known_monomials(self.integers, rank, self._monomials)
 
 
 def _ranks(highest: int) -> list[tuple[slice, bool]]:
