@@ -25,7 +25,12 @@ def kernel_tensors(vector: Tensor, sigma: float) -> list[Tensor]:
 
 def pair_energy(vector: Tensor, sigma: float, qi, ui, quad_i, qj, uj, quad_j) -> Tensor:
     """L_i L_j T(r_i - r_j) with grad_j = -grad_i."""
-    t0, t1, t2, t3, t4 = kernel_tensors(vector, sigma)
+    return pair_from_tensors(kernel_tensors(vector, sigma), qi, ui, quad_i, qj, uj, quad_j)
+
+
+def pair_from_tensors(tensors: list[Tensor], qi, ui, quad_i, qj, uj, quad_j) -> Tensor:
+    """The same from the derivatives of order 0 to 4 of any kernel."""
+    t0, t1, t2, t3, t4 = tensors
     charge = qi * qj * t0
     charge_dipole = qj * (ui @ t1) - qi * (uj @ t1)
     dipole_dipole = -(ui @ t2 @ uj)
