@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from spectra_app.electrostatics.multipoles import Electrostatics
+from spectra_app.errors import ModelError
 from spectra_app.neighbors import Neighbors, gather_neighbors
 from spectra_app.system import System, sum_by_structure
 from spectra_app.units import EPSILON_0
@@ -140,19 +141,26 @@ def dipole_of(system: System, induced: Induced, vectors: Tensor) -> Tensor:
     return total
 
 
-def electronic_screening(system: System, polarizability: Tensor, eps_inf: float | None) -> Tensor:
+def electronic_screening(
+    system: System, polarizability: Tensor, eps_inf: float | None, material_chi: float | None = None
+) -> Tensor:
     """eps_e that scales latent to physical responses (physics.md 4).
 
     1 for an open structure or an unknown eps_inf; else eps_inf/(1 + chi), chi = tr(alpha_sys)/(3 eps0 V), which is
-    eps_inf itself without induced response.
+    eps_inf itself without induced response.  The volume of a slab's cell is mostly vacuum: it takes the chi of its
+    material.
 
     Args:
         system: the structures.
         polarizability: [structure, xyz, xyz], latent, e^2 A^2/eV.
         eps_inf: high-frequency dielectric constant of the material.
+        material_chi: mean chi of the dense material, for slabs.
 
     Returns:
         [structure]; physical dipole = sqrt(eps_e) dipole, physical polarizability = eps_e polarizability.
+
+    Raises:
+        ModelError: a slab whose material's chi is not known.
     """
     ones = torch.ones_like(polarizability[:, 0, 0])
     if eps_inf is None:
@@ -160,4 +168,13 @@ def electronic_screening(system: System, polarizability: Tensor, eps_inf: float 
     trace = polarizability.diagonal(dim1=-2, dim2=-1).sum(-1)
     volume = torch.where(system.periodic, system.volume, ones)
     chi = trace / (3.0 * EPSILON_0 * volume)
+    if system.slab is not None:
+        if material_chi is None:
+            raise ModelError(
+                "physical dipole of a slab",
+                got="a model that does not know the susceptibility of its material",
+                wanted="a report on frames of the bulk",
+                todo="Run: spectra-app models NAME --frames bulk.extxyz --save",
+            )
+        chi = torch.where(system.slab, torch.full_like(chi, material_chi), chi)
     return torch.where(system.periodic, eps_inf / (1.0 + chi), ones)

@@ -12,8 +12,9 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from spectra_app.errors import ConfigError, StructureError
 from spectra_app.neighbors import Neighbors, build_neighbors
-from spectra_app.system import System, from_ase
+from spectra_app.system import System, check_vacuum, from_ase, slab_axes
 
 _ON_DEMAND = ("stress", "born_charges", "born_effective_charges")
 
@@ -42,9 +43,20 @@ class SpectraCalculator(Calculator):
     (physical; ASE's name born_effective_charges gives the same).  Stress and Born charges are computed when asked for,
     by ``get_property`` or by reading ``results["born_charges"]``.
 
+    In an external field F the energy is U - P.F - (1/2) F.alpha.F, forces and stress are its derivatives at constant F,
+    and the dipole is P + alpha.F; polarizability and Born charges are those without field.
+
+    Slabs (periodic along two cell vectors, e.g. ``pbc = [True, True, False]``): the stress is lateral, its components
+    along the normal are zero, and it refers to the volume ``atoms.get_volume()``, as from codes that are periodic in
+    three dimensions; times the height of the cell it is the surface stress, eV/A^2.
+
     Args:
         model: a ``Potential``.
         skin_A: extra range of the neighbour list, A.
+        field_V_per_A: [xyz], uniform external field, V/A.
+
+    Raises:
+        ConfigError: a field that is not three finite numbers.
     """
 
     implemented_properties = [  # noqa: RUF012 (declared as a plain list in ase)
@@ -59,10 +71,13 @@ class SpectraCalculator(Calculator):
         "born_effective_charges",
     ]
 
-    def __init__(self, model: Any, skin_A: float = 0.5, **kwargs: Any) -> None:
+    def __init__(
+        self, model: Any, skin_A: float = 0.5, field_V_per_A: Sequence[float] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.model = model
         self.skin_A = skin_A
+        self._field = None if field_V_per_A is None else _field_vector(field_V_per_A).to(model.device)
         self._neighbors: Neighbors | None = None
         self._built_from: System | None = None
 
@@ -75,42 +90,80 @@ class SpectraCalculator(Calculator):
         """Compute properties into ``results``; see the class.
 
         Raises:
-            StructureError: unknown element, overlapping atoms, mixed periodicity.
-            PropertyNotImplementedError: the stress of an open structure.
+            StructureError: unknown element, overlapping atoms, one periodic direction only, a charged slab.
+            ConfigError: a charged structure in a field.
+            PropertyNotImplementedError: the stress of an open structure, or of a slab without a third cell vector.
         """
         super().calculate(atoms, properties, system_changes)
         if system_changes or not isinstance(self.results, _Results):
             self.results = _Results(self)
         assert self.atoms is not None
-        system = from_ase(self.atoms, device=self.model.device)
+        system = self._same_vacuum(from_ase(self.atoms, device=self.model.device))
+        if self._field is not None and abs(float(system.charge[0])) > 1e-9:
+            raise ConfigError(
+                "external field", got=f"charge {float(system.charge[0]):g} e", wanted="a neutral structure"
+            )
         if "numbers" in system_changes:
             self.model.check_species(system.numbers)
         wants_stress = "stress" in properties and "stress" not in self.results
+        if wants_stress and not self.atoms.cell.volume > 0.0:
+            raise PropertyNotImplementedError("a stress refers to a volume: this structure has no three cell vectors")
         if wants_stress and not bool(system.periodic.all()):
             raise PropertyNotImplementedError("the stress of an open structure is not defined")
         neighbors = self._update_neighbors(system)
         cast = system.to(dtype=self.model.dtype)
         if wants_stress or "energy" not in self.results:
-            self._store(self.model(cast, neighbors, forces=True, stress=wants_stress))
+            # None, not a field of zeros: models without a polarization of periodic cells have no field at all.
+            field = None if self._field is None else self._field.to(self.model.dtype)
+            self._store(self.model(cast, neighbors, forces=True, stress=wants_stress, field=field), system)
         if {"born_charges", "born_effective_charges"} & set(properties):
             charges = _to_numpy(self.model.born_charges(cast, neighbors))
             self.results["born_charges"] = charges
             self.results["born_effective_charges"] = charges.copy()
 
-    def _store(self, prediction: Any) -> None:
+    def _same_vacuum(self, system: System) -> System:
+        """A slab with the cell of the last call while that still fits: its energy shall not depend on the vacuum."""
+        old = self._built_from
+        if (
+            system.slab is None
+            or old is None
+            or old.slab is None
+            or not torch.equal(old.cell[:, :2], system.cell[:, :2])
+        ):
+            return system
+        kept = system._replace(cell=old.cell)
+        try:
+            check_vacuum(kept, self.model.cutoff + self.skin_A)
+        except StructureError:
+            return system
+        return kept
+
+    def _store(self, prediction: Any, system: System) -> None:
         """Copy a prediction for one structure into ``results``."""
         screening = float(prediction.screening[0])
         energy = float(prediction.energy[0])
+        polarizability = _to_numpy(prediction.polarizability[0]) * screening
+        induced = 0.0 if self._field is None else polarizability @ _to_numpy(self._field[0])
         self.results.update(
             energy=energy,
             free_energy=energy,
             forces=_to_numpy(prediction.forces),
-            dipole=_to_numpy(prediction.dipole[0]) * screening**0.5,
+            dipole=_to_numpy(prediction.dipole[0]) * screening**0.5 + induced,
             charges=_to_numpy(prediction.charges),
-            polarizability=_to_numpy(prediction.polarizability[0]) * screening,
+            polarizability=polarizability,
         )
         if prediction.stress is not None:
-            self.results["stress"] = full_3x3_to_voigt_6_stress(_to_numpy(prediction.stress[0]))
+            stress = _to_numpy(prediction.stress[0])
+            if system.slab is not None:
+                stress = self._lateral_stress(stress, float(system.volume[0]))
+            self.results["stress"] = full_3x3_to_voigt_6_stress(stress)
+
+    def _lateral_stress(self, stress: np.ndarray, volume_A3: float) -> np.ndarray:
+        """Stress [xyz, xyz] of a slab in its plane, from that of the cell inside to the volume of the atoms' own."""
+        assert self.atoms is not None
+        normal = slab_axes(np.asarray(self.atoms.cell.array), np.asarray(self.atoms.pbc, dtype=bool))[2]
+        lateral = np.eye(3) - np.outer(normal, normal)
+        return lateral @ stress @ lateral * (volume_A3 / float(self.atoms.cell.volume))
 
     def _update_neighbors(self, system: System) -> Neighbors:
         """The table for a structure: the old one while it is certainly complete."""
@@ -120,6 +173,7 @@ class SpectraCalculator(Calculator):
             and old is not None
             and old.sizes == system.sizes
             and torch.equal(old.periodic, system.periodic)
+            and (old.slab is None) == (system.slab is None)
             and torch.equal(old.cell, system.cell)
             and float((system.positions - old.positions).square().sum(dim=1).max()) <= (0.5 * self.skin_A) ** 2
         )
@@ -128,6 +182,18 @@ class SpectraCalculator(Calculator):
             self._neighbors = table.to(dtype=self.model.dtype)
             self._built_from = system
         return self._neighbors
+
+
+def _field_vector(field_V_per_A: Sequence[float]) -> torch.Tensor:
+    """A field [1, xyz], V/A.
+
+    Raises:
+        ConfigError: not three finite numbers.
+    """
+    field = np.asarray(field_V_per_A, dtype=float)
+    if field.shape != (3,) or not np.isfinite(field).all():
+        raise ConfigError("field_V_per_A", got=str(field_V_per_A), wanted="three finite numbers, V/A")
+    return torch.from_numpy(field)[None]
 
 
 def _to_numpy(values: torch.Tensor) -> np.ndarray:

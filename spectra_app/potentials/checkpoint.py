@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from spectra_app.errors import ModelError
 from spectra_app.files import atomic_path
 from spectra_app.potentials.potential import Potential
 from spectra_app.potentials.records import ModelCard
-from spectra_app.zoo import MODEL_FILE, find_model
+from spectra_app.zoo import INTERPRETATION_FILE, MODEL_FILE, find_model
 
 FORMAT_VERSION = 2
 WEIGHTS_FILE = "weights.safetensors"
@@ -98,7 +99,20 @@ def read_card(name: str | Path) -> ModelCard:
         licence=description.get("licence") or "",
         created=str(description.get("created") or ""),
         hash=hashlib.sha256(weights.read_bytes()).hexdigest()[:12],
+        chi=_material_chi(folder),
     )
+
+
+def _material_chi(folder: Path) -> float | None:
+    """Mean chi of the material in the report on the latent quantities; None without one, or where it has no cell."""
+    path = folder / INTERPRETATION_FILE
+    if not path.is_file():
+        return None
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        return float(report["chi"]["mean"]) if report["periodic"] else None
+    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path}", got=f"unreadable ({error})", wanted="a report", todo="Remove it") from None
 
 
 def _read_description(folder: Path) -> dict[str, Any]:

@@ -254,7 +254,7 @@ class Potential(nn.Module):
         with torch.enable_grad():
             strained, strain = with_gradients(system, forces or field is not None, stress)
             result = self.evaluate(strained, neighbors, k)
-            screening = electronic_screening(strained, result.polarizability, self.eps_inf)
+            screening = self._screening(strained, result.polarizability)
             energy = result.energy
             if field is not None:
                 self._check_polarization(system)
@@ -268,6 +268,12 @@ class Potential(nn.Module):
             force = -next(gradients) if forces else None
             tension = next(gradients) / system.volume[:, None, None] if strain is not None else None
         return self._prediction(system, result._replace(energy=energy), screening, force, tension)
+
+    def _screening(self, system: System, polarizability: Tensor) -> Tensor:
+        """eps_e [structure]; without induced response chi is zero, whatever the volume."""
+        return electronic_screening(
+            system, polarizability, self.eps_inf, self.card.chi if self.variant.responds else 0.0
+        )
 
     def _prediction(
         self, system: System, result: Evaluation, screening: Tensor, forces: Tensor | None, stress: Tensor | None
@@ -315,7 +321,7 @@ class Potential(nn.Module):
                 latent = atomic_born_charges(strained, result.charges, result.dipoles)
             else:
                 latent = gradient_of_vector(result.dipole, strained.positions)
-        screening = electronic_screening(system, result.polarizability.detach(), self.eps_inf)
+        screening = self._screening(system, result.polarizability.detach())
         return self.sign * latent.detach() * torch.sqrt(screening)[system.batch][:, None, None]
 
     def calculator(self, skin_A: float = 0.5) -> SpectraCalculator:

@@ -59,6 +59,7 @@ class ModelCard:
         licence: licence of the training data.
         created: ISO date.
         hash: short hash of the weights.
+        chi: mean latent susceptibility tr(alpha)/(3 eps0 V) of the material; None where no report on it exists.
     """
 
     name: str
@@ -70,6 +71,7 @@ class ModelCard:
     licence: str = ""
     created: str = ""
     hash: str = ""
+    chi: float | None = None
 
     @property
     def variant(self) -> str:

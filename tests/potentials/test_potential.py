@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spectra_app.config import ModelSettings
@@ -12,7 +15,7 @@ from spectra_app.electrostatics import VARIANTS, parse_variant
 from spectra_app.errors import ModelError, StructureError
 from spectra_app.neighbors import build_neighbors
 from spectra_app.potentials import Potential
-from spectra_app.system import System, concatenate, make_system
+from spectra_app.system import System, concatenate, from_ase, make_system
 from tests.conftest import TOLERANCES
 
 TRICLINIC = np.array([[6.0, 0.0, 0.0], [1.3, 5.5, 0.0], [0.7, -1.1, 5.8]])
@@ -360,3 +363,15 @@ def test_an_evaluation_waits_for_no_number():
         energy_and_forces()
     assert "aten.mm.default" in " ".join(seen)
     assert not [name for name in seen if "_local_scalar_dense" in name or "nonzero" in name]
+
+
+def test_a_slab_is_scaled_as_its_material_however_much_vacuum_there_is():
+    potential = make_potential("puiu")
+    positions = [[0.5, 1.0, 0.2], [1.4, 1.2, 0.5], [0.3, 0.2, 0.7]]
+    atoms = Atoms("OH2", positions, cell=[5.0, 6.0, 0], pbc=[True, True, False])
+    slab = from_ase(atoms)
+    with pytest.raises(ModelError, match="does not know the susceptibility of its material"):
+        predict(potential, slab)
+    potential.card = dataclasses.replace(potential.card, chi=0.2)
+    assert predict(potential, slab).screening.item() == pytest.approx(1.8 / 1.2)
+    assert predict(make_potential("pu"), slab).screening.item() == pytest.approx(1.8)
