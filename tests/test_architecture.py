@@ -24,11 +24,12 @@ FLOORS = [
     ("training", "dynamics"),
     ("trajectory",),
     ("spectra", "born"),
+    ("series",),
     ("plotting",),
     ("cli",),
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-WITHOUT_TORCH = ("spectra", "born")
+WITHOUT_TORCH = ("spectra", "born", "series")
 MAX_LINES = 400  # 100-300 is the rule; a hard stop
 MAX_BODY_LINES = 75  # "under about 60" of style.md, and some mercy
 

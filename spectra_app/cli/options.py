@@ -159,14 +159,29 @@ SpectrumTemperatureK = Annotated[float | None, setting(SpectraSettings, "tempera
 SpectrumEpsInf = Annotated[float | None, setting(SpectraSettings, "eps_inf")]
 TableTimestepFs = Annotated[
     float | None,
-    typer.Option("--timestep-fs", help="time between rows of a plain table, fs (a run file knows its own)"),
+    typer.Option("--timestep-fs", help="time between rows, fs, where the file does not say it"),
 ]
 TableVolumeA3 = Annotated[
     float | None,
-    typer.Option("--volume-A3", help="cell volume for a plain table, A^3; without it: an isolated molecule"),
+    typer.Option("--volume-A3", help="cell volume, A^3, where the file has none; without it: an isolated molecule"),
 ]
 TableColumns = Annotated[
     str | None,
-    typer.Option("--columns", help="columns of a plain table: names of its header or numbers from 1, e.g. 2,3,4"),
+    typer.Option("--columns", help="columns of a text file: names of its header or numbers from 1, e.g. 2,3,4"),
 ]
-TableKey = Annotated[str | None, typer.Option("--key", help="name of the array in an NPZ file")]
+TableKey = Annotated[str | None, typer.Option("--key", help="name of the array in an NPZ or HDF5 file")]
+TableFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        help="auto, table, npy, npz, hdf5, gpumd, cp2k, lammps, ipi or travis  [default: auto, by content]",
+        show_default=False,
+    ),
+]
+TableUnwrap = Annotated[
+    bool,
+    typer.Option("--unwrap", help="remove jumps of the dipole by a polarization quantum (CP2K's file or --cell-A)"),
+]
+TableCell = Annotated[
+    str | None, typer.Option("--cell-A", help="cell, A: 3 lengths or 9 components, e.g. 9.85,9.85,9.85")
+]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from spectra_app.cli import options
 from spectra_app.cli.console import list_files, print_json, say
+from spectra_app.cli.tables import InputOptions, needed, open_input
 from spectra_app.config import SpectraSettings
 from spectra_app.errors import SeriesError
 
@@ -21,19 +22,23 @@ DipoleInput = Annotated[
     Path,
     typer.Argument(
         metavar="INPUT",
-        help="run file; or dipoles of any code as a table (.csv .txt .dat .tsv, three columns; .npy .npz)",
+        help="run file; or dipoles of GPUMD, CP2K, LAMMPS, i-PI; or a table (CSV, text, NPY, NPZ, HDF5)",
     ),
 ]
 AlphaInput = Annotated[
     Path,
     typer.Argument(
         metavar="INPUT",
-        help="run file; or polarizabilities of any code as a table (nine columns xx xy xz yx ... or six "
-        "xx yy zz yz xz xy; .npy .npz)",
+        help="run file; or polarizabilities of GPUMD, CP2K, TRAVIS; or a table (CSV, text, NPY, NPZ, HDF5: nine "
+        "columns xx xy xz yx ... or six xx yy zz yz xz xy)",
     ),
 ]
-DipoleUnit = Annotated[str | None, typer.Option("--unit", help="unit of a plain table: eA, D (debye), au (e bohr)")]
-AlphaUnit = Annotated[str | None, typer.Option("--unit", help="unit of a plain table: e2A2/eV, A3, au (bohr^3)")]
+DipoleUnit = Annotated[
+    str | None, typer.Option("--unit", help="unit, where the file does not say it: eA, D (debye), au (e bohr)")
+]
+AlphaUnit = Annotated[
+    str | None, typer.Option("--unit", help="unit, where the file does not say it: e2A2/eV, A3, au (bohr^3), epm2/V")
+]
 References = Annotated[
     list[Path] | None, typer.Option("--reference", "-r", help="measured or computed spectrum to draw; repeatable")
 ]
@@ -51,8 +56,11 @@ def ir(
     timestep_fs: options.TableTimestepFs = None,
     unit: DipoleUnit = None,
     volume_A3: options.TableVolumeA3 = None,
+    cell_A: options.TableCell = None,
+    unwrap: options.TableUnwrap = False,
     columns: options.TableColumns = None,
     key: options.TableKey = None,
+    format: options.TableFormat = None,
     reference: References = None,
     overrides: options.Overrides = None,
     json: options.Json = False,
@@ -62,7 +70,8 @@ def ir(
     Absorption coefficient times refractive index of a cell (cm^-1); intensity of an isolated molecule (km/mol).
     """
     settings = options.settings_from_options(SpectraSettings, "spectra", locals(), overrides or ())
-    spectrum = _dipole_spectrum("ir", source, settings, timestep_fs, unit, volume_A3, columns, key)
+    given = InputOptions(format, unit, timestep_fs, columns, key, unwrap, cell_A, volume_A3)
+    spectrum = _dipole_spectrum("ir", source, settings, given)
     _finish("ir", spectrum, source, output, reference, json)
 
 
@@ -79,6 +88,7 @@ def raman(
     unit: AlphaUnit = None,
     columns: options.TableColumns = None,
     key: options.TableKey = None,
+    format: options.TableFormat = None,
     reference: References = None,
     overrides: options.Overrides = None,
     json: options.Json = False,
@@ -88,21 +98,19 @@ def raman(
     Unpolarized, VV, VH, isotropic and anisotropic parts.
     """
     settings = options.settings_from_options(SpectraSettings, "spectra", locals(), overrides or ())
-    from spectra_app.cli.tables import is_table, read_polarizabilities
-
-    if is_table(source):
+    series = open_input(source, "polarizability", InputOptions(format, unit, timestep_fs, columns, key), settings)
+    if series is None:
+        spectrum = _run_spectrum("raman", source, settings)
+    else:
         from spectra_app.spectra import raman_spectrum
 
-        series = read_polarizabilities(source, unit, timestep_fs, columns, key)
-        spectrum: Spectrum = raman_spectrum(
+        spectrum = raman_spectrum(
             series.values,
             timestep_fs=series.timestep_fs,
-            temperature_K=_temperature(settings, source),
+            temperature_K=needed(series.temperature_K, "--temperature-K", source, "300"),
             laser_nm=settings.laser_nm,
             settings=settings,
         )
-    else:
-        spectrum = _run_spectrum("raman", source, settings)
     _finish("raman", spectrum, source, output, reference, json)
 
 
@@ -137,8 +145,11 @@ def dielectric(
     timestep_fs: options.TableTimestepFs = None,
     unit: DipoleUnit = None,
     volume_A3: options.TableVolumeA3 = None,
+    cell_A: options.TableCell = None,
+    unwrap: options.TableUnwrap = False,
     columns: options.TableColumns = None,
     key: options.TableKey = None,
+    format: options.TableFormat = None,
     reference: References = None,
     overrides: options.Overrides = None,
     json: options.Json = False,
@@ -148,7 +159,8 @@ def dielectric(
     The full tensor and its trace/3.
     """
     settings = options.settings_from_options(SpectraSettings, "spectra", locals(), overrides or ())
-    spectrum = _dipole_spectrum("dielectric", source, settings, timestep_fs, unit, volume_A3, columns, key)
+    given = InputOptions(format, unit, timestep_fs, columns, key, unwrap, cell_A, volume_A3)
+    spectrum = _dipole_spectrum("dielectric", source, settings, given)
     _finish("dielectric", spectrum, source, output, reference, json)
 
 
@@ -159,45 +171,35 @@ def _run_spectrum(kind: str, source: Path, settings: SpectraSettings) -> Spectru
     return SPECTRA[kind](read_run(source), settings)
 
 
-def _temperature(settings: SpectraSettings, source: Path) -> float:
-    if settings.temperature_K is None:
-        raise SeriesError(f"temperature of {source}", got="none", wanted="kelvin", todo="Say --temperature-K 300")
-    return settings.temperature_K
-
-
-def _dipole_spectrum(
-    kind: str,
-    source: Path,
-    settings: SpectraSettings,
-    timestep_fs: float | None,
-    unit: str | None,
-    volume_A3: float | None,
-    columns: str | None,
-    key: str | None,
-) -> Spectrum:
-    """Infrared spectrum or dielectric function of a run file or of a table of dipoles."""
-    from spectra_app.cli.tables import is_table, read_dipoles
-
-    if not is_table(source):
+def _dipole_spectrum(kind: str, source: Path, settings: SpectraSettings, given: InputOptions) -> Spectrum:
+    """Infrared spectrum or dielectric function of a run file or of dipoles of another code."""
+    series = open_input(source, "dipole", given, settings)
+    if series is None:
         return _run_spectrum(kind, source, settings)
-    series = read_dipoles(source, unit, timestep_fs, columns, key)
     from spectra_app.spectra import dielectric_function, infrared_spectrum
 
-    common: dict[str, Any] = {
-        "timestep_fs": series.timestep_fs,
-        "temperature_K": _temperature(settings, source),
-        "volume_A3": volume_A3,
-        "eps_inf": settings.eps_inf,
-        "settings": settings,
-    }
+    quantity: Literal["dipole", "current"] = "current" if series.quantity == "current" else "dipole"
+    temperature = needed(series.temperature_K, "--temperature-K", source, "300")
     if kind == "ir":
-        return infrared_spectrum(series.values, **common)
-    for name, value in (("--volume-A3", volume_A3), ("--eps-inf", settings.eps_inf)):
-        if value is None:
-            raise SeriesError(
-                f"{name} for {source}", got="none", wanted="a number", todo="A dielectric function needs it"
-            )
-    return dielectric_function(series.values, **common)
+        return infrared_spectrum(
+            series.values,
+            timestep_fs=series.timestep_fs,
+            temperature_K=temperature,
+            volume_A3=series.volume_A3,
+            eps_inf=series.eps_inf,
+            quantity=quantity,
+            settings=settings,
+        )
+    if quantity == "current":
+        raise SeriesError(f"{source}", got="rates dP/dt", wanted="dipoles", todo="Use ir, which takes rates")
+    return dielectric_function(
+        series.values,
+        timestep_fs=series.timestep_fs,
+        temperature_K=temperature,
+        volume_A3=needed(series.volume_A3, "--volume-A3", source, "1945.1"),
+        eps_inf=needed(series.eps_inf, "--eps-inf", source, "1.78"),
+        settings=settings,
+    )
 
 
 def _finish(

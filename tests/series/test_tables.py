@@ -7,8 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spectra_app.cli.tables import is_table, read_dipoles, read_polarizabilities
 from spectra_app.errors import SeriesError
+from spectra_app.series import Request, Series, open_series
+
+
+def read_dipoles(path: Path, unit: str | None, timestep_fs: float | None, **more: str) -> Series:
+    return open_series(path, Request("dipole", unit=unit, timestep_fs=timestep_fs, **more))  # type: ignore[arg-type]
+
+
+def read_polarizabilities(path: Path, unit: str | None, timestep_fs: float | None, **more: str) -> Series:
+    return open_series(path, Request("polarizability", unit=unit, timestep_fs=timestep_fs, **more))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -29,8 +37,6 @@ def test_every_separator(tmp_path: Path, dipoles: np.ndarray, suffix: str, delim
     series = read_dipoles(path, "eA", 0.5)
     np.testing.assert_array_equal(series.values, dipoles)
     assert series.timestep_fs == 0.5
-    assert is_table(path)
-    assert not is_table(tmp_path / "run.h5")
 
 
 def test_units_of_dipoles(tmp_path: Path) -> None:
@@ -51,7 +57,7 @@ def test_columns_by_name_number_and_exclusion(tmp_path: Path, dipoles: np.ndarra
     time = 0.25 * np.arange(7)[:, None]
     path = save(tmp_path / "m.csv", np.hstack([time, dipoles, dipoles**2]), "time_fs,mx,my,mz,a,b,c")
     for columns in ("mx,my,mz", "2,3,4", "mx, 3, mz"):
-        series = read_dipoles(path, "eA", None, columns)
+        series = read_dipoles(path, "eA", None, columns=columns)
         np.testing.assert_array_equal(series.values, dipoles)
         assert series.timestep_fs == pytest.approx(0.25)
     path = save(tmp_path / "n.csv", np.hstack([time / 1000, dipoles]), "time_ps,mx,my,mz", comments="")

@@ -1,0 +1,9 @@
+"""Dipole and polarizability series of other codes: known by their content, read in bounded memory, in our units."""
+
+from __future__ import annotations
+
+from spectra_app.series.opening import open_series
+from spectra_app.series.request import FORMATS, Request, Series
+from spectra_app.series.storage import SlicedSeries
+
+__all__ = ["FORMATS", "Request", "Series", "SlicedSeries", "open_series"]

@@ -1,0 +1,115 @@
+"""Long run files: the recorded series read a slice at a time, with what the spectrum needs beside it.
+
+``trajectory.read_run`` holds a run in memory; ten million frames with polarizabilities would be 2 GB.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from spectra_app.errors import SeriesError, TrajectoryError
+from spectra_app.series.arrays import BLOCK_NUMBERS
+from spectra_app.series.clock import Clock
+from spectra_app.series.request import Series
+from spectra_app.series.storage import SlicedSeries
+
+LONG_FRAMES = 500_000
+"""From here on a run file is read in slices: below, everything recorded is less than 110 MB a replica."""
+
+_METADATA = "parameters/spectra_app/metadata"
+
+
+def is_run_file(path: Path) -> bool:
+    """Whether a file is one of ``spectra-app md`` or ``record``."""
+    if not path.is_file() or not h5py.is_hdf5(path):
+        return False
+    try:
+        with open_for_reading(path) as file:
+            return _METADATA in file
+    except OSError:  # cut off: read_run says so
+        return True
+
+
+def is_long_run(path: Path) -> bool:
+    """Whether a run file has ``LONG_FRAMES`` or more."""
+    if not is_run_file(path):
+        return False
+    try:
+        with open_for_reading(path) as file:
+            return len(file["observables/dipole/value"]) >= LONG_FRAMES
+    except (OSError, KeyError):
+        return False
+
+
+@contextmanager
+def open_for_reading(path: Path) -> Iterator[h5py.File]:
+    """An HDF5 file, also one that its writer still appends to."""
+    try:
+        file = h5py.File(path, "r")
+    except OSError:
+        file = h5py.File(path, "r", libver="latest", swmr=True)
+    with file:
+        yield file
+
+
+def open_run(path: Path, quantity: str) -> Series:
+    """The dipoles or polarizabilities [frame, replica, ...] of a run file, read in slices.
+
+    Args:
+        path: a run file.
+        quantity: ``dipole`` or ``polarizability``.
+
+    Raises:
+        TrajectoryError: nothing of the kind recorded.
+        SeriesError: uneven times.
+    """
+    with open_for_reading(path) as file:
+        observables = file["observables"]
+        if quantity not in observables:
+            raise TrajectoryError(f"{quantity} in {path}", got="none", wanted="a model that predicts it")
+        metadata: dict[str, Any] = json.loads(file[_METADATA].asstr()[()])
+        element = observables[quantity]
+        n_frames = min(len(group[part]) for group in observables.values() for part in ("time", "value"))
+        if n_frames < 2:
+            raise SeriesError(f"run file {path}", got=f"{n_frames} frames", wanted="a time series")
+        clock = Clock(path, "time", "fs")
+        for start in range(0, n_frames, BLOCK_NUMBERS):
+            clock.add(element["time"][start : min(start + BLOCK_NUMBERS, n_frames)])
+        shape = (n_frames, *element["value"].shape[1:])
+        mean_K: float | None = _mean(observables["temperature"]["value"], n_frames)
+        volume = _mean(observables["volume"]["value"], n_frames) if "volume" in observables else None
+        if volume is None and metadata.get("cell_A") is not None:
+            volume = float(abs(np.linalg.det(np.array(metadata["cell_A"], dtype=float))))
+
+    def read(start: int, stop: int) -> NDArray:
+        with open_for_reading(path) as again:
+            return again[f"observables/{quantity}/value"][start:stop]
+
+    if mean_K is None or not np.isfinite(mean_K):  # decorated trajectories without velocities
+        mean_K = metadata.get("temperature_K")
+    return Series(
+        SlicedSeries(read, shape, 1.0),
+        clock.mean_step() or float("nan"),
+        "dipole" if quantity == "dipole" else "polarizability",
+        "hdf5",
+        volume,
+        mean_K,
+        eps_inf=metadata.get("eps_inf") if volume is not None else None,
+    )
+
+
+def _mean(dataset: h5py.Dataset, n_frames: int) -> float:
+    """Mean over frames and replicas, block by block."""
+    total = sum(
+        float(np.sum(dataset[start : min(start + BLOCK_NUMBERS, n_frames)]))
+        for start in range(0, n_frames, BLOCK_NUMBERS)
+    )
+    return total / (n_frames * dataset.shape[1])
