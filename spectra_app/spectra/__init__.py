@@ -10,6 +10,7 @@ from spectra_app.spectra.dielectric import (
 )
 from spectra_app.spectra.guards import SpectrumWarning, timestep_from_times
 from spectra_app.spectra.infrared import InfraredSpectrum, infrared_spectrum
+from spectra_app.spectra.parts import SpectrumParts, infrared_parts, raman_parts
 from spectra_app.spectra.peaks import Peak
 from spectra_app.spectra.plan import EstimatorSettings
 from spectra_app.spectra.raman import RamanSpectrum, raman_spectrum
@@ -28,12 +29,15 @@ __all__ = [
     "Peak",
     "RamanSpectrum",
     "Spectrum",
+    "SpectrumParts",
     "SpectrumWarning",
     "StaticDielectricConstant",
     "StoredSeries",
     "Verdict",
     "dielectric_function",
+    "infrared_parts",
     "infrared_spectrum",
+    "raman_parts",
     "raman_spectrum",
     "static_dielectric_constant",
     "timestep_from_times",

@@ -43,6 +43,7 @@ class DielectricFunction(Spectrum):
         mean_imag: [nu] trace/3 of the imaginary part.
         mean_real_error: [nu].
         mean_imag_error: [nu].
+        static: static dielectric constant from the fluctuations of the same series.
     """
 
     eps_real: Array
@@ -53,6 +54,7 @@ class DielectricFunction(Spectrum):
     mean_imag: Array
     mean_real_error: Array
     mean_imag_error: Array
+    static: StaticDielectricConstant
 
     @property
     def title(self) -> str:
@@ -145,6 +147,10 @@ def dielectric_function(
         return out
 
     parts = assemble(series, density, settings, compute, "imag", keep_zero=False, warnings=warnings)
+    blocks = min(max(10, settings.blocks), values.shape[0] // 2)
+    static = static_dielectric_constant(
+        values, temperature_K=temperature_K, volume_A3=volume, eps_inf=tensor, blocks=blocks, checks="off"
+    )
     fields: dict[str, Array] = {}
     for part in ("real", "imag"):
         names = [f"{part}_{name}" for name in COMPONENTS]
@@ -158,14 +164,18 @@ def dielectric_function(
         history=(
             *estimator_history(series, density, settings),
             "dielectric: eps''_ab = S_ab/(2 eps0 V kB T omega), eps' by Kramers-Kronig plus eps_inf",
+            static.sentence,
         ),
         parameters={
             "temperature_K": float(temperature_K),
             "timestep_fs": float(timestep_fs),
             "volume_A3": volume,
             "eps_inf": high.tolist(),
+            "static_dielectric_constant": static.value,
+            "static_dielectric_constant_error": static.error,
             **estimator_parameters(settings),
         },
+        static=static,
         **fields,
     )
 

@@ -106,6 +106,7 @@ def raman_spectrum(
     prefactor: RamanPrefactor = "stokes",
     quantity: Literal["polarizability", "derivative"] = "polarizability",
     geometries: Sequence[str] | Mapping[str, tuple[Any, Any]] = (),
+    average: Literal["none", "powder"] = "none",
     settings: EstimatorSettings | SpectraSettings | None = None,
     checks: Checks = "error",
 ) -> RamanSpectrum:
@@ -123,7 +124,9 @@ def raman_spectrum(
         prefactor: ``stokes``: differential cross-section of first-order Stokes scattering; ``reduced``: Raman activity
             density, free of laser, Bose and frequency factors; ``none``: the density itself (prefactors.py).
         quantity: what the series is.
-        geometries: Porto symbols, or name -> (e_in, e_out) vectors [xyz], computed as e_out.alpha.e_in without average.
+        geometries: Porto symbols, or name -> (e_in, e_out) vectors [xyz]: the spectrum of e_out.alpha.e_in.
+        average: of the geometries: ``none`` for a crystal as it lies in the laboratory, ``powder`` over orientations:
+            ``iso cos^2 + aniso (3 + cos^2)/45`` with the angle between e_in and e_out (VV and VH at 0 and 90 degrees).
         settings: estimator; None takes the defaults.
         checks: as in ``infrared_spectrum``.
 
@@ -137,10 +140,12 @@ def raman_spectrum(
     guards.check_positive("laser_nm", laser_nm, "nm")
     if quantity not in ("polarizability", "derivative"):
         raise ConfigError("quantity", got=repr(quantity), wanted="polarizability or derivative")
+    if average not in ("none", "powder"):
+        raise ConfigError("average", got=repr(average), wanted="none or powder")
     polarizations = _polarizations(geometries)
     values = guards.as_replicas(polarizability_e2A2_per_eV, "polarizability", (3, 3))
     warnings = guards.check_series(values, "polarizability", checks, continuous=quantity == "polarizability")
-    mixing, weights = _projections(polarizations)
+    mixing, weights = _projections(polarizations, average)
     series = Series(values, float(timestep_fs), derivative=quantity == "polarizability", mixing=mixing)
     density = spectral_density(series, weights, settings)
     omega = density.omega_per_fs
@@ -177,6 +182,7 @@ def raman_spectrum(
             "laser_nm": float(laser_nm),
             "prefactor": prefactor,
             "quantity": quantity,
+            **({"average": average} if polarizations else {}),
             **estimator_parameters(settings),
         },
         geometries={name: parts.values[f"geometry {name}"] for name in polarizations},
@@ -200,29 +206,42 @@ def _polarizations(geometries: Sequence[str] | Mapping[str, tuple[Any, Any]]) ->
     return out
 
 
-def _projections(polarizations: Mapping[str, tuple[Array, Array]]) -> tuple[Array, Array]:
+def _projections(polarizations: Mapping[str, tuple[Array, Array]], average: str) -> tuple[Array, Array]:
     """Linear map [series, 9] of alpha to a, five parts of beta, and the geometries; weights of the channels.
 
     With an orthonormal basis B_k of the symmetric traceless tensors, tr beta beta = sum_k (B_k : alpha)^2, so every
     channel is a sum of autospectra.
     """
-    identity = np.eye(3) / 3.0
+    single = [] if average == "powder" else [np.outer(e_out, e_in).ravel() for e_in, e_out in polarizations.values()]
+    mixing = np.concatenate([tensor_basis(), *(row[None] for row in single)])
+    weights = np.zeros((2 + len(polarizations), len(mixing)))
+    weights[:2, :6] = INVARIANT_WEIGHTS
+    for i, (e_in, e_out) in enumerate(polarizations.values()):
+        if average == "powder":
+            cos2 = float(e_in @ e_out) ** 2
+            weights[2 + i, :6] = cos2 * INVARIANT_WEIGHTS[0] + (3.0 + cos2) / 45.0 * INVARIANT_WEIGHTS[1]
+        else:
+            weights[2 + i, 6 + i] = 1.0
+    return mixing, weights
+
+
+INVARIANT_WEIGHTS: Array = np.array([[1.0, 0, 0, 0, 0, 0], [0, 1.5, 1.5, 1.5, 1.5, 1.5]])
+"""[isotropic or anisotropic, row of ``tensor_basis``]: a^2, and gamma^2 = (3/2) tr beta beta."""
+
+
+def tensor_basis() -> Array:
+    """Rows [6, 9] that take a flattened tensor to its mean and to five parts whose squares add up to tr beta beta."""
     x, y, z = np.eye(3)
 
     def symmetric(a: Array, b: Array) -> Array:
         return (np.outer(a, b) + np.outer(b, a)) / math.sqrt(2.0)
 
     basis = [
+        np.eye(3) / 3.0,
         symmetric(x, y),
         symmetric(y, z),
         symmetric(x, z),
         (np.outer(x, x) - np.outer(y, y)) / math.sqrt(2.0),
         (2.0 * np.outer(z, z) - np.outer(x, x) - np.outer(y, y)) / math.sqrt(6.0),
     ]
-    rows = [identity, *basis, *(np.outer(e_out, e_in) for e_in, e_out in polarizations.values())]
-    weights = np.zeros((2 + len(polarizations), len(rows)))
-    weights[0, 0] = 1.0
-    weights[1, 1:6] = 1.5
-    for i in range(len(polarizations)):
-        weights[2 + i, 6 + i] = 1.0
-    return np.stack(rows).reshape(len(rows), 9), weights
+    return np.stack(basis).reshape(6, 9)
