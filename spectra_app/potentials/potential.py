@@ -324,15 +324,18 @@ class Potential(nn.Module):
         screening = self._screening(system, result.polarizability.detach())
         return self.sign * latent.detach() * torch.sqrt(screening)[system.batch][:, None, None]
 
-    def calculator(self, skin_A: float = 0.5) -> SpectraCalculator:
+    def calculator(
+        self, skin_A: float = 0.5, field_V_per_A: tuple[float, float, float] | None = None
+    ) -> SpectraCalculator:
         """ASE calculator: energy, forces, stress, dipole, and in ``results`` born_charges and polarizability.
 
         Args:
             skin_A: skin of the neighbour list, A.
+            field_V_per_A: [xyz], uniform static external field, V/A.
         """
         from spectra_app.potentials.calculator import SpectraCalculator  # which imports this module
 
-        return SpectraCalculator(self, skin_A=skin_A)
+        return SpectraCalculator(self, skin_A=skin_A, field_V_per_A=field_V_per_A)
 
     def _check_electrostatic(self, what: str) -> None:
         if not self.variant.electrostatic:
