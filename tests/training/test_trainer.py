@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 
 from spectra_app.config import LossSettings, ModelSettings, TrainFile, TrainingSettings
 from spectra_app.errors import ModelError
+from spectra_app.neighbors import build_neighbors
 from spectra_app.potentials.checkpoint import load_model
+from spectra_app.potentials.potential import Potential
+from spectra_app.system import from_ase
 from spectra_app.training.evaluation import evaluate_file, evaluate_structures, pearson, r_squared
 from spectra_app.training.loss import weights_at
 from spectra_app.training.sign import fix_sign, mean_born_charges
@@ -214,3 +218,21 @@ def test_energy_error_ignores_one_shift_per_composition(tmp_path, data):
     for atoms in frames:
         atoms.info["energy"] += 5.0 if len(atoms) == 3 else -11.0
     assert evaluate_structures(model, frames)["energy_rmse_meV_per_atom"] == pytest.approx(base)
+
+
+def test_correlation_of_the_latent_polarizability_knows_no_eps_inf():
+    torch.manual_seed(0)
+    model = Potential(SMALL, ("H", "O"), eps_inf=2.0).double()
+    rng = np.random.default_rng(0)
+    frames = []
+    for side in (5.0, 6.0, 8.0):  # chi, hence the screening, differs from frame to frame
+        positions = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]]) + rng.normal(scale=0.2, size=(3, 3))
+        atoms = Atoms("OHH", positions, cell=np.eye(3) * side, pbc=True)
+        system = from_ase(atoms, dtype=torch.float64)
+        alpha = model(system, build_neighbors(system, model.cutoff), forces=False).polarizability[0]
+        atoms.info["polarizability"] = 3.0 * alpha.numpy().reshape(-1)
+        frames.append(atoms)
+    metrics = evaluate_structures(model, frames)
+    for part in ("", "_diagonal", "_offdiagonal"):
+        assert metrics[f"polarizability_latent_pearson{part}"] == pytest.approx(1.0)
+    assert metrics["polarizability_pearson_diagonal"] < 0.9
