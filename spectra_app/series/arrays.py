@@ -139,7 +139,7 @@ def _element(path: Path, file: h5py.File, request: Request) -> str:
     names: list[str] = []
 
     def look(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and item.ndim > len(tail) and item.shape[-len(tail) :] == tail:
+        if isinstance(item, h5py.Dataset) and item.ndim - len(tail) in (1, 2) and item.shape[-len(tail) :] == tail:
             names.append(name.removesuffix("/value"))
 
     file.visititems(look)
