@@ -172,6 +172,9 @@ class SpectraSettings(Settings):
     eps_inf: float | None = Field(
         None, ge=1, description="high-frequency dielectric constant; None takes the run file's"
     )
+    volume_A3: float | None = Field(
+        None, gt=0, description="volume, A^3, that a spectrum refers to; None takes the run file's; a slab has none"
+    )
     blocks: int = Field(5, ge=2, description="blocks for error bars")
     method: Literal["welch", "lag", "cepstral"] = Field("welch", description="estimator of the spectrum")
     derivative: Literal["difference", "direct"] = Field(

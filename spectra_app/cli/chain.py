@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import yaml
 
 from spectra_app import __version__
-from spectra_app.cli.compute import SPECTRA
+from spectra_app.cli.compute import spectrum_of_run
 from spectra_app.cli.draw import write_spectrum
 from spectra_app.config import RunFileSettings
-from spectra_app.errors import TrajectoryError
+from spectra_app.errors import ConfigError, TrajectoryError
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -70,6 +70,7 @@ def run_chain(settings: RunFileSettings, say: Callable[[str], None], *, overwrit
 
     began, folder = time.perf_counter(), settings.output
     atoms = start_structure(settings.model, settings.structure, settings.repeat)
+    _check_tasks(settings, atoms)
     say(f"{_describe(atoms)}, model '{settings.model}'; results in {folder}/")
     _dynamics(settings, atoms, folder / RUN_FILE, say, overwrite)
     configuration = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
@@ -79,7 +80,7 @@ def run_chain(settings: RunFileSettings, say: Callable[[str], None], *, overwrit
     spectra: dict[str, Spectrum] = {}
     for kind in (task for task in settings.tasks if task != "born"):
         say(f"{TITLES[kind]} ...")
-        spectra[kind] = SPECTRA[kind](run, settings.spectra)
+        spectra[kind] = spectrum_of_run(kind, run, settings.spectra)
         files += write_spectrum(kind, spectra[kind], [folder / kind], references.get(kind, ()))
     born = None
     if "born" in settings.tasks:
@@ -88,6 +89,22 @@ def run_chain(settings: RunFileSettings, say: Callable[[str], None], *, overwrit
         files += _write_born(born, folder)
     files += _overview(run, spectra, references, folder)
     return _summarise(settings, atoms, run, spectra, born, files, time.perf_counter() - began)
+
+
+def _check_tasks(settings: RunFileSettings, atoms: Atoms) -> None:
+    """Refuse before the dynamics what a slab cannot have after it.
+
+    Raises:
+        ConfigError: an infrared spectrum without volume, or a dielectric function.
+    """
+    if atoms.pbc.all() or not atoms.pbc.any():
+        return
+    if "dielectric" in settings.tasks:
+        raise ConfigError("tasks", got="dielectric for a slab", wanted="a cell that is periodic in three directions")
+    if "ir" in settings.tasks and settings.spectra.volume_A3 is None:
+        raise ConfigError(
+            "spectra.volume_A3 for the infrared spectrum of a slab", got="none", wanted="area times thickness, A^3"
+        )
 
 
 def _dynamics(
@@ -113,6 +130,7 @@ def run_state(settings: RunFileSettings, atoms: Atoms, run_file: Path) -> str:
     Raises:
         TrajectoryError: it belongs to other settings, another model or other atoms; or is damaged.
     """
+    from spectra_app.dynamics import read_field_table
     from spectra_app.potentials.checkpoint import read_card
     from spectra_app.trajectory import read_run
     from spectra_app.trajectory.checkpoint import checkpoint_path
@@ -130,6 +148,10 @@ def run_state(settings: RunFileSettings, atoms: Atoms, run_file: Path) -> str:
     changed = [f"md.{key}: {then[key]} -> {now[key]}" for key in now if key in then and then[key] != now[key]]
     if run.metadata["model_hash"] != read_card(settings.model).hash:
         changed.append(f"model: {run.metadata['model_name']} -> {settings.model}")
+    if settings.md.field_table is not None:
+        field, before = read_field_table(settings.md.field_table).description, run.metadata.get("field")
+        if before is not None and before.get("sha256") != field["sha256"]:
+            changed.append(f"md.field_table: other rows in {settings.md.field_table}")
     if run.numbers.tolist() != atoms.numbers.tolist():
         changed.append(f"structure: {len(run.numbers)} -> {len(atoms)} atoms")
     if changed:
@@ -157,7 +179,7 @@ def _born(settings: RunFileSettings, run: Run) -> BornReport:
     from spectra_app.potentials.checkpoint import load_model
 
     cell = run.cell_A if run.cell_A is None or run.cell_A.ndim == 2 else run.cell_A[-1, 0]
-    last = Atoms(run.numbers, run.positions_A[-1, 0], cell=cell, pbc=run.periodic)
+    last = Atoms(run.numbers, run.positions_A[-1, 0], cell=cell, pbc=run.pbc)
     model = load_model(settings.model, device=settings.md.device, dtype="float64", eps_inf=settings.md.eps_inf)
     return born_charges(model, last)
 
@@ -233,5 +255,5 @@ def _summarise(
 
 
 def _describe(atoms: Atoms) -> str:
-    where = "periodic" if atoms.pbc.all() else "isolated"
+    where = "periodic" if atoms.pbc.all() else "slab" if atoms.pbc.any() else "isolated"
     return f"{atoms.get_chemical_formula()}, {len(atoms)} atoms, {where}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,6 +49,58 @@ def _eps_inf(run: Run, settings: SpectraSettings) -> float | None:
     return None if value is None else float(value)
 
 
+def volume_of(run: Run, settings: SpectraSettings) -> np.ndarray | float | None:
+    """The volume that an infrared spectrum refers to, A^3: the settings' one, else that of the run; None: a molecule.
+
+    Raises:
+        SeriesError: a slab, whose cell is mostly vacuum.
+    """
+    if settings.volume_A3 is not None:
+        return settings.volume_A3
+    if run.slab:
+        raise SeriesError(
+            f"volume of {run.path}",
+            got="a slab, whose cell is mostly vacuum",
+            wanted="area times thickness of the slab, A^3",
+            todo="Give --volume-A3 (in a recipe: spectra.volume_A3)",
+        )
+    return run.volume_A3
+
+
+def field_note(run: Run) -> str | None:
+    """One sentence on the external field of a run; None without one."""
+    if run.field_V_per_A is None or not np.any(run.field_V_per_A):
+        return None
+    strongest = float(np.linalg.norm(run.field_V_per_A, axis=1).max())
+    if np.ptp(run.field_V_per_A, axis=0).max() == 0.0:
+        return (
+            f"the run is in a static external field of {strongest:.3g} V/A: this is the spectrum of the polarized "
+            "material, and its average over directions is not that of a powder"
+        )
+    return (
+        f"the run is in an external field that changes in time (up to {strongest:.3g} V/A): fluctuation formulas hold "
+        "in equilibrium only; analyse dipole against field_V_per_A instead (docs/fields.md)"
+    )
+
+
+def spectrum_of_run(kind: str, run: Run, settings: SpectraSettings) -> Spectrum:
+    """A spectrum of a run, with a warning where an external field acted.
+
+    Args:
+        kind: "ir", "raman", "vdos" or "dielectric".
+        run: the run.
+        settings: of the spectrum.
+    """
+    spectrum = SPECTRA[kind](run, settings)
+    note = field_note(run)
+    if note is None:
+        return spectrum
+    from spectra_app.spectra import SpectrumWarning
+
+    warnings.warn(note, SpectrumWarning, stacklevel=2)
+    return replace(spectrum, report=replace(spectrum.report, warnings=(*spectrum.report.warnings, note)))
+
+
 def infrared_of_run(run: Run, settings: SpectraSettings) -> Spectrum:
     """Infrared spectrum of a run."""
     from spectra_app.spectra import infrared_spectrum
@@ -55,7 +109,7 @@ def infrared_of_run(run: Run, settings: SpectraSettings) -> Spectrum:
         run.dipole_eA,
         timestep_fs=_timestep(run),
         temperature_K=temperature_of(run, settings),
-        volume_A3=run.volume_A3,
+        volume_A3=volume_of(run, settings),
         eps_inf=_eps_inf(run, settings) if run.periodic else None,
         settings=settings,
     )
@@ -112,13 +166,16 @@ def dielectric_of_run(run: Run, settings: SpectraSettings) -> Spectrum:
     """Dielectric function of a run.
 
     Raises:
-        SeriesError: an isolated molecule, or no eps_inf.
+        SeriesError: an isolated molecule, a slab, or no eps_inf.
     """
     from spectra_app.spectra import dielectric_function
 
     eps_inf = _eps_inf(run, settings)
     if run.volume_A3 is None:
-        raise SeriesError(f"volume of {run.path}", got="an isolated molecule", wanted="a periodic cell")
+        got = "a slab" if run.slab else "an isolated molecule"
+        raise SeriesError(
+            f"dielectric function of {run.path}", got=got, wanted="a cell that is periodic in three directions"
+        )
     if eps_inf is None:
         raise SeriesError(f"eps_inf of {run.path}", got="none", wanted="a number", todo="Give --eps-inf")
     return dielectric_function(

@@ -39,6 +39,7 @@ def md(
     trajectory_stride: options.TrajectoryStride = None,
     skin_A: options.SkinA = None,
     field_V_per_A: options.FieldVPerA = None,
+    field_table: options.FieldTable = None,
     seed: options.Seed = None,
     device: options.MDDevice = None,
     dtype: options.MDDtype = None,

@@ -144,6 +144,7 @@ FieldVPerA = Annotated[
     tuple[float, float, float] | None,
     typer.Option("--field", metavar="X Y Z", help=str(MDSettings.model_fields["field_V_per_A"].description)),
 ]
+FieldTable = Annotated[Path | None, setting(MDSettings, "field_table")]
 Seed = Annotated[int | None, setting(MDSettings, "seed")]
 MDDevice = Annotated[str | None, setting(MDSettings, "device")]
 MDDtype = Annotated[str | None, setting(MDSettings, "dtype")]

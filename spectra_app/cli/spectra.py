@@ -165,10 +165,10 @@ def dielectric(
 
 
 def _run_spectrum(kind: str, source: Path, settings: SpectraSettings) -> Spectrum:
-    from spectra_app.cli.compute import SPECTRA
+    from spectra_app.cli.compute import spectrum_of_run
     from spectra_app.trajectory import read_run
 
-    return SPECTRA[kind](read_run(source), settings)
+    return spectrum_of_run(kind, read_run(source), settings)
 
 
 def _dipole_spectrum(kind: str, source: Path, settings: SpectraSettings, given: InputOptions) -> Spectrum:

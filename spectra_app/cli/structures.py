@@ -22,7 +22,7 @@ def read_structure(path: Path, repeat: tuple[int, int, int] = (1, 1, 1)) -> Atom
         repeat: repetitions along the cell vectors.
 
     Raises:
-        StructureError: no such file, a format that ASE does not know, or a repetition of an open structure.
+        StructureError: no such file, a format that ASE does not know, or a repetition along an open direction.
     """
     from ase.io import read
 
@@ -39,9 +39,11 @@ def read_structure(path: Path, repeat: tuple[int, int, int] = (1, 1, 1)) -> Atom
     if isinstance(atoms, list):
         raise StructureError(f"structure {path}", got=f"{len(atoms)} frames", wanted="one", todo="Use FILE@INDEX")
     if tuple(repeat) != (1, 1, 1):
-        if not atoms.pbc.all():
+        if any(times > 1 and not along for times, along in zip(repeat, atoms.pbc, strict=True)):
             raise StructureError(
-                f"structure {path}", got=f"repeat {repeat} of an open structure", wanted="a periodic one"
+                f"structure {path}",
+                got=f"repeat {repeat} with pbc = {atoms.pbc.tolist()}",
+                wanted="repetitions along periodic cell vectors only",
             )
         atoms = atoms.repeat(tuple(repeat))
     return atoms
