@@ -10,11 +10,13 @@ from spectra_app.spectra.dielectric import (
 )
 from spectra_app.spectra.guards import SpectrumWarning, timestep_from_times
 from spectra_app.spectra.infrared import InfraredSpectrum, infrared_spectrum
+from spectra_app.spectra.interface import InterfaceSeries, interface_series
 from spectra_app.spectra.parts import SpectrumParts, infrared_parts, raman_parts
 from spectra_app.spectra.peaks import Peak
 from spectra_app.spectra.plan import EstimatorSettings
 from spectra_app.spectra.raman import RamanSpectrum, raman_spectrum
 from spectra_app.spectra.result import Column, Spectrum
+from spectra_app.spectra.sfg import SFGSpectrum, sfg_spectrum
 from spectra_app.spectra.stream import StoredSeries
 from spectra_app.spectra.uncertainty import LengthReport, Verdict
 from spectra_app.spectra.vdos import VDOS, vdos
@@ -25,9 +27,11 @@ __all__ = [
     "DielectricFunction",
     "EstimatorSettings",
     "InfraredSpectrum",
+    "InterfaceSeries",
     "LengthReport",
     "Peak",
     "RamanSpectrum",
+    "SFGSpectrum",
     "Spectrum",
     "SpectrumParts",
     "SpectrumWarning",
@@ -37,8 +41,10 @@ __all__ = [
     "dielectric_function",
     "infrared_parts",
     "infrared_spectrum",
+    "interface_series",
     "raman_parts",
     "raman_spectrum",
+    "sfg_spectrum",
     "static_dielectric_constant",
     "timestep_from_times",
     "vdos",

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import spectra_app
 from spectra_app.spectra import guards
 from spectra_app.spectra.estimators import SpectralDensity
-from spectra_app.spectra.peaks import Peak, find_peaks
+from spectra_app.spectra.peaks import Peak, find_peaks, find_signed_peaks
 from spectra_app.spectra.plan import EstimatorSettings, Series
 from spectra_app.spectra.uncertainty import (
     LengthReport,
@@ -63,6 +63,7 @@ def assemble(
     *,
     keep_zero: bool,
     warnings: tuple[str, ...],
+    signed: bool = False,
 ) -> Assembled:
     """Values, errors, peaks and verdict of a spectrum.
 
@@ -75,6 +76,7 @@ def assemble(
         main: name of the array to search for peaks and to judge.
         keep_zero: keep the point at zero wavenumber.
         warnings: sentences found so far; those about the spectrum are added, and all are sent as warnings.
+        signed: the main array has bands of either sign.
     """
     grid = density.wavenumber_per_cm
     end = len(grid)
@@ -82,7 +84,7 @@ def assemble(
         end = min(end, int(np.searchsorted(grid, settings.max_wavenumber_per_cm, side="right")))
     kept = slice(0 if keep_zero else 1, max(end, 3))
     full = compute(density.total)
-    suspicions, highest = guards.check_spectrum(grid[1:], full[main][1:])
+    suspicions, highest = guards.check_spectrum(grid[1:], np.abs(full[main][1:]) if signed else full[main][1:])
     values = {name: array[kept] for name, array in full.items()}
     accumulators = {name: SpreadAccumulator(density.resampling) for name in values}
     mains: list[NDArray[np.float64]] = []
@@ -93,9 +95,8 @@ def assemble(
                 mains.append(array[kept])
     missing = np.full(len(grid[kept]), np.nan)
     errors = {name: accumulators[name].error() if mains else missing for name in values}
-    peaks = find_peaks(
-        grid[kept], values[main], errors[main], mains, density.plan.resolution_per_cm, density.resampling
-    )
+    search = find_signed_peaks if signed else find_peaks
+    peaks = search(grid[kept], values[main], errors[main], mains, density.plan.resolution_per_cm, density.resampling)
     all_warnings = (*warnings, *density.plan.warnings, *suspicions)
     report = _report(series, density, settings, values[main], errors[main], mains, highest, all_warnings)
     guards.emit(all_warnings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -110,6 +111,31 @@ def find_peaks(
             )
         )
     return tuple(peaks)
+
+
+def find_signed_peaks(
+    wavenumber_per_cm: NDArray[np.float64],
+    values: NDArray[np.float64],
+    errors: NDArray[np.float64],
+    resamples: Iterable[NDArray[np.float64]],
+    resolution_per_cm: float,
+    resampling: Resampling = "jackknife",
+) -> tuple[Peak, ...]:
+    """Peaks of either sign of a spectrum in order of wavenumber; negative ones have negative heights and integrals.
+
+    Each is searched as :func:`find_peaks` does, in the spectrum cut off at zero on its side; a band of one sign is kept
+    where it is at least 3% as strong as the strongest of either.
+    """
+    others = list(resamples)
+    strongest = float(np.max(np.abs(values), initial=0.0))
+    found = []
+    for sign in (1.0, -1.0):
+        side = np.maximum(sign * values, 0.0)
+        cut = [np.maximum(sign * other, 0.0) for other in others]
+        for peak in find_peaks(wavenumber_per_cm, side, errors, cut, resolution_per_cm, resampling):
+            if peak.height >= _MIN_PROMINENCE * strongest:
+                found.append(dataclasses.replace(peak, height=sign * peak.height, integral=sign * peak.integral))
+    return tuple(sorted(found, key=lambda peak: peak.position_per_cm))
 
 
 def _valley(values: NDArray[np.float64], start: int, stop: int) -> int:
