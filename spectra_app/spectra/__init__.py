@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from spectra_app.spectra.compare import BandShift, Comparison, compare_spectra
 from spectra_app.spectra.dielectric import (
     DielectricFunction,
     StaticDielectricConstant,
@@ -23,7 +24,9 @@ from spectra_app.spectra.vdos import VDOS, vdos
 
 __all__ = [
     "VDOS",
+    "BandShift",
     "Column",
+    "Comparison",
     "DielectricFunction",
     "EstimatorSettings",
     "InfraredSpectrum",
@@ -38,6 +41,7 @@ __all__ = [
     "StaticDielectricConstant",
     "StoredSeries",
     "Verdict",
+    "compare_spectra",
     "dielectric_function",
     "infrared_parts",
     "infrared_spectrum",
