@@ -18,7 +18,7 @@ from spectra_app.dynamics.simulation import Progress
 from spectra_app.errors import ConfigError, SimulationError, TrajectoryError
 from spectra_app.interrupts import Interrupts
 from spectra_app.neighbors import build_neighbors
-from spectra_app.system import System, concatenate, make_system
+from spectra_app.system import System, check_vacuum, concatenate, make_system
 from spectra_app.trajectory.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from spectra_app.trajectory.frames import Frame, Trajectory
 from spectra_app.trajectory.metadata import versions
@@ -207,8 +207,14 @@ class _Decoration:
             if (frame.cell_A is None) == self._trajectory.periodic:
                 raise TrajectoryError(f"trajectory {self._trajectory.path}", got="a cell in some frames only")
         numbers = self._trajectory.numbers
-        parts = [make_system(frame.positions_A, numbers, frame.cell_A, self._charge, device) for frame in batch]
-        return concatenate(parts)
+        parts = [
+            make_system(frame.positions_A, numbers, frame.cell_A, self._charge, device, slab=frame.slab)
+            for frame in batch
+        ]
+        system = concatenate(parts)
+        if system.slab is not None:
+            check_vacuum(system, self._model.cutoff)
+        return system
 
     def _block(
         self, step: np.ndarray, batch: list[Frame], prediction: PredictionLike, system: System
@@ -288,6 +294,7 @@ def _header(
             "trajectory_stride": 1,
             "cell_A": None if trajectory.first.cell_A is None else trajectory.first.cell_A.tolist(),
         },
+        slab=trajectory.first.slab,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from spectra_app.errors import SpectraAppError, TrajectoryError
-from spectra_app.system import check_structure
+from spectra_app.system import check_structure, slab_cell
 
 MAX_JUMP = 0.4  # of the cell between frames, after taking the nearest image: beyond it the image is ambiguous
 TIME_TOLERANCE = 0.01  # relative; XTC stores times as float32 and programs round them to 1e-3 ps
@@ -25,6 +25,7 @@ class Frame:
         velocities_A_per_fs: [atom, xyz], or None.
         time_fs: time that the file gives, fs; None where it gives none.
         step: step number that the file gives; None where it gives none.
+        pbc: whether each cell vector is periodic, where there is a cell.
     """
 
     positions_A: np.ndarray
@@ -32,6 +33,12 @@ class Frame:
     velocities_A_per_fs: np.ndarray | None = None
     time_fs: float | None = None
     step: int | None = None
+    pbc: tuple[bool, bool, bool] = (True, True, True)
+
+    @property
+    def slab(self) -> bool:
+        """Periodic along two of the three cell vectors."""
+        return self.cell_A is not None and sum(self.pbc) == 2
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,8 @@ class Trajectory:
         Raises:
             TrajectoryError: uneven time, a jump, another number of atoms, or a damaged file; names the frame.
         """
-        yield from unwrap(check_times(readable(self.read(), self.path, len(self.numbers)), self.path), self.path)
+        frames = settle_slabs(readable(self.read(), self.path, len(self.numbers)))
+        yield from unwrap(check_times(frames, self.path), self.path)
 
 
 def make_trajectory(
@@ -92,13 +100,14 @@ def make_trajectory(
         TrajectoryError: fewer than two frames, or no time step anywhere.
         StructureError: the first frame cannot be treated.
     """
-    source = readable(read(), path, len(numbers))
+    source = settle_slabs(readable(read(), path, len(numbers)))
     start = [frame for frame, _ in zip(source, range(2), strict=False)]
     if len(start) < 2:
         raise TrajectoryError(f"trajectory {path}", got=f"{len(start)} frame(s)", wanted="at least two")
     first, second = start
     cell = np.zeros((3, 3)) if first.cell_A is None else first.cell_A
-    check_structure(first.positions_A, cell, np.full(3, first.cell_A is not None), f"{path}, frame 0")
+    pbc = np.array(first.pbc) & (first.cell_A is not None)
+    check_structure(first.positions_A, cell, pbc, f"{path}, frame 0")
     if timestep_fs is None:
         if first.time_fs is None or second.time_fs is None:
             raise TrajectoryError(
@@ -146,6 +155,18 @@ def readable(frames: Iterator[Frame], path: Path, n_atoms: int) -> Iterator[Fram
         index += 1
 
 
+def settle_slabs(frames: Iterator[Frame]) -> Iterator[Frame]:
+    """Frames of a slab in the cell of ``slab_cell``, as high in every frame as in the first."""
+    height: float | None = None
+    for frame in frames:
+        if frame.slab and frame.cell_A is not None:
+            cell = slab_cell(frame.positions_A, frame.cell_A, np.array(frame.pbc))
+            height = float(np.linalg.norm(cell[2])) if height is None else height
+            cell[2] *= height / np.linalg.norm(cell[2])
+            frame = replace(frame, cell_A=cell, pbc=(True, True, False))
+        yield frame
+
+
 def check_times(frames: Iterator[Frame], path: Path) -> Iterator[Frame]:
     """Frames whose times, or step numbers where there are no times, are evenly spaced.
 
@@ -184,6 +205,8 @@ def unwrap(frames: Iterator[Frame], path: Path) -> Iterator[Frame]:
         if before is not None and frame.cell_A is not None:
             moved = (frame.positions_A - before) @ np.linalg.inv(frame.cell_A)
             images = np.rint(moved)
+            if frame.slab:
+                images[:, 2] = 0.0  # nothing is wrapped along the normal
             jump = np.abs(moved - images).max(axis=1)
             if jump.max() > MAX_JUMP:
                 atom = int(jump.argmax())

@@ -160,7 +160,14 @@ def _ase_frame(atoms: Atoms) -> Frame:
         cell_A=atoms.cell.array.copy() if atoms.pbc.any() else None,
         velocities_A_per_fs=atoms.get_velocities() * units.fs if atoms.has("momenta") else None,
         time_fs=float(atoms.info["time_fs"]) if "time_fs" in atoms.info else None,
+        pbc=_periodicity(atoms.pbc),
     )
+
+
+def _periodicity(pbc: np.ndarray) -> tuple[bool, bool, bool]:
+    """Periodic along each cell vector; along all where the structure is open and has no cell."""
+    along = [bool(value) for value in pbc]
+    return (along[0], along[1], along[2]) if any(along) else (True, True, True)
 
 
 def _mdanalysis_reader(path: Path, n_atoms: int) -> Any:
@@ -216,6 +223,7 @@ def _h5md_frames(path: Path, n_frames: int) -> Iterator[Frame]:
         length, tick = _unit(position["value"], LENGTHS, path), _unit(position["time"], TIMES, path)
         velocity = group["velocity"]["value"] if "velocity" in group else None
         speed = 1.0
+        boundary = np.array([str(word) == "periodic" for word in group["box"].attrs.get("boundary", ["periodic"] * 3)])
         if velocity is not None:
             over, under = velocity.attrs["unit"].removesuffix("-1").split()
             speed = LENGTHS[over] / TIMES[under]
@@ -230,6 +238,7 @@ def _h5md_frames(path: Path, n_frames: int) -> Iterator[Frame]:
                 cell_A=cell,
                 velocities_A_per_fs=None if velocity is None else velocity[index].astype(np.float64) * speed,
                 time_fs=float(position["time"][index]) * tick,
+                pbc=_periodicity(boundary),
             )
 
 

@@ -24,7 +24,7 @@ def read_lammps_dump(path: Path) -> Iterator[Frame]:
     """
     with path.open(encoding="utf-8") as file:
         while (raw := _dump_frame(file)) is not None:
-            step, cell, names, table = raw
+            step, cell, pbc, names, table = raw
             for columns in POSITION_COLUMNS:
                 if set(columns) <= set(names):
                     break
@@ -33,7 +33,7 @@ def read_lammps_dump(path: Path) -> Iterator[Frame]:
             positions = table[:, [names.index(column) for column in columns]].astype(np.float64)
             if columns[0].startswith("xs"):
                 positions = positions @ (np.eye(3) if cell is None else cell)
-            yield Frame(positions, cell, step=step)
+            yield Frame(positions, cell, step=step, pbc=pbc)
 
 
 def lammps_dump_numbers(path: Path, species: Sequence[str] | None) -> np.ndarray:
@@ -46,7 +46,7 @@ def lammps_dump_numbers(path: Path, species: Sequence[str] | None) -> np.ndarray
         raw = _dump_frame(file)
     if raw is None:
         raise TrajectoryError(f"dump {path}", got="no frame")
-    _, _, names, table = raw
+    *_, names, table = raw
     if "element" in names:
         symbols = [str(symbol) for symbol in table[:, names.index("element")]]
     elif "type" in names and species is not None:
@@ -64,16 +64,20 @@ def lammps_dump_numbers(path: Path, species: Sequence[str] | None) -> np.ndarray
     return _numbers(symbols, path)
 
 
-def _dump_frame(file: TextIO) -> tuple[int, np.ndarray | None, list[str], np.ndarray] | None:
-    """Step, cell, column names and table [atom, column] (text, sorted by id) of the next frame; None at the end."""
-    step, n_atoms, cell = 0, -1, None
+def _dump_frame(
+    file: TextIO,
+) -> tuple[int, np.ndarray | None, tuple[bool, bool, bool], list[str], np.ndarray] | None:
+    """Step, cell, periodicity, column names and table [atom, column] (text, sorted by id); None at the end."""
+    step, n_atoms, cell, pbc = 0, -1, None, (True, True, True)
     for line in file:
         if line.startswith("ITEM: TIMESTEP"):
             step = int(next(file))
         elif line.startswith("ITEM: NUMBER OF ATOMS"):
             n_atoms = int(next(file))
         elif line.startswith("ITEM: BOX BOUNDS"):
-            cell = _dump_cell(line.split()[3:], [next(file).split() for _ in range(3)])
+            words = line.split()[3:]
+            pbc = (words[-3][0] == "p", words[-2][0] == "p", words[-1][0] == "p")
+            cell = _dump_cell(words, [next(file).split() for _ in range(3)])
         elif line.startswith("ITEM: ATOMS"):
             names = line.split()[2:]
             table = np.array([row.split() for row in islice(file, n_atoms)], dtype=object)
@@ -81,13 +85,13 @@ def _dump_frame(file: TextIO) -> tuple[int, np.ndarray | None, list[str], np.nda
                 raise EOFError("the file ends inside a frame")
             if "id" in names:
                 table = table[np.argsort(table[:, names.index("id")].astype(int), kind="stable")]
-            return step, cell, names, table
+            return step, cell, pbc, names, table
     return None
 
 
 def _dump_cell(words: list[str], bounds: list[list[str]]) -> np.ndarray | None:
     """Cell [vector, xyz], A, of a box given as orthogonal, restricted or general triclinic bounds."""
-    if not all(word[0] == "p" for word in words[-3:]):
+    if sum(word[0] == "p" for word in words[-3:]) < 2:  # two: a slab
         return None
     values = np.array(bounds, dtype=float)
     if "abc" in words:

@@ -7,6 +7,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+from ase import Atoms
 from toy_potential import ToyPotential, dumbbells
 
 from spectra_app.config import MDSettings
@@ -46,6 +47,38 @@ def test_decoration_equals_recording_during_the_run(run_path: Path, tmp_path: Pa
     assert after.conserved_eV is None
     np.testing.assert_allclose(after.cell_A, during.cell_A)
     assert after.volume_A3 == pytest.approx(during.volume_A3)
+
+
+@pytest.mark.parametrize("kind", ["run file", "extxyz", "dump"])
+def test_slab_is_decorated_as_one(tmp_path: Path, kind: str) -> None:
+    atoms = dumbbells()
+    atoms.pbc = [True, True, False]
+    atoms.cell[2] *= 0.0 if kind == "extxyz" else 4.0
+    settings = MDSettings(steps=40, equilibration_steps=0, record_stride=2, trajectory_stride=2, temperature_K=600.0)
+    Simulation(ToyPotential(), atoms, settings, tmp_path / "md.h5").run()
+    during, source = read_run(tmp_path / "md.h5"), tmp_path / "md.h5"
+    images = [Atoms(atoms.numbers, frame, cell=atoms.cell, pbc=atoms.pbc) for frame in during.positions_A[:, 0]]
+    if kind == "extxyz":
+        source = tmp_path / "t.extxyz"
+        ase.io.write(source, images)
+    if kind == "dump":
+        source = tmp_path / "t.lammpstrj"
+        text = ""
+        for step, image in enumerate(images):
+            bounds = "\n".join(f"0 {length}" for length in image.cell.lengths())
+            rows = "\n".join(f"{n + 1} {a.symbol} {a.x:.12f} {a.y:.12f} {a.z:.12f}" for n, a in enumerate(image))
+            text += (
+                f"ITEM: TIMESTEP\n{step}\nITEM: NUMBER OF ATOMS\n{len(image)}\nITEM: BOX BOUNDS pp pp ff\n{bounds}\n"
+            )
+            text += f"ITEM: ATOMS id element x y z\n{rows}\n"
+        source.write_text(text)
+    record_trajectory(source, ToyPotential(), tmp_path / "again.h5", timestep_fs=1.0)
+    after = read_run(tmp_path / "again.h5")
+    assert after.slab
+    assert after.volume_A3 is None
+    np.testing.assert_allclose(after.energy_eV, during.energy_eV, atol=1e-6)
+    np.testing.assert_allclose(after.dipole_eA, during.dipole_eA, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(after.cell_A), during.cell_A, atol=1e-9)
 
 
 class Interrupting(ToyPotential):
