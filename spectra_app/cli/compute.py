@@ -111,6 +111,8 @@ def infrared_of_run(run: Run, settings: SpectraSettings) -> Spectrum:
         temperature_K=temperature_of(run, settings),
         volume_A3=volume_of(run, settings),
         eps_inf=_eps_inf(run, settings) if run.periodic else None,
+        n_molecules=settings.n_molecules if run.periodic else None,
+        quantum_factor=settings.quantum_factor,
         settings=settings,
     )
 
@@ -135,6 +137,8 @@ def raman_of_run(run: Run, settings: SpectraSettings) -> Spectrum:
         timestep_fs=_timestep(run),
         temperature_K=temperature_of(run, settings),
         laser_nm=settings.laser_nm,
+        prefactor=settings.prefactor,
+        geometries=settings.geometries,
         settings=settings,
     )
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from spectra_app.plotting import Curve
-    from spectra_app.spectra import Spectrum
+    from spectra_app.spectra import Comparison, Spectrum
 
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 TABLE_SUFFIXES = (".csv", ".h5", ".hdf5", ".jdx", ".dx")
@@ -43,7 +43,12 @@ def figure_of(kind: str, spectrum: Spectrum, references: Sequence[Curve] = (), t
 
 
 def write_spectrum(
-    kind: str, spectrum: Spectrum, outputs: Sequence[Path], references: Sequence[Curve] = (), title: str = ""
+    kind: str,
+    spectrum: Spectrum,
+    outputs: Sequence[Path],
+    references: Sequence[Curve] = (),
+    title: str = "",
+    comparisons: Sequence[Comparison] = (),
 ) -> list[Path]:
     """Write a spectrum to every output by its suffix.
 
@@ -53,6 +58,7 @@ def write_spectrum(
         outputs: files; one without a suffix stands for csv, h5, jdx, png and pdf of that name.
         references: curves drawn into figures.
         title: of figures.
+        comparisons: with the references, written below figures.
 
     Returns:
         The files written.
@@ -66,9 +72,11 @@ def write_spectrum(
         if path.suffix.lower() not in FIGURE_SUFFIXES:
             files.append(spectrum.write(path))
             continue
-        from spectra_app.plotting import save_figure
+        from spectra_app.plotting import add_table, save_figure
 
-        figure = figure_of(kind, spectrum, references, title) if figure is None else figure
+        if figure is None:
+            figure = figure_of(kind, spectrum, references, title)
+            add_table(figure, [line for comparison in comparisons for line in comparison.lines()])
         files.extend(save_figure(figure, path))
     return files
 

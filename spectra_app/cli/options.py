@@ -156,6 +156,17 @@ Window = Annotated[str | None, setting(SpectraSettings, "window")]
 MaxWavenumber = Annotated[float | None, setting(SpectraSettings, "max_wavenumber_per_cm")]
 LaserNm = Annotated[float | None, setting(SpectraSettings, "laser_nm")]
 Blocks = Annotated[int | None, setting(SpectraSettings, "blocks")]
+Method = Annotated[str | None, setting(SpectraSettings, "method")]
+Precision = Annotated[float | None, setting(SpectraSettings, "precision")]
+Prefactor = Annotated[str | None, setting(SpectraSettings, "prefactor")]
+Geometries = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--geometry", "-g", metavar="PORTO", help="also this polarization geometry, e.g. 'z(xx)z'; repeatable"
+    ),
+]
+QuantumFactor = Annotated[str | None, setting(SpectraSettings, "quantum_factor")]
+NMolecules = Annotated[float | None, setting(SpectraSettings, "n_molecules")]
 SpectrumTemperatureK = Annotated[float | None, setting(SpectraSettings, "temperature_K")]
 SpectrumEpsInf = Annotated[float | None, setting(SpectraSettings, "eps_inf")]
 TableTimestepFs = Annotated[

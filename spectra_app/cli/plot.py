@@ -42,15 +42,26 @@ def plot(
 ) -> None:
     """Figures for a paper from spectrum files.
 
-    Overlay or offset, error bands, peak labels, references; PNG, PDF, SVG.
+    Overlay or offset, error bands, peak labels; beside references the overlap and the shift of every band, as a table
+    below the figure and on stdout (for the first file). PNG, PDF, SVG.
     """
     if labels and len(labels) != len(spectra):
         raise ConfigError("--label", got=f"{len(labels)} labels", wanted=f"one for each of the {len(spectra)} files")
-    from spectra_app.plotting import PlotSettings, figure_overlay, read_curve, read_references, save_figure
+    from spectra_app.plotting import (
+        PlotSettings,
+        add_table,
+        compare_curves,
+        figure_overlay,
+        read_curve,
+        read_references,
+        save_figure,
+    )
 
     names: list[str | None] = list(labels) if labels else [None] * len(spectra)
     curves = [read_curve(path, column, label=name, x_unit=x_unit) for path, name in zip(spectra, names, strict=True)]
-    curves += read_references(reference or (), x_unit)
+    references = read_references(reference or (), x_unit)
+    comparisons = compare_curves(curves[0], references)
+    curves += references
     ends = None
     if low_per_cm is not None or high_per_cm is not None:
         highest = max(float(curve.x[-1]) for curve in curves)
@@ -65,6 +76,10 @@ def plot(
         title=title,
     )
     figure = figure_overlay(curves, settings)
+    table = [line for comparison in comparisons for line in comparison.lines()]
+    add_table(figure, table)
     files = [file for path in output or [Path("plot.png")] for file in save_figure(figure, path, dpi)]
+    if table:
+        print("\n".join(table))
     say("Files:")
     list_files(files)

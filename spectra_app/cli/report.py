@@ -3,17 +3,48 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spectra_app.spectra import Spectrum
+    from spectra_app.plotting import Curve
+    from spectra_app.spectra import Comparison, Spectrum
 
 MAIN_PEAKS = 6  # lines of the summary
 
 
-def describe_spectrum(spectrum: Spectrum) -> list[str]:
-    """A spectrum in a few lines for a person."""
+def compare_with_references(spectrum: Spectrum, references: Sequence[Curve]) -> list[Comparison]:
+    """The main column of a spectrum beside every reference that shares a range with it.
+
+    Args:
+        spectrum: what was computed.
+        references: curves over cm^-1.
+    """
+    from spectra_app.spectra import compare_spectra
+
+    columns = spectrum.columns()
+    nu, errors = columns["wavenumber_per_cm"].values, columns.get(f"{spectrum.main}_error")
+    common = [reference for reference in references if reference.x[-1] > nu[0] and reference.x[0] < nu[-1]]
+    return [
+        compare_spectra(
+            nu,
+            columns[spectrum.main].values,
+            reference.x,
+            reference.y,
+            errors=None if errors is None else errors.values,
+            peaks=spectrum.peaks,
+            resolution_per_cm=spectrum.report.resolution_per_cm,
+            label=reference.label or "reference",
+        )
+        for reference in common
+    ]
+
+
+def describe_spectrum(spectrum: Spectrum, comparisons: Sequence[Comparison] = ()) -> list[str]:
+    """A spectrum, and what it is beside its references, in a few lines for a person."""
+    from spectra_app.spectra import DielectricFunction
+
     report, unit = spectrum.report, spectrum.columns()[spectrum.main].unit
     length = f"{report.duration_ps:.4g} ps" + (f" in {report.n_replicas} replicas" if report.n_replicas > 1 else "")
     lines = [
@@ -21,16 +52,23 @@ def describe_spectrum(spectrum: Spectrum) -> list[str]:
         f"Nyquist {report.nyquist_per_cm:.0f} cm^-1",
         f"  {report.sentence}",
     ]
-    strongest = sorted(spectrum.peaks, key=lambda peak: -peak.height)[:MAIN_PEAKS]
+    if isinstance(spectrum, DielectricFunction):
+        lines.append(f"  {spectrum.static.sentence}")
+    strongest = sorted(spectrum.peaks, key=lambda peak: -abs(peak.height))[:MAIN_PEAKS]
     for peak in sorted(strongest, key=lambda peak: peak.position_per_cm):
         position = _with_error(peak.position_per_cm, peak.position_error_per_cm, 0)
-        height = f"{peak.height:.3g}" + (f" +- {peak.height_error:.1g}" if math.isfinite(peak.height_error) else "")
         scale = "" if unit == "1" else f" {unit}"
-        lines.append(f"  peak {position} cm^-1   height {height}{scale}   width {peak.width_per_cm:.0f} cm^-1")
+        lines.append(
+            f"  peak {position} cm^-1   height {_rounded(peak.height, peak.height_error)}{scale}   "
+            f"width {_with_error(peak.width_per_cm, peak.width_error_per_cm, 0)} cm^-1   "
+            f"integral {_rounded(peak.integral, peak.integral_error)}"
+        )
+    for comparison in comparisons:
+        lines += [f"  {line}" for line in comparison.lines()]
     return lines
 
 
-def spectrum_facts(spectrum: Spectrum) -> dict[str, Any]:
+def spectrum_facts(spectrum: Spectrum, comparisons: Sequence[Comparison] = ()) -> dict[str, Any]:
     """The numbers of a spectrum that a program may want."""
     return {
         "title": spectrum.title,
@@ -39,8 +77,13 @@ def spectrum_facts(spectrum: Spectrum) -> dict[str, Any]:
         "parameters": dict(spectrum.parameters),
         "report": asdict(spectrum.report),
         "peaks": [asdict(peak) for peak in spectrum.peaks],
+        "comparisons": [asdict(comparison) for comparison in comparisons],
         "history": list(spectrum.history),
     }
+
+
+def _rounded(value: float, error: float) -> str:
+    return f"{value:.3g}" + (f" +- {error:.1g}" if math.isfinite(error) else "")
 
 
 def _with_error(value: float, error: float, digits: int) -> str:

@@ -53,6 +53,10 @@ def ir(
     temperature_K: options.SpectrumTemperatureK = None,
     eps_inf: options.SpectrumEpsInf = None,
     blocks: options.Blocks = None,
+    method: options.Method = None,
+    precision: options.Precision = None,
+    quantum_factor: options.QuantumFactor = None,
+    n_molecules: options.NMolecules = None,
     timestep_fs: options.TableTimestepFs = None,
     unit: DipoleUnit = None,
     volume_A3: options.TableVolumeA3 = None,
@@ -67,7 +71,8 @@ def ir(
 ) -> None:
     """Infrared spectrum in absolute units.
 
-    Absorption coefficient times refractive index of a cell (cm^-1); intensity of an isolated molecule (km/mol).
+    Absorption coefficient times refractive index of a cell (cm^-1), with eps_inf also n, k, absorption, reflectivity,
+    with the number of molecules molar quantities; intensity of an isolated molecule (km/mol).
     """
     settings = options.settings_from_options(SpectraSettings, "spectra", locals(), overrides or ())
     given = InputOptions(format, unit, timestep_fs, columns, key, unwrap, cell_A, volume_A3)
@@ -84,6 +89,10 @@ def raman(
     max_wavenumber_per_cm: options.MaxWavenumber = None,
     temperature_K: options.SpectrumTemperatureK = None,
     blocks: options.Blocks = None,
+    method: options.Method = None,
+    precision: options.Precision = None,
+    prefactor: options.Prefactor = None,
+    geometries: options.Geometries = None,
     timestep_fs: options.TableTimestepFs = None,
     unit: AlphaUnit = None,
     columns: options.TableColumns = None,
@@ -95,7 +104,7 @@ def raman(
 ) -> None:
     """Raman spectrum and depolarization ratio.
 
-    Unpolarized, VV, VH, isotropic and anisotropic parts.
+    Unpolarized, VV, VH, isotropic and anisotropic parts; any geometry in Porto notation, as the sample lies.
     """
     settings = options.settings_from_options(SpectraSettings, "spectra", locals(), overrides or ())
     series = open_input(source, "polarizability", InputOptions(format, unit, timestep_fs, columns, key), settings)
@@ -109,6 +118,8 @@ def raman(
             timestep_fs=series.timestep_fs,
             temperature_K=needed(series.temperature_K, "--temperature-K", source, "300"),
             laser_nm=settings.laser_nm,
+            prefactor=settings.prefactor,
+            geometries=settings.geometries,
             settings=settings,
         )
     _finish("raman", spectrum, source, output, reference, json)
@@ -121,6 +132,8 @@ def vdos(
     window: options.Window = None,
     max_wavenumber_per_cm: options.MaxWavenumber = None,
     blocks: options.Blocks = None,
+    method: options.Method = None,
+    precision: options.Precision = None,
     reference: References = None,
     overrides: options.Overrides = None,
     json: options.Json = False,
@@ -142,6 +155,8 @@ def dielectric(
     temperature_K: options.SpectrumTemperatureK = None,
     eps_inf: options.SpectrumEpsInf = None,
     blocks: options.Blocks = None,
+    method: options.Method = None,
+    precision: options.Precision = None,
     timestep_fs: options.TableTimestepFs = None,
     unit: DipoleUnit = None,
     volume_A3: options.TableVolumeA3 = None,
@@ -156,7 +171,7 @@ def dielectric(
 ) -> None:
     """Complex dielectric function of a periodic cell.
 
-    The full tensor and its trace/3.
+    The full tensor and its trace/3, and the static dielectric constant with its error.
     """
     settings = options.settings_from_options(SpectraSettings, "spectra", locals(), overrides or ())
     given = InputOptions(format, unit, timestep_fs, columns, key, unwrap, cell_A, volume_A3)
@@ -187,7 +202,9 @@ def _dipole_spectrum(kind: str, source: Path, settings: SpectraSettings, given: 
             temperature_K=temperature,
             volume_A3=series.volume_A3,
             eps_inf=series.eps_inf,
+            n_molecules=settings.n_molecules if series.volume_A3 is not None else None,
             quantity=quantity,
+            quantum_factor=settings.quantum_factor,
             settings=settings,
         )
     if quantity == "current":
@@ -212,18 +229,19 @@ def _finish(
 ) -> None:
     """Write the files, say what was found."""
     from spectra_app.cli.draw import write_spectrum
-    from spectra_app.cli.report import describe_spectrum, spectrum_facts
+    from spectra_app.cli.report import compare_with_references, describe_spectrum, spectrum_facts
 
     references = []
     if reference:
         from spectra_app.plotting import read_references
 
         references = read_references(reference)
+    comparisons = compare_with_references(spectrum, references)
     outputs = list(output) if output else [Path(f"{source.stem}_{kind}")]
-    files = write_spectrum(kind, spectrum, outputs, references)
+    files = write_spectrum(kind, spectrum, outputs, references, comparisons=comparisons)
     if json:
-        print_json({**spectrum_facts(spectrum), "files": files})
+        print_json({**spectrum_facts(spectrum, comparisons), "files": files})
         return
-    print("\n".join(describe_spectrum(spectrum)))
+    print("\n".join(describe_spectrum(spectrum, comparisons)))
     say("Files:")
     list_files(files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from spectra_app.plotting.axes import PlotSettings
+from spectra_app.plotting.comparison import add_table, compare_curves
 from spectra_app.plotting.curves import WATER_BANDS, Curve, PeakMark, make_curve
 from spectra_app.plotting.facts import Summary, build_summary, run_facts, run_trace
 from spectra_app.plotting.figures import (
@@ -27,7 +28,9 @@ __all__ = [
     "RunTrace",
     "Summary",
     "TrainingHistory",
+    "add_table",
     "build_summary",
+    "compare_curves",
     "curve_from_spectrum",
     "figure_born",
     "figure_dielectric",

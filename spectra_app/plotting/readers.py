@@ -32,6 +32,10 @@ _SUFFIX_UNITS: dict[str, str] = {
 _PEAK = re.compile(r"peak: (?P<position>[-+.\deE]+) \+- (?P<error>[-+.\deEnan]+) cm\^-1, height (?P<height>[-+.\deE]+)")
 
 
+_PEAK_REACH_PER_CM = 50.0
+"""Largest distance between the position of a peak and its highest point."""
+
+
 @dataclass(frozen=True, eq=False)
 class Table:
     """Columns of a spectrum file.
@@ -260,5 +264,9 @@ def _finite(value: float) -> float | None:
 
 def _belongs(peak: PeakMark, x: Array, y: Array) -> bool:
     """Whether a noted peak is one of this column: the metadata note those of the main column only."""
-    there = float(np.interp(peak.wavenumber_per_cm, x, y))
-    return abs(there - peak.height) <= 0.05 * abs(peak.height)  # the parabola through a peak's top is a little higher
+    # The position is that of a parabola through the top, the height that of the highest point somewhere near it.
+    near = np.abs(x - peak.wavenumber_per_cm) <= _PEAK_REACH_PER_CM
+    if not near.any():
+        return False
+    around = np.append(y[near], np.interp(peak.wavenumber_per_cm, x, y))
+    return bool(np.min(np.abs(around - peak.height)) <= 0.05 * abs(peak.height))
