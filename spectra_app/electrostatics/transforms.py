@@ -16,10 +16,13 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from spectra_app.electrostatics.phases import waves
 
 _CHUNK_ELEMENTS = 2**26  # atoms x vectors whose sines are kept; beyond, they are computed again in every sum
 
@@ -104,22 +107,19 @@ class DenseEngine:
         self._fractional = fractional - torch.floor(fractional)
         n_places, n_k = fractional.shape[1], integers.shape[1]
         self._chunk = n_k if n_places * n_k <= _CHUNK_ELEMENTS else max(256, _CHUNK_ELEMENTS // n_places)
-        self._kept = self._waves(integers) if self._chunk == n_k else None
+        self._kept = waves(self._fractional, integers) if self._chunk == n_k else None
 
-    def _waves(self, integers: Tensor) -> Tensor:
-        """[structure, place, 2 k]: all cosines, then all sines."""
-        phase = (2.0 * math.pi * self._fractional) @ integers.transpose(1, 2)
-        return torch.cat([torch.cos(phase), torch.sin(phase)], dim=-1)
-
-    def _blocks(self) -> list[tuple[slice, Tensor]]:
+    def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
         if self._kept is not None:
-            return [(slice(None), self._kept)]
-        starts = range(0, self.integers.shape[1], self._chunk)
-        return [(block := slice(s, s + self._chunk), self._waves(self.integers[:, block])) for s in starts]
+            yield slice(None), self._kept
+            return
+        for start in range(0, self.integers.shape[1], self._chunk):
+            block = slice(start, start + self._chunk)
+            yield block, waves(self._fractional, self.integers[:, block])
 
     def to_modes(self, strengths: Tensor) -> tuple[Tensor, Tensor]:
         """See ``Engine``."""
-        parts = [(strengths @ waves).chunk(2, dim=-1) for _, waves in self._blocks()]
+        parts = [(strengths @ table).chunk(2, dim=-1) for _, table in self._blocks()]
         if len(parts) == 1:
             return parts[0][0], parts[0][1]
         return torch.cat([p[0] for p in parts], dim=-1), torch.cat([p[1] for p in parts], dim=-1)
@@ -127,8 +127,8 @@ class DenseEngine:
     def to_atoms(self, cosine: Tensor, sine: Tensor) -> Tensor:
         """See ``Engine``."""
         total: Tensor | None = None
-        for block, waves in self._blocks():
-            part = torch.cat([cosine[..., block], sine[..., block]], dim=-1) @ waves.transpose(1, 2)
+        for block, table in self._blocks():
+            part = torch.cat([cosine[..., block], sine[..., block]], dim=-1) @ table.transpose(1, 2)
             total = part if total is None else total + part
         assert total is not None
         return total
