@@ -8,14 +8,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from toy_potential import ToyPotential, dumbbells
 
-from spectra_app.errors import StructureError
+from spectra_app.errors import ConfigError, StructureError
 from spectra_app.neighbors import build_neighbors
 from spectra_app.potentials.calculator import SpectraCalculator
 from spectra_app.system import from_ase
+from tests.potentials.test_cells import TRICLINIC, potential_of, structure
 
 
 def test_forces_and_stress_are_derivatives_of_the_energy() -> None:
@@ -124,4 +126,80 @@ def test_impossible_requests_are_refused() -> None:
     atoms.calc = SpectraCalculator(ToyPotential())
     assert np.isfinite(atoms.get_potential_energy())
     with pytest.raises(PropertyNotImplementedError, match="open structure"):
+        atoms.get_stress()
+
+
+def real_atoms(pbc: object = True, height: float = 0.0) -> Atoms:
+    """The six atoms and the triclinic cell of test_potential; ``height``: as a slab along the second vector."""
+    atoms = Atoms("OHHOHH", structure().positions.numpy(), cell=TRICLINIC, pbc=pbc)
+    if height:
+        atoms.cell[1] = (
+            height * np.cross(TRICLINIC[2], TRICLINIC[0]) / np.linalg.norm(np.cross(TRICLINIC[2], TRICLINIC[0]))
+        )
+    return atoms
+
+
+def test_calculator_in_a_field_is_consistent() -> None:
+    field = np.array([0.2, -0.3, 0.1])
+    atoms, free = real_atoms(), real_atoms()
+    potential = potential_of("pu")  # eps_e is eps_inf, whatever the positions
+    atoms.calc, free.calc = potential.calculator(field_V_per_A=tuple(field)), potential.calculator()
+    np.testing.assert_allclose(
+        atoms.get_potential_energy(), free.get_potential_energy() - free.get_dipole_moment() @ field, atol=1e-10
+    )
+    np.testing.assert_allclose(atoms.get_forces(), calculate_numerical_forces(atoms, eps=1e-4), atol=1e-6)
+    np.testing.assert_allclose(atoms.get_stress(), calculate_numerical_stress(atoms, eps=1e-5), atol=1e-7)
+    atoms.calc = potential_of("puiu").calculator(field_V_per_A=tuple(field))
+    free.calc = potential_of("puiu").calculator()
+    free.get_potential_energy()
+    induced = free.calc.results["polarizability"] @ field
+    np.testing.assert_allclose(atoms.get_dipole_moment(), free.get_dipole_moment() + induced, atol=1e-12)
+    np.testing.assert_allclose(
+        atoms.get_potential_energy(),
+        free.get_potential_energy() - free.get_dipole_moment() @ field - 0.5 * field @ induced,
+        atol=1e-10,
+    )
+    with pytest.raises(ConfigError, match=r"field_V_per_A: got \(0, 1\), wanted three finite numbers"):
+        potential.calculator(field_V_per_A=(0, 1))
+    atoms.info["charge"] = 1.0
+    atoms.calc.reset()
+    with pytest.raises(ConfigError, match="external field: got charge 1 e, wanted a neutral structure"):
+        atoms.get_potential_energy()
+
+
+@pytest.mark.parametrize("height", [16.0, 45.0])
+def test_slab_stress_is_lateral_and_refers_to_the_volume_of_the_atoms(height: float) -> None:
+    atoms = real_atoms([True, False, True], height)
+    atoms.calc = potential_of("puiu").calculator()
+    energy, stress = atoms.get_potential_energy(), atoms.get_stress(voigt=False)
+    normal = atoms.cell[1] / height
+    np.testing.assert_allclose(stress @ normal, 0.0, atol=1e-12)
+    first = atoms.cell[0] / np.linalg.norm(atoms.cell[0])
+    second = np.cross(normal, first)
+    for a, b in ((first, first), (second, second), (first, second)):
+        energies = []
+        for size in (1e-4, -1e-4):
+            moved = atoms.copy()
+            moved.set_cell(atoms.cell.array @ (np.eye(3) + 0.5 * size * (np.outer(a, b) + np.outer(b, a))), True)
+            moved.calc = potential_of("puiu").calculator()
+            energies.append(moved.get_potential_energy())
+        slope = (energies[0] - energies[1]) / 2e-4
+        assert a @ stress @ b * atoms.get_volume() == pytest.approx(slope, rel=1e-4, abs=2e-6)
+    # However high the cell: the energy is that of the slab in open space.
+    other = real_atoms([True, False, True], 61.0 - height)
+    other.calc = potential_of("puiu").calculator()
+    assert energy == pytest.approx(other.get_potential_energy(), abs=1e-5)
+
+
+def test_slab_keeps_its_vacuum_while_atoms_move_and_needs_a_cell_for_a_stress() -> None:
+    atoms = real_atoms([True, False, True], 1.0)
+    atoms.cell[1] = 0.0
+    atoms.calc = potential_of("pu").calculator()
+    atoms.get_potential_energy()
+    before = atoms.calc._built_from.cell.clone()
+    atoms.positions[0] += 0.4 * np.cross(TRICLINIC[2], TRICLINIC[0]) / 30.0
+    numerical = calculate_numerical_forces(atoms, eps=1e-4)
+    np.testing.assert_allclose(atoms.get_forces(), numerical, atol=1e-6)
+    assert torch.equal(atoms.calc._built_from.cell, before)
+    with pytest.raises(PropertyNotImplementedError, match="a stress refers to a volume"):
         atoms.get_stress()
