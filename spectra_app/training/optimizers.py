@@ -51,7 +51,7 @@ class Muon(torch.optim.Optimizer):
         embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
         matrices: list[nn.Parameter] = []
         others: list[nn.Parameter] = []
-        for parameter in model.parameters():
+        for parameter in (p for p in model.parameters() if p.requires_grad):
             is_matrix = parameter.dim() >= 2 and id(parameter) not in embeddings and min(as_matrix(parameter).shape) > 1
             (matrices if is_matrix else others).append(parameter)
         groups = [{"params": matrices, "orthogonal": True}, {"params": others, "orthogonal": False}]
