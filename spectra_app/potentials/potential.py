@@ -180,7 +180,9 @@ class Potential(nn.Module):
             return Evaluation(
                 sum_by_structure(per_atom, system), nothing, nothing.new_zeros(len(nothing), 3, 3), None, None, zeros
             )
-        latents = self.latent_head(system, species, neighbors, pair, features)
+        # The network's own sign may be the opposite one; then so is the total charge that it has to make.
+        own = system._replace(charge=self.sign * system.charge)
+        latents = self.latent_head(own, species, neighbors, pair, features)
         interaction = prepare_interaction(system, k, self.settings.sigma_A, self._highest_rank)
         permanent = interaction.permanent(latents.multipoles)
         energy = sum_by_structure(per_atom, system) + permanent.energy

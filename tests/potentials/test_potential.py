@@ -375,3 +375,14 @@ def test_a_slab_is_scaled_as_its_material_however_much_vacuum_there_is():
     potential.card = dataclasses.replace(potential.card, chi=0.2)
     assert predict(potential, slab).screening.item() == pytest.approx(1.8 / 1.2)
     assert predict(make_potential("pu"), slab).screening.item() == pytest.approx(1.8)
+
+
+def test_a_turned_sign_keeps_the_total_charge_of_an_ion():
+    """Reported charges and Born charges sum to the ion's charge, whichever sign training has settled on."""
+    potential = make_potential("puiu")
+    ion = structure(None)._replace(charge=torch.tensor([1.0], dtype=torch.float64))
+    for sign in (1.0, -1.0):
+        potential.sign.fill_(sign)
+        born = potential.born_charges(ion, build_neighbors(ion, potential.cutoff))
+        assert predict(potential, ion).charges.sum().item() == pytest.approx(1.0)
+        assert born.sum(0).numpy() == pytest.approx(np.eye(3), abs=1e-12)
