@@ -1,8 +1,9 @@
 """Fourier sums of large systems on a mesh, O(N log N), and the choice between it and the plain sum.
 
 A nonuniform fast Fourier transform (FINUFFT: Barnett, Magland, af Klinteberg, SIAM J. Sci. Comput. 41 (2019) C479,
-DOI 10.1137/18M120885X) does the two sums of ``transforms`` to a tolerance, and its adjoint is exact, so energies,
-forces and higher derivatives stay consistent with one another.  Two real components travel as one complex vector:
+DOI 10.1137/18M120885X) does the two sums of ``transforms`` to a tolerance.  The two stay adjoint to rounding, so
+potential and field are the derivatives of the energy that was computed; forces are so to the tolerance.  Two real
+components travel as one complex vector:
 
     A(n) = (F(n) + F(-n)^*)/2,    B(n) = (F(n) - F(-n)^*)/(2i)    of  F = sum_i (a_i + i b_i) exp(i kappa.f_i)
 
