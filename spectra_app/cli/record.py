@@ -14,7 +14,10 @@ from spectra_app.cli.console import print_json, progress_bar
 
 def record(
     trajectory: Annotated[
-        Path, typer.Argument(help="extxyz, LAMMPS dump, XTC, TRR, DCD, NetCDF, XDATCAR, H5MD, ... (ASE or MDAnalysis)")
+        Path,
+        typer.Argument(
+            help="extxyz, LAMMPS dump, XTC, TRR, DCD, NetCDF, XDATCAR, CP2K -pos-1.xyz, H5MD, ... (ASE or MDAnalysis)"
+        ),
     ],
     model: options.ModelName,
     output: Annotated[Path, typer.Option("--output", "-o", help="run file (HDF5)")] = Path("run.h5"),

@@ -114,7 +114,7 @@ def make_trajectory(
                 f"time step of {path}",
                 got="none in the file",
                 wanted="the time between frames in fs",
-                todo="Give it with --timestep",
+                todo="Give it with --timestep-fs",
             )
         timestep_fs = second.time_fs - first.time_fs
     if not timestep_fs > 0.0:
@@ -122,7 +122,7 @@ def make_trajectory(
             f"time step of {path}",
             got=f"{timestep_fs:g} fs",
             wanted="a positive number",
-            todo="Give it with --timestep",
+            todo="Give it with --timestep-fs",
         )
     return Trajectory(path, numbers, masses_amu, float(timestep_fs), read, n_frames, first)
 

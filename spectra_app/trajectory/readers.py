@@ -1,4 +1,4 @@
-"""Opens trajectories of other programs: what ASE reads, what MDAnalysis reads, H5MD, LAMMPS dump and XDATCAR.
+"""Opens trajectories of other programs: what ASE reads, what MDAnalysis reads, H5MD, LAMMPS dump, XDATCAR, CP2K.
 
 Everything is read frame by frame and converted to A and fs here.
 """
@@ -17,6 +17,7 @@ from ase import Atoms, units
 from ase.data import atomic_masses, atomic_numbers
 
 from spectra_app.errors import SpectraAppError, TrajectoryError
+from spectra_app.trajectory.cp2k_xyz import cp2k_numbers, is_cp2k_xyz, read_cp2k_xyz
 from spectra_app.trajectory.frames import Frame, Trajectory, make_trajectory
 from spectra_app.trajectory.text_formats import (
     lammps_dump_numbers,
@@ -46,7 +47,7 @@ def open_trajectory(
 
     Args:
         path: extxyz and all else that ASE reads, XTC, TRR, DCD, NetCDF (these need ``topology``), H5MD (also a run
-            file), LAMMPS dump, XDATCAR.
+            file), LAMMPS dump, XDATCAR, CP2K's PROJECT-pos-1.xyz (with the .cell and -vel- files beside it).
         topology: any file with the elements in the same order: a structure that ASE reads, or a topology of MDAnalysis.
         timestep_fs: time between frames, fs; needed where the file has no times, wins where it has.
         species: chemical symbols of LAMMPS types 1, 2, ...
@@ -93,6 +94,11 @@ def _open(path: Path, topology: Path | None, timestep_fs: float | None, species:
         numbers = xdatcar_numbers(path)
         return make_trajectory(
             path, numbers, np.asarray(atomic_masses)[numbers], lambda: read_xdatcar(path), timestep_fs
+        )
+    if is_cp2k_xyz(path):
+        numbers = cp2k_numbers(path)
+        return make_trajectory(
+            path, numbers, np.asarray(atomic_masses)[numbers], lambda: read_cp2k_xyz(path, topology), timestep_fs
         )
     first = next(iter(ase.io.iread(path, index=":")))
     return make_trajectory(path, first.numbers, first.get_masses(), lambda: _ase_frames(path), timestep_fs)
