@@ -26,6 +26,7 @@ from spectra_app.dynamics.fields import (
 from spectra_app.dynamics.state import kinetic_energy
 from spectra_app.errors import ConfigError, SimulationError
 from spectra_app.system import from_ase
+from spectra_app.units import FORCE_TO_ACCELERATION
 
 
 def pulse(time_fs: float) -> list[float]:
@@ -202,6 +203,29 @@ def test_pressure_that_drives_a_cell_knows_no_images() -> None:
     assert pressures[0][1] == pytest.approx(pressures[1][1], abs=1e-12)
     moments = field_moments(dipole, torch.zeros(1, 3, 3), torch.ones(1), torch.tensor([field]).double())
     assert field_pressure(moments, volume).item() == pytest.approx((0.3 - 0.4 - 0.4) / 1500.0)
+
+
+def test_driven_bond_follows_the_analytic_solution() -> None:
+    # mu x'' = -k x + q F0 sin(W t) from rest: x = (q F0/mu)/(w^2 - W^2) (sin W t - (W/w) sin w t).
+    atoms = Atoms("OH", positions=[[0, 0, 0], [0, 0, 1.0]])
+    strength, drive, timestep = 0.05, 0.35, 0.05
+    model = ToyPotential(bond_k=30.0, repulsion=0.0)
+    dynamics = dynamics_of(
+        model, lambda time_fs: (0.0, 0.0, -strength * math.sin(drive * time_fs)), atoms,
+        timestep_fs=timestep, ensemble="nve", equilibration_steps=0,
+    )  # fmt: skip
+    state, _ = dynamics.start()
+    state = state._replace(velocities=torch.zeros_like(state.velocities))
+    inverse_mass = FORCE_TO_ACCELERATION * float((1.0 / atoms.get_masses()).sum())
+    omega = math.sqrt(30.0 * inverse_mass)
+    amplitude = 0.4 * strength * inverse_mass / (omega**2 - drive**2)
+    for step in range(1, 601):
+        state, _ = dynamics._produce(state)
+        time = step * timestep
+        # The second atom carries -0.4 e: a field along -z stretches the bond.
+        expected = amplitude * (math.sin(drive * time) - drive / omega * math.sin(omega * time))
+        stretch = float(state.positions[1, 2] - state.positions[0, 2]) - 1.0
+        assert stretch == pytest.approx(expected, abs=0.01 * abs(amplitude))
 
 
 # --- where the field comes from ---

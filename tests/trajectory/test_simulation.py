@@ -22,7 +22,7 @@ from spectra_app.config import MDSettings
 from spectra_app.dynamics import Progress
 from spectra_app.errors import ConfigError, SimulationError, StructureError, TrajectoryError
 from spectra_app.trajectory import Simulation, SimulationInterruptedError, read_run
-from spectra_app.trajectory.checkpoint import checkpoint_path
+from spectra_app.trajectory.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 
 TESTS = Path(__file__).parents[1]
 SMALL = {
@@ -141,6 +141,18 @@ def test_table_with_other_rows_is_refused_and_another_name_is_not(tmp_path: Path
     second.write_text("0,0,0,0\n10,0,0,1.5\n20,0,0,0\n")
     with pytest.raises(SimulationError, match="restart, external field: got other values, wanted the table field"):
         Simulation(ToyPotential(), dumbbells(), settings(steps=40, field_table=second), output).run(restart=True)
+
+
+def test_checkpoint_of_an_earlier_version_still_continues(tmp_path: Path) -> None:
+    # Before fields could change in time a checkpoint held neither the field nor what it acts on.
+    output, chosen = tmp_path / "run.h5", settings(steps=20)
+    Simulation(ToyPotential(), dumbbells(), settings(steps=10), output).run()
+    content = load_checkpoint(output, "md")
+    del content["field"], content["state"]["moments"], content["settings"]["field_table"]
+    save_checkpoint(output, content)
+    Simulation(ToyPotential(), dumbbells(), chosen, output).run(restart=True)
+    Simulation(ToyPotential(), dumbbells(), chosen, tmp_path / "whole.h5").run()
+    assert_same_file(tmp_path / "whole.h5", output)
 
 
 def test_run_without_field_has_none_and_its_file_looks_as_ever(tmp_path: Path) -> None:
