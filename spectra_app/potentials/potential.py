@@ -244,7 +244,8 @@ class Potential(nn.Module):
             forces: compute forces.
             stress: compute the stress.
             field: [structure or 1, xyz], uniform external field, V/A; the energy becomes
-                U - P'.F - (1/2) F.alpha'.F with the physical P' = sqrt(eps_e) P and alpha' = eps_e alpha.
+                U - P'.F - (1/2) F.alpha'.F with the physical P' = sqrt(eps_e) P and alpha' = eps_e alpha at fixed
+                eps_e, which is a number of the material: it makes no force and no stress.
 
         Returns:
             see ``Prediction``; no graph is kept.
