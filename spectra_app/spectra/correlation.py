@@ -37,13 +37,37 @@ def origin_sums(series: NDArray[np.float64], n_origins: int, n_lags: int, worker
     Returns:
         [component, lag], unit squared.
     """
+    size = origin_transform_length(n_origins, n_lags)
+    spectra = origin_spectra(series, n_origins, n_lags, size, workers)
+    return np.asarray(fft.irfft(spectra, size, workers=workers)[..., :n_lags])
+
+
+def origin_transform_length(n_origins: int, n_lags: int) -> int:
+    """Length of a transform with room for the largest lag, so that nothing wraps around."""
+    return fft.next_fast_len(n_origins + 2 * n_lags - 2, real=True)
+
+
+def origin_spectra(
+    series: NDArray[np.float64], n_origins: int, n_lags: int, size: int, workers: int = 1
+) -> NDArray[np.complex128]:
+    """What ``origin_sums`` transforms back, to be added up before that: one inverse transform serves many parts.
+
+    Args:
+        series: [component, frame]; frames beyond the last one count as absent.
+        n_origins: number of time origins, from the first frame.
+        n_lags: number of lags, beginning with lag 0.
+        size: length of the transforms, at least ``origin_transform_length``.
+        workers: threads of scipy.fft.
+
+    Returns:
+        [component, nu], unit squared.
+    """
     n_used = min(series.shape[-1], n_origins + n_lags - 1)
-    size = fft.next_fast_len(n_used + n_lags - 1, real=True)  # room for the largest lag, so that nothing wraps around
     ahead = fft.rfft(series[..., :n_used], size, workers=workers)
     origins = fft.rfft(series[..., :n_origins], size, workers=workers)
     np.conj(origins, out=origins)
     ahead *= origins
-    return np.asarray(fft.irfft(ahead, size, workers=workers)[..., :n_lags])
+    return np.asarray(ahead)
 
 
 def autocorrelation(series: NDArray[np.float64], n_lags: int) -> NDArray[np.float64]:

@@ -26,11 +26,11 @@ from scipy import fft
 
 from spectra_app import units
 from spectra_app.spectra import windows
-from spectra_app.spectra.correlation import origin_sums
+from spectra_app.spectra.correlation import origin_spectra, origin_transform_length
 from spectra_app.spectra.plan import EstimatorSettings, Plan, Series, make_plan
 from spectra_app.spectra.uncertainty import Resampling
 
-_BATCH_BYTES = 32 * 2**20
+_BATCH_BYTES = 8 * 2**20
 """Working memory of one batch of transforms; larger batches are no faster (they leave the cache)."""
 
 
@@ -165,8 +165,9 @@ def time_means(series: Series, differenced: bool) -> NDArray[np.float64]:
     total = np.zeros((series.n_replicas, series.n_components))
     step = max(1, _BATCH_BYTES // (8 * series.n_components * series.n_replicas))
     for start in range(0, series.n_frames, step):
-        block = np.asarray(series.values[start : start + step], dtype=np.float64)
-        total += block.reshape(len(block), series.n_replicas, -1).sum(axis=0)
+        block = np.asarray(series.values[start : start + step], dtype=np.float64).reshape(-1, total.size)
+        # A product with ones is a sum that runs at the speed of memory; numpy's over the first axis does not.
+        total += (np.ones(len(block)) @ block).reshape(total.shape)
     return total / series.n_frames
 
 
@@ -209,15 +210,19 @@ def _lag_sums(
     sums = np.zeros((len(plan.groups), len(weights), n_lags))
     counts = np.zeros((len(plan.groups), 1, n_lags))
     mean = time_means(series, differenced)
+    longest = max(int(np.diff(marks).max()) for group in plan.groups for _, marks in group)
+    size = origin_transform_length(longest, n_lags)
     for g, group in enumerate(plan.groups):
+        spectra = np.zeros((len(weights), size // 2 + 1), dtype=np.complex128)
         for replica, marks in group:
             for start, stop in itertools.pairwise(marks):
                 end = min(n, stop + n_lags - 1)
                 counts[g, 0] += np.clip(np.minimum(stop, n - lags) - start, 0, None)
-                for components in component_chunks(series, 48 * (end - start + n_lags)):
+                for components in component_chunks(series, 48 * size):
                     block = read_samples(series, start, end, replica, components, differenced, mean)
-                    parts = origin_sums(block, stop - start, n_lags, settings.threads)
-                    sums[g] += (weights if series.mixing is not None else weights[:, components]) @ parts
+                    parts = origin_spectra(block, stop - start, n_lags, size, settings.threads)
+                    spectra += (weights if series.mixing is not None else weights[:, components]) @ parts
+        sums[g] = fft.irfft(spectra, size)[:, :n_lags]
     return sums, counts
 
 

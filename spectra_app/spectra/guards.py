@@ -14,8 +14,8 @@ from spectra_app.spectra.stream import OneReplica
 
 Checks = Literal["error", "warn", "off"]
 
-_CHUNK_NUMBERS = 2**20
-"""Numbers looked at together (8 MB): a series longer than memory passes piece by piece."""
+_CHUNK_NUMBERS = 2**18
+"""Numbers looked at together (2 MB): a series longer than memory passes piece by piece."""
 _JUMP_SIGMAS = 8.0
 """An increment this many robust standard deviations long is no thermal motion: a Gaussian shows one in 1e15."""
 _JUMP_ALONE = 0.5
@@ -156,11 +156,13 @@ def _scan(values: Any, replica: int) -> tuple[list[tuple[int, float, float] | No
     thin: list[NDArray[np.float64]] = []
     for start in range(0, n_frames, step):
         first, stop = max(0, start - _JUMP_MARGIN), min(n_frames, start + step + _JUMP_MARGIN)
-        block = np.asarray(values[first:stop, replica], dtype=np.float64).reshape(stop - first, -1)
-        thin.append(block[(-first) % thinning :: thinning])
-        size = np.abs(np.diff(block, axis=0))
-        for component in np.flatnonzero((size > _JUMP_SIGMAS * usual).any(axis=0)):
-            found, known = find_jump(block[:, component], float(usual[component])), jumps[component]
+        # Components first: differences and maxima along contiguous rows are four times faster.
+        block = np.ascontiguousarray(values[first:stop, replica].reshape(stop - first, -1).T, dtype=np.float64)
+        thin.append(block[:, (-first) % thinning :: thinning].T.copy())  # a view would keep the whole block
+        steps = np.diff(block)
+        longest = np.maximum(steps.max(axis=1, initial=0.0), -steps.min(axis=1, initial=0.0))
+        for component in np.flatnonzero(longest > _JUMP_SIGMAS * usual):
+            found, known = find_jump(block[component], float(usual[component])), jumps[component]
             # One in the shared margin is seen with all its surroundings in the neighbouring piece.
             if found is None or not start - 1 <= first + found[0] < start + step:
                 continue
@@ -170,9 +172,12 @@ def _scan(values: Any, replica: int) -> tuple[list[tuple[int, float, float] | No
 
 
 def _usual_steps(values: Any, replica: int) -> NDArray[np.float64]:
-    """Robust standard deviation [component] of the increments of one replica, from up to 64 stretches of it."""
+    """Robust standard deviation [component] of the increments of one replica, from up to 64 stretches of it.
+
+    16,000 increments give it to 1%, and medians of more would cost as much as the spectrum.
+    """
     n_frames, n_components = values.shape[0], math.prod(values.shape[2:])
-    sampled = min(max(_CHUNK_NUMBERS // n_components, 4096), 2**16)
+    sampled = min(max(_CHUNK_NUMBERS // n_components, 4096), 2**14)
     starts, length = [0], n_frames
     if n_frames > sampled:
         length = sampled // 64
