@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,8 @@ from spectra_app.cli.main import main
 from spectra_app.config import ModelSettings
 from spectra_app.potentials.checkpoint import save_model
 from spectra_app.potentials.potential import Potential
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # makes tests/toy_potential.py importable
 
 
 class Outcome(NamedTuple):
