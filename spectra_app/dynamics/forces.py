@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from spectra_app.dynamics.field_work import field_moments
+from spectra_app.dynamics.field_work import field_moments, field_weights
 from spectra_app.dynamics.fields import FieldSchedule
 from spectra_app.errors import SimulationError
 from spectra_app.neighbors import Neighbors, build_neighbors, tighten
@@ -65,12 +66,22 @@ class Evaluated(NamedTuple):
         reference_positions: [atom, xyz], A, of the neighbour table that was used.
         reference_cell: [replica, vector, xyz], A, likewise.
         moments: [replica, 16], what the external field acts on (``field_work.field_moments``); None without field.
+        middle: [12, 2], weights of the mean field between the last step and this one; None without field.
     """
 
     prediction: PredictionLike
     reference_positions: Tensor
     reference_cell: Tensor
-    moments: Tensor | None
+    moments: Tensor | None = None
+    middle: Tensor | None = None
+
+
+class _Field(NamedTuple):
+    """An external field at one step, on the device: [1, xyz], V/A, in the model's dtype, and weights of the moments."""
+
+    value: Tensor
+    weights: Tensor
+    middle: Tensor
 
 
 class Evaluation(Protocol):
@@ -108,7 +119,7 @@ class ForceField:
         self._template = system
         self._cast = system.to(dtype=model.dtype)
         self._schedule = field
-        self._field: Tensor | None = None  # [1, xyz], V/A, float64
+        self._field: _Field | None = None
         self._neighbors: Neighbors | None = None
         self._built_from: Tensor | None = None
         self._fixed_cell = not stress
@@ -141,17 +152,20 @@ class ForceField:
         if system.positions.device.type == "cpu":
             neighbors = tighten(neighbors, system, self.model.cutoff)
         field = self._field_at(step)
-        cast = None if field is None else field.to(self.model.dtype)
-        prediction = self.model(system, neighbors, forces=True, stress=self.stress, field=cast)
-        moments = None
-        if field is not None:
-            moments = field_moments(prediction.dipole, prediction.polarizability, prediction.screening, field)
-        return Evaluated(prediction, reference_positions, reference_cell, moments)
+        value = None if field is None else field.value
+        prediction = self.model(system, neighbors, forces=True, stress=self.stress, field=value)
+        if field is None:
+            return Evaluated(prediction, reference_positions, reference_cell)
+        moments = field_moments(prediction.dipole, prediction.polarizability, prediction.screening, field.weights)
+        return Evaluated(prediction, reference_positions, reference_cell, moments, field.middle)
 
-    def _field_at(self, step: int) -> Tensor | None:
-        """Field [1, xyz], V/A, float64."""
+    def _field_at(self, step: int) -> _Field | None:
+        """The field at a step; made anew only where it changes."""
         if self._schedule is not None and (self._field is None or self._schedule.field.varies):
-            self._field = torch.from_numpy(self._schedule.at_step(step))[None].to(self.model.device)
+            now, before = self._schedule.at_step(step), self._schedule.at_step(max(step - 1, 0))
+            weights = torch.from_numpy(np.stack([field_weights(now), field_weights(0.5 * (before + now))]))
+            value = torch.from_numpy(now)[None].to(self.model.device, self.model.dtype)
+            self._field = _Field(value, *weights.to(self.model.device).unbind())
         return self._field
 
     def _rebuild(self, positions: Tensor, cell: Tensor) -> None:

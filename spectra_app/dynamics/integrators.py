@@ -83,13 +83,13 @@ def update_forces(
         evaluate: the model.
         step: of the new positions.
     """
-    prediction, reference, reference_cell, moments = evaluate(
+    prediction, reference, reference_cell, moments, middle = evaluate(
         positions, cell, state.reference_positions, state.reference_cell, step
     )
     assert prediction.forces is not None
     reservoir = state.reservoir
-    if moments is not None and state.moments is not None:
-        reservoir = reservoir + field_work(state.moments, moments)
+    if moments is not None and middle is not None and state.moments is not None:
+        reservoir = reservoir + field_work(state.moments, moments, middle)
     pressure = state.virial_pressure
     if prediction.stress is not None:
         pressure = prediction.stress.diagonal(dim1=-2, dim2=-1).sum(-1).double() * (-1.0 / 3.0)

@@ -13,7 +13,7 @@ from toy_potential import ToyPotential, ToyPrediction, dumbbells
 
 from spectra_app.config import MDSettings
 from spectra_app.dynamics import MolecularDynamics, Recorder, make_particles
-from spectra_app.dynamics.field_work import field_energy, field_moments, field_pressure, field_work, total_dipole
+from spectra_app.dynamics.field_work import field_energy, field_moments, field_pressure, field_weights, field_work
 from spectra_app.dynamics.fields import (
     FieldSchedule,
     FunctionField,
@@ -102,6 +102,10 @@ class Conserved:
         return float((values - values[0]).std())
 
 
+def weights_of(field) -> torch.Tensor:  # type: ignore[no-untyped-def]
+    return torch.from_numpy(field_weights(np.array(field)))
+
+
 # --- work ---
 def test_work_by_hand() -> None:
     # P = 2 e A and alpha = 3 along z, e = 4: physical 4 and 12. The field rises from 0.1 to 0.2 V/A, nothing moves:
@@ -109,19 +113,22 @@ def test_work_by_hand() -> None:
     dipole = torch.tensor([[0.0, 0.0, 2.0]], dtype=torch.float64)
     alpha = torch.diag(torch.tensor([0.0, 0.0, 3.0], dtype=torch.float64))[None]
     screening = torch.tensor([4.0], dtype=torch.float64)
-    before, after = (
-        field_moments(dipole, alpha, screening, torch.tensor([[0.0, 0.0, size]], dtype=torch.float64))
-        for size in (0.1, 0.2)
-    )
+    weak, middle, strong = (weights_of([0.0, 0.0, size]) for size in (0.1, 0.15, 0.2))
+    before, after = (field_moments(dipole, alpha, screening, weights) for weights in (weak, strong))
     assert field_energy(before).item() == pytest.approx(-0.4 - 0.06)
-    assert total_dipole(after)[0].tolist() == pytest.approx([0.0, 0.0, 4.0 + 12.0 * 0.2])
-    assert field_work(before, after).item() == pytest.approx(-0.58)
+    assert field_work(before, after, middle).item() == pytest.approx(-0.58)
+    # The dipole in the stronger field is 4 + 12 * 0.2 = 6.4 e A.
+    assert field_pressure(after, torch.ones(1)).item() == pytest.approx(6.4 * 0.2 / 3.0)
     # The dipole turns up at a constant field: the force of the field does it, U + K keeps its value.
-    turned = field_moments(dipole + 0.5, alpha, screening, torch.tensor([[0.0, 0.0, 0.2]], dtype=torch.float64))
-    assert field_work(after, turned).item() == pytest.approx(0.0, abs=1e-14)
+    turned = field_moments(dipole + 0.5, alpha, screening, strong)
+    assert field_work(after, turned, strong).item() == pytest.approx(0.0, abs=1e-14)
+    # So does alpha when it grows: -12 F^2/2 more energy, all of it from forces.
+    grown = field_moments(dipole, 2.0 * alpha, screening, strong)
+    assert field_energy(grown).item() == pytest.approx(-0.8 - 0.48)
+    assert field_work(after, grown, strong).item() == pytest.approx(0.0, abs=1e-14)
     # e falls to 1 while nothing moves: U(F) rises from -2*2*0.2 - 6*0.04 to -2*0.2 - 1.5*0.04 without a force.
-    screened = field_moments(dipole, alpha, screening / 4.0, after[:, 13:])
-    assert field_work(after, screened).item() == pytest.approx((-0.4 - 0.06) - (-0.8 - 0.24))
+    screened = field_moments(dipole, alpha, screening / 4.0, strong)
+    assert field_work(after, screened, strong).item() == pytest.approx((-0.4 - 0.06) - (-0.8 - 0.24))
 
 
 @pytest.mark.parametrize("steady", [True, False], ids=["constant screening", "fluctuating screening"])
@@ -192,16 +199,16 @@ def test_pressure_that_drives_a_cell_knows_no_images() -> None:
         system = dynamics.particles.system
         charges = model._dipole(system.positions, system)[1]
         # Only the field's own part: the toy's bonds know no images.
-        own = -torch.einsum("ax,a,x->", system.positions, charges, torch.tensor(field).double()) * 1.5**0.5
+        own = -torch.einsum("ax,a,x->", system.positions, charges, torch.tensor(field, dtype=torch.float64)) * 1.5**0.5
         moments = field_moments(
             (charges[:, None] * system.positions).sum(0, keepdim=True), torch.zeros(1, 3, 3).double(),
-            torch.tensor([1.5]).double(), torch.tensor([field]).double(),
+            torch.tensor([1.5]).double(), weights_of(field),
         )  # fmt: skip
         pressure = -own / (3.0 * system.volume)  # -dU/dV of U = -P.F with P growing like the cell
         pressures.append((float(pressure), float(pressure - field_pressure(moments, system.volume))))
     assert abs(pressures[0][0] - pressures[1][0]) > 1e-4
     assert pressures[0][1] == pytest.approx(pressures[1][1], abs=1e-12)
-    moments = field_moments(dipole, torch.zeros(1, 3, 3), torch.ones(1), torch.tensor([field]).double())
+    moments = field_moments(dipole, torch.zeros(1, 3, 3), torch.ones(1), weights_of(field))
     assert field_pressure(moments, volume).item() == pytest.approx((0.3 - 0.4 - 0.4) / 1500.0)
 
 

@@ -167,7 +167,7 @@ def test_barostat_gives_the_volume_distribution_of_the_ideal_gas() -> None:
         prediction = SimpleNamespace(
             energy=zeros, forces=torch.zeros_like(positions), stress=torch.zeros(replicas, 3, 3, dtype=torch.float64)
         )
-        return Evaluated(prediction, reference, reference_cell, None)
+        return Evaluated(prediction, reference, reference_cell)
 
     volumes = []
     for step in range(4000):
