@@ -105,11 +105,6 @@ class TrainingSettings(Settings):
     epochs: int = Field(500, ge=1, description="passes over the training frames")
     max_minutes: float | None = Field(None, gt=0, description="stop after this wall time; the schedule fits into it")
     batch_size: int = Field(2, ge=1, description="structures per optimizer step")
-    element_charges: Literal["auto", "zero", "learned"] = Field(
-        "auto",
-        description="charge z of each element before any is moved between neighbours (p variants); auto: zero where "
-        "composition proves every molecule neutral, else learned",
-    )
     optimizer: Literal["muon", "adam"] = Field(
         "muon", description="muon: orthogonalized momentum for matrices, Adam for the rest; adam: AMSGrad for all"
     )

@@ -35,7 +35,6 @@ from spectra_app.training.dataset import (
     species_of,
     split_frames,
 )
-from spectra_app.training.fragments import all_fragments_neutral
 from spectra_app.training.loss import Errors, squared_errors, total_loss, weights_at
 from spectra_app.training.optimizers import Muon
 from spectra_app.training.publish import publish
@@ -165,11 +164,7 @@ def _initial_model(settings: TrainFile, frames: list[Frame], species: tuple[str,
     rms_force = float(np.sqrt(np.mean(np.concatenate([f.forces.reshape(-1) for f in frames]) ** 2)))
     if rms_force == 0.0:
         raise DatasetError("training data", got="all forces are zero", wanted="structures away from equilibrium")
-    model = Potential(settings.model, species, torch.as_tensor(reference), rms_force, settings.training.eps_inf)
-    wanted = settings.training.element_charges
-    if model.variant.charges == "pair" and (wanted == "zero" or (wanted == "auto" and all_fragments_neutral(frames))):
-        model.latent_head.element_charges.requires_grad_(False).zero_()
-    return model
+    return Potential(settings.model, species, torch.as_tensor(reference), rms_force, settings.training.eps_inf)
 
 
 def _center_initial_energy(model: Potential, frames: list[Frame], sets: list[list[Sample]]) -> None:

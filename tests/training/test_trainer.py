@@ -236,9 +236,3 @@ def test_correlation_of_the_latent_polarizability_knows_no_eps_inf():
     for part in ("", "_diagonal", "_offdiagonal"):
         assert metrics[f"polarizability_latent_pearson{part}"] == pytest.approx(1.0)
     assert metrics["polarizability_pearson_diagonal"] < 0.9
-
-
-@pytest.mark.parametrize(("wanted", "zero"), [("auto", True), ("zero", True), ("learned", False)])
-def test_element_charges_stay_at_zero_where_every_molecule_is_neutral(tmp_path, data, wanted, zero):
-    model = train(settings(tmp_path, data, epochs=1, element_charges=wanted)).model
-    assert bool((model.latent_head.element_charges == 0).all()) is zero
