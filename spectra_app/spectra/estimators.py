@@ -26,7 +26,7 @@ from scipy import fft
 
 from spectra_app import units
 from spectra_app.spectra import windows
-from spectra_app.spectra.correlation import origin_spectra, origin_transform_length
+from spectra_app.spectra.correlation import OriginSums
 from spectra_app.spectra.plan import EstimatorSettings, Plan, Series, make_plan
 from spectra_app.spectra.uncertainty import Resampling
 
@@ -211,18 +211,16 @@ def _lag_sums(
     counts = np.zeros((len(plan.groups), 1, n_lags))
     mean = time_means(series, differenced)
     longest = max(int(np.diff(marks).max()) for group in plan.groups for _, marks in group)
-    size = origin_transform_length(longest, n_lags)
     for g, group in enumerate(plan.groups):
-        spectra = np.zeros((len(weights), size // 2 + 1), dtype=np.complex128)
+        total = OriginSums(len(weights), n_lags, longest, settings.threads)
         for replica, marks in group:
             for start, stop in itertools.pairwise(marks):
                 end = min(n, stop + n_lags - 1)
                 counts[g, 0] += np.clip(np.minimum(stop, n - lags) - start, 0, None)
-                for components in component_chunks(series, 48 * size):
+                for components in component_chunks(series, 48 * total.size):
                     block = read_samples(series, start, end, replica, components, differenced, mean)
-                    parts = origin_spectra(block, stop - start, n_lags, size, settings.threads)
-                    spectra += (weights if series.mixing is not None else weights[:, components]) @ parts
-        sums[g] = fft.irfft(spectra, size)[:, :n_lags]
+                    total.add(block, stop - start, weights if series.mixing is not None else weights[:, components])
+        sums[g] = total.result()
     return sums, counts
 
 
