@@ -1,7 +1,7 @@
-"""Reading the two plain forms of JCAMP-DX 4.24 spectra (McDonald and Wilks 1988, doi:10.1366/0003702884428734).
+"""Reading JCAMP-DX 4.24 spectra (McDonald and Wilks 1988, doi:10.1366/0003702884428734).
 
-``##XYDATA= (X++(Y..Y))`` in AFFN or PAC form and ``##XYPOINTS= (XY..XY)``; the compressed forms (SQZ, DIF, DUP) are
-refused by name.
+``##XYDATA= (X++(Y..Y))`` in the forms AFFN and PAC and in the compressed ones (ASDF: SQZ, DIF, DUP), and
+``##XYPOINTS= (XY..XY)``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from spectra_app.plotting.readers import Table
 
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+# One compressed ordinate: a letter that holds sign and first digit (SQZ, DIF) or a count (DUP), then digits.
+_COMPRESSED = re.compile(r"[@A-DF-Za-df-z%]")
+_TOKEN = re.compile(r"(?P<letter>[@A-Ia-i%J-Rj-rS-Zs])(?P<digits>\d*)|(?P<plain>[-+]?\d+\.?\d*)")
+_SQZ = {letter: value for value, letter in enumerate("@ABCDEFGHI")} | {c: -v for v, c in enumerate("abcdefghi", 1)}
+_DIF = {letter: value for value, letter in enumerate("%JKLMNOPQR")} | {c: -v for v, c in enumerate("jklmnopqr", 1)}
+_DUP = {letter: value for value, letter in enumerate("STUVWXYZs", 1)}
 _X_UNITS = {"1/CM": "cm^-1", "CM-1": "cm^-1", "CM^-1": "cm^-1", "MICROMETERS": "um", "NANOMETERS": "nm"}
 _QUANTITIES = frozenset(
     (
@@ -42,7 +48,7 @@ def parse_jcamp(path: Path, text: str) -> Table:
         text: contents of the file.
 
     Raises:
-        DatasetError: an unknown abscissa unit, compressed data, a missing or a wrong number of points.
+        DatasetError: an unknown abscissa unit, a failed checkpoint, a missing or a wrong number of points.
     """
     from spectra_app.plotting.readers import Table
 
@@ -98,14 +104,10 @@ def _ordinates(path: Path, labels: dict[str, str]) -> tuple[Array, Array]:
     form, _, data = labels["XYDATA"].partition("\n")
     if "X++" not in form.upper().replace(" ", ""):
         raise DatasetError(f"JCAMP-DX {path}, ##XYDATA=", got=form.strip(), wanted="(X++(Y..Y))")
-    if re.search(r"[A-DF-Za-df-z@%]", data):
-        raise DatasetError(
-            f"JCAMP-DX {path}, ##XYDATA=",
-            got="compressed data (SQZ, DIF or DUP)",
-            wanted="plain numbers (AFFN)",
-            todo="Save it again as uncompressed JCAMP-DX or CSV",
-        )
-    y = np.array([float(word) for line in data.splitlines() for word in _NUMBER.findall(line)[1:]])
+    if _COMPRESSED.search(data):
+        y = _decompressed(path, data)
+    else:
+        y = np.array([float(word) for line in data.splitlines() for word in _NUMBER.findall(line)[1:]])
     expected = int(float(labels["NPOINTS"])) if "NPOINTS" in labels else len(y)
     if len(y) != expected or len(y) < 2:
         raise DatasetError(
@@ -119,3 +121,46 @@ def _ordinates(path: Path, labels: dict[str, str]) -> tuple[Array, Array]:
             raise DatasetError(f"JCAMP-DX {path}", got=f"no ##{needed}=", wanted="the ends of the abscissa")
     x = np.linspace(float(labels["FIRSTX"]), float(labels["LASTX"]), len(y))
     return x, y * _factor(labels, "YFACTOR")
+
+
+def _decompressed(path: Path, data: str) -> Array:
+    """Ordinates of compressed data (ASDF).
+
+    SQZ: the letter holds sign and first digit.  DIF: the same for the difference to the ordinate before.  DUP: the
+    entry before occurs so many times.  A line that ends in a difference is followed by one whose first ordinate repeats
+    the last, as a checkpoint.
+
+    Raises:
+        DatasetError: a checkpoint that does not agree.
+    """
+    values: list[float] = []
+    was_difference = False
+    for number, line in enumerate(data.splitlines(), start=1):
+        tokens = list(_TOKEN.finditer(line.partition("$$")[0]))
+        step = 0.0
+        for index, token in enumerate(tokens[1:]):  # the first is the abscissa
+            letter, digits = token["letter"], token["digits"] or ""
+            if index == 0 and was_difference:
+                check = _ordinate(letter, digits, token["plain"])
+                if check != values[-1]:
+                    raise DatasetError(
+                        f"JCAMP-DX {path}, line {number} of ##XYDATA=", got=f"{check:g} at the checkpoint",
+                        wanted=f"{values[-1]:g}, the last ordinate of the line before", todo="The file is damaged",
+                    )  # fmt: skip
+                was_difference = False
+            elif letter is not None and letter in _DUP:
+                for _ in range(int(f"{_DUP[letter]}{digits}") - 1):
+                    values.append(values[-1] + step)
+            elif letter is not None and letter in _DIF:
+                step = float(f"{_DIF[letter]}{digits}")
+                values.append(values[-1] + step)
+                was_difference = True
+            else:
+                step, was_difference = 0.0, False
+                values.append(_ordinate(letter, digits, token["plain"]))
+    return np.array(values)
+
+
+def _ordinate(letter: str | None, digits: str, plain: str | None) -> float:
+    """A SQZ or plain ordinate."""
+    return float(plain) if letter is None else float(f"{_SQZ[letter]}{digits}")

@@ -152,7 +152,10 @@ def test_jcamp_points_factors_and_wavelengths(tmp_path: Path) -> None:
     [
         ("##TITLE= x\n##YUNITS= ABSORBANCE\n##XYDATA= (X++(Y..Y))\n1 2\n", "XUNITS"),
         ("##XUNITS= 1/CM\n##FIRSTX= 1\n##LASTX= 2\n##NPOINTS= 5\n##XYDATA= (X++(Y..Y))\n1 2 3\n", "2 points, wanted 5"),
-        ("##XUNITS= 1/CM\n##FIRSTX= 1\n##LASTX= 2\n##XYDATA= (X++(Y..Y))\n1 A12J3\n", "compressed"),
+        (
+            "##XUNITS= 1/CM\n##FIRSTX= 1\n##LASTX= 4\n##XYDATA= (X++(Y..Y))\n1A12J3\n3A24\n",
+            "line 2 of ##XYDATA=: got 124 at the checkpoint, wanted 125, the last",
+        ),
         ("##XUNITS= 1/CM\n##TITLE= x\n", "neither"),
     ],
 )
