@@ -141,7 +141,7 @@ def _decompressed(path: Path, data: str) -> Array:
         for index, token in enumerate(tokens[1:]):  # the first is the abscissa
             letter, digits = token["letter"], token["digits"] or ""
             if index == 0 and was_difference:
-                check = _ordinate(letter, digits, token["plain"])
+                check = _ordinate(token)
                 if check != values[-1]:
                     raise DatasetError(
                         f"JCAMP-DX {path}, line {number} of ##XYDATA=", got=f"{check:g} at the checkpoint",
@@ -157,10 +157,10 @@ def _decompressed(path: Path, data: str) -> Array:
                 was_difference = True
             else:
                 step, was_difference = 0.0, False
-                values.append(_ordinate(letter, digits, token["plain"]))
+                values.append(_ordinate(token))
     return np.array(values)
 
 
-def _ordinate(letter: str | None, digits: str, plain: str | None) -> float:
+def _ordinate(token: re.Match[str]) -> float:
     """A SQZ or plain ordinate."""
-    return float(plain) if letter is None else float(f"{_SQZ[letter]}{digits}")
+    return float(token["plain"]) if token["letter"] is None else float(f"{_SQZ[token['letter']]}{token['digits']}")

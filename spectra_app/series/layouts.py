@@ -86,16 +86,18 @@ def choose_columns(head: Head, names: Sequence[str], request: Request, skip: Seq
 
 
 def table_layout(head: Head, request: Request) -> Layout:
-    """A plain table: a header line of names, or none; times in ``time_fs`` or ``time_ps``."""
+    """A plain table: a header line of names, or none; times in ``time_fs`` or ``time_ps``, else counts in ``step``."""
     header = [words_of(line.strip().lstrip("#").strip()) for line in head.before if line.strip().strip("#")]
     names = header[-1] if header and len(header[-1]) == head.width else [str(c + 1) for c in range(head.width)]
     time = next(((names.index(name), scale) for name, scale in TIMES.items() if name in names), None)
     skip = [c for c, name in enumerate(names) if name in COUNTERS or name in TIMES]
     factor = request.factor(head.path)
     chosen = choose_columns(head, names, request, skip)
-    clock_name = "" if time is None else names[time[0]]
+    counter = next((names.index(name) for name in COUNTERS if name in names), None) if time is None else None
+    clock = time[0] if time is not None else counter
     order = order_of(head, chosen, names, request)
-    return Layout(chosen, order, factor, request.quantity, time, clock_name=clock_name)
+    clock_name = "" if clock is None else names[clock]
+    return Layout(chosen, order, factor, request.quantity, time, counter, clock_name=clock_name)
 
 
 def gpumd_layout(head: Head, request: Request) -> Layout:

@@ -103,6 +103,15 @@ def test_uneven_and_contradicting_time_is_refused(tmp_path: Path, dipoles: np.nd
         read_dipoles(path, "eA", None)
 
 
+def test_missing_steps_are_refused(tmp_path: Path, dipoles: np.ndarray) -> None:
+    steps = np.array([0, 10, 20, 40, 50, 60, 70])
+    path = save(tmp_path / "m.csv", np.column_stack([steps, dipoles]), "step,x,y,z")
+    with pytest.raises(SeriesError, match=r"column step of .*before frame 3: got 20 steps, wanted 10 steps"):
+        read_dipoles(path, "eA", 1.0)
+    path = save(tmp_path / "m.csv", np.column_stack([10 * np.arange(7), dipoles]), "step,x,y,z")
+    np.testing.assert_array_equal(read_dipoles(path, "eA", 1.0).values, dipoles)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
