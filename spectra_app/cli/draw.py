@@ -20,7 +20,7 @@ def figure_of(kind: str, spectrum: Spectrum, references: Sequence[Curve] = (), t
     """The figure that belongs to a kind of spectrum.
 
     Args:
-        kind: ir, raman, vdos or dielectric.
+        kind: ir, raman, vdos, dielectric or sfg.
         spectrum: what was computed.
         references: curves to compare with.
         title: above the axes.
@@ -33,6 +33,13 @@ def figure_of(kind: str, spectrum: Spectrum, references: Sequence[Curve] = (), t
         return plotting.figure_raman([*curves, *references], depolarization, settings)
     if kind == "vdos":
         return plotting.figure_vdos([*plotting.vdos_curves(spectrum), *references], settings)
+    if kind == "sfg":
+        name = spectrum.main.removesuffix("_imag")
+        parts = [
+            plotting.curve_from_spectrum(spectrum, f"{name}_{part}", f"{word}, {name}")
+            for part, word in (("imag", "Im"), ("real", "Re"))
+        ]
+        return plotting.figure_overlay([*parts, *references], settings)
     if kind == "dielectric":
         eps_inf = spectrum.parameters.get("eps_inf")
         level = float(eps_inf) if isinstance(eps_inf, int | float) else None
@@ -53,7 +60,7 @@ def write_spectrum(
     """Write a spectrum to every output by its suffix.
 
     Args:
-        kind: ir, raman, vdos or dielectric.
+        kind: ir, raman, vdos, dielectric or sfg.
         spectrum: what was computed.
         outputs: files; one without a suffix stands for csv, h5, jdx, png and pdf of that name.
         references: curves drawn into figures.

@@ -77,7 +77,7 @@ def ir(
     settings = options.settings_from_options(SpectraSettings, "spectra", locals(), overrides or ())
     given = InputOptions(format, unit, timestep_fs, columns, key, unwrap, cell_A, volume_A3)
     spectrum = _dipole_spectrum("ir", source, settings, given)
-    _finish("ir", spectrum, source, output, reference, json)
+    finish("ir", spectrum, source, output, reference, json)
 
 
 def raman(
@@ -122,7 +122,7 @@ def raman(
             geometries=settings.geometries,
             settings=settings,
         )
-    _finish("raman", spectrum, source, output, reference, json)
+    finish("raman", spectrum, source, output, reference, json)
 
 
 def vdos(
@@ -143,7 +143,7 @@ def vdos(
     It integrates to the number of degrees of freedom.
     """
     settings = options.settings_from_options(SpectraSettings, "spectra", locals(), overrides or ())
-    _finish("vdos", _run_spectrum("vdos", source, settings), source, output, reference, json)
+    finish("vdos", _run_spectrum("vdos", source, settings), source, output, reference, json)
 
 
 def dielectric(
@@ -176,7 +176,7 @@ def dielectric(
     settings = options.settings_from_options(SpectraSettings, "spectra", locals(), overrides or ())
     given = InputOptions(format, unit, timestep_fs, columns, key, unwrap, cell_A, volume_A3)
     spectrum = _dipole_spectrum("dielectric", source, settings, given)
-    _finish("dielectric", spectrum, source, output, reference, json)
+    finish("dielectric", spectrum, source, output, reference, json)
 
 
 def _run_spectrum(kind: str, source: Path, settings: SpectraSettings) -> Spectrum:
@@ -219,7 +219,7 @@ def _dipole_spectrum(kind: str, source: Path, settings: SpectraSettings, given: 
     )
 
 
-def _finish(
+def finish(
     kind: str,
     spectrum: Spectrum,
     source: Path,

@@ -30,7 +30,11 @@ _QUANTITIES: dict[str, tuple[str, str]] = {
 }
 """{column: (quantity on the axis, unit)}."""
 
-_KINDS: dict[str, str] = {"raman": "Raman intensity", "density of states": "density of states"}
+_KINDS: dict[str, str] = {
+    "raman": "Raman intensity",
+    "density of states": "density of states",
+    "sum-frequency": "surface susceptibility",
+}
 """{word in the title of a spectrum: quantity of its other columns}."""
 
 

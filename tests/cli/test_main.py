@@ -30,6 +30,7 @@ COMMANDS = [
     "raman",
     "vdos",
     "dielectric",
+    "sfg",
     "born",
     "plot",
     "models",
