@@ -29,10 +29,10 @@ from spectra_app.errors import ConfigError, MissingExtraError
 if TYPE_CHECKING:
     from spectra_app.electrostatics.reciprocal import KVectors
 
-# Atoms x vectors of one structure from which the mesh is the faster way, energy and gradient of charges, dipoles and
-# quadrupoles with response on one or two threads (docs/electrostatics.md): about 600 atoms of water.
-MESH_FROM = 2**22
-_HINT_FROM = 2**26  # without the mesh: worth a word from here (a second and more per evaluation)
+# Atoms x vectors of one structure from which the mesh is the faster way (docs/electrostatics.md): 570 atoms of water
+# with charges alone, 380 with quadrupoles; the times cross at 430 and 500, one thread, float32.
+MESH_FROM = 2**21
+_HINT_FROM = 2**25  # without the mesh: worth a word from here (about a second per evaluation)
 
 _MARGIN = 0.1  # of the mesh's error to the weight of the first neglected vector
 # The finest tolerance asked of the library; below, it says that it cannot.
