@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from spectra_app.errors import ConfigError, SeriesError
-from spectra_app.series import Request, SlicedSeries, open_series, storage, text
+from spectra_app.series import Request, SlicedSeries, cp2k, open_series, storage, text
 from spectra_app.series.opening import find_format
 from spectra_app.spectra import EstimatorSettings, infrared_spectrum, raman_spectrum
 from spectra_app.units import BOHR_TO_ANGSTROM, DEBYE_TO_E_ANGSTROM, HARTREE_TO_EV
@@ -135,7 +135,9 @@ def test_cp2k_moments_bring_their_cell(tmp_path: Path, dipoles: np.ndarray) -> N
     assert (alone.format, alone.volume_A3) == ("cp2k", None)
 
 
-def test_cp2k_branch_jumps_are_refused_or_removed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("block", [2**15, 7])
+def test_cp2k_branch_jumps_are_refused_or_removed(tmp_path: Path, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cp2k, "BLOCK_FRAMES", block)
     rng = np.random.default_rng(9)
     true = np.cumsum(rng.normal(scale=0.06, size=(4000, 3)), axis=0) @ QUANTA_D  # wanders over several quanta
     fraction = true @ np.linalg.inv(QUANTA_D)
@@ -296,6 +298,14 @@ def test_ipi_faults(tmp_path: Path, dipoles: np.ndarray, change: Callable, messa
     path = write(tmp_path / "a.out", change(ipi_lines(dipoles)))
     with pytest.raises(SeriesError, match=message):
         open_series(path, DIPOLE)
+
+
+def test_a_gap_between_two_blocks_is_seen(tmp_path: Path, dipoles: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "BLOCK_LINES", 3)
+    lines = ipi_lines(dipoles)
+    np.testing.assert_allclose(open_series(write(tmp_path / "a.out", lines), DIPOLE).values, dipoles * BOHR_TO_ANGSTROM)
+    with pytest.raises(SeriesError, match=r"column time .*before frame 3: got 0\.5 fs, wanted 0\.25 fs"):
+        open_series(write(tmp_path / "b.out", lines[:8] + lines[9:]), DIPOLE)
 
 
 # --- TRAVIS: http://www.travis-analyzer.de, `travis -ramanfrompola` ---------------------------------------------------
