@@ -17,6 +17,7 @@ import yaml
 from spectra_app import __version__
 from spectra_app.cli.compute import spectrum_of_run
 from spectra_app.cli.draw import write_spectrum
+from spectra_app.cli.report import compare_with_references
 from spectra_app.config import RunFileSettings
 from spectra_app.errors import ConfigError, TrajectoryError
 
@@ -81,7 +82,9 @@ def run_chain(settings: RunFileSettings, say: Callable[[str], None], *, overwrit
     for kind in (task for task in settings.tasks if task != "born"):
         say(f"{TITLES[kind]} ...")
         spectra[kind] = spectrum_of_run(kind, run, settings.spectra)
-        files += write_spectrum(kind, spectra[kind], [folder / kind], references.get(kind, ()))
+        beside = references.get(kind, [])
+        comparisons = compare_with_references(spectra[kind], beside)
+        files += write_spectrum(kind, spectra[kind], [folder / kind], beside, comparisons=comparisons)
     born = None
     if "born" in settings.tasks:
         say(f"{TITLES['born']} ...")
