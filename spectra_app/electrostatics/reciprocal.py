@@ -135,7 +135,7 @@ class ReciprocalInteraction:
         self._layout = layout = dense_layout(system)
         self._sigma = sigma
         self._self_unit = 1.0 / (EPSILON_0 * (2.0 * math.pi) ** 1.5)
-        self._inverse = torch.linalg.inv(system.cell)
+        self._inverse = torch.linalg.inv_ex(system.cell).inverse  # unlike inv, waits for no GPU: it can be captured
         vectors = 2.0 * math.pi * k.integers @ self._inverse.transpose(1, 2)  # k = 2 pi n inv(cell)^T
         prefactor = 1.0 / (EPSILON_0 * torch.linalg.det(system.cell).abs())  # [structure]
         self._weight = kernel((vectors * vectors).sum(-1), sigma, k.cutoff) * prefactor[:, None]
