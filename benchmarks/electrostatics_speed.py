@@ -226,16 +226,17 @@ def compare(n_atoms: int, task: str, device: str, codes: tuple[str, ...], peers_
         try:
             evaluate = make()
             energy = float(evaluate())
-        except Exception as error:  # a peer that cannot do this must not end the comparison
+            candidates = {name: evaluate}
+            if device != "cpu" and name.startswith("ours"):
+                candidates[f"{name}, graph"] = captured(evaluate)
+        except Exception as error:  # a code that cannot do this must not end the comparison
             print(f"{n_atoms:7d}  {task:8s} {name:18s} failed: {str(error).splitlines()[0][:70]}")
             continue
-        candidates = {name: evaluate}
-        if device != "cpu" and name.startswith("ours"):
-            candidates[f"{name}, graph"] = captured(evaluate)
         for label, call in candidates.items():
             timings.append(Timing(n_atoms, task, label, *measure(call, device != "cpu")))
             reference = energy if reference is None else reference
-            same = "" if task == "full" and not name.startswith("ours") else f"{abs(energy / reference - 1):8.1e}"
+            scale = COULOMB_CONSTANT * float((case.charges**2).sum()) / (math.sqrt(2 * math.pi) * SIGMA)
+            same = "" if task == "full" and not name.startswith("ours") else f"{abs(energy - reference) / scale:8.1e}"
             line = timings[-1]
             ratio = line.wall_ms / timings[0].wall_ms
             print(
@@ -244,6 +245,13 @@ def compare(n_atoms: int, task: str, device: str, codes: tuple[str, ...], peers_
                 flush=True,
             )
     return timings
+
+
+def read_times(path: Path) -> list[Timing]:
+    """Lines of a table written before."""
+    kinds = {"atoms": int, "task": str, "code": str, "wall_ms": float, "processor_ms": float, "rounds": int}
+    with path.open(newline="") as file:
+        return [Timing(**{name: kind(row[name]) for name, kind in kinds.items()}) for row in csv.DictReader(file)]
 
 
 def draw(timings: list[Timing], path: Path, clock: str, subtitle: str) -> None:
@@ -284,6 +292,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--clock", choices=("wall", "processor"), default="wall", help="what the figure shows")
     parser.add_argument("--csv", type=Path)
+    parser.add_argument("--with", dest="earlier", type=Path, nargs="*", default=[], help="earlier times for the figure")
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args()
     if options.device != "cpu" and not torch.cuda.is_available():
@@ -291,7 +300,7 @@ def main() -> None:
     warnings.simplefilter("ignore")  # Warp's about missing GPUs
     torch.set_num_threads(options.threads)
     keep_freed_blocks()
-    name = torch.cuda.get_device_name() if options.device != "cpu" else f"{options.threads} CPU threads"
+    name = torch.cuda.get_device_name() if options.device != "cpu" else f"CPU, threads: {options.threads}"
     print(f"{name}, torch {torch.__version__}, float32, tolerance {TOLERANCE:g}")
     print("  atoms  task     code                     wall      processor    wall/first  energy off  (rounds)")
     rest = (options.device, tuple(options.codes), options.peers_to)
@@ -301,6 +310,8 @@ def main() -> None:
             writer = csv.DictWriter(file, fieldnames=list(asdict(timings[0])))
             writer.writeheader()
             writer.writerows(asdict(t) for t in timings)
+    for path in options.earlier:
+        timings += read_times(path)
     if options.figure:
         subtitle = f"{options.clock} time, {name}, float32, tolerance {TOLERANCE:g}, smearing {SIGMA} A"
         draw(timings, options.figure, options.clock, subtitle)
