@@ -113,6 +113,21 @@ def test_ctrl_c_saves_a_checkpoint_between_two_steps(tmp_path, data, monkeypatch
     assert all(torch.equal(t, resumed.model.state_dict()[name]) for name, t in whole.model.state_dict().items())
 
 
+def test_responses_are_held_at_first(tmp_path, data):
+    def response_weights(**changes):
+        model = train(settings(tmp_path / str(changes), data, epochs=2, ema=0.0, **changes)).model
+        return {n: p.clone() for n, p in model.latent_head.named_parameters() if n.startswith("alpha")}
+
+    never, always = response_weights(response_start=0.999), response_weights(response_start=0.0)
+    torch.manual_seed(0)
+    start = Potential(SMALL, ("H", "O")).double().latent_head
+    assert never
+    for name, parameter in start.named_parameters():
+        if name in never:
+            assert torch.equal(never[name], parameter), name
+            assert not torch.equal(always[name], parameter), name
+
+
 def test_resume_refuses_other_settings_and_a_missing_checkpoint(tmp_path, data):
     with pytest.raises(ModelError, match="no checkpoint"):
         train(settings(tmp_path, data), resume=True)
