@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from spectra_app.series.arrays import BLOCK_NUMBERS
 from spectra_app.series.clock import Clock
 from spectra_app.series.request import Series
 from spectra_app.series.storage import SlicedSeries
+from spectra_app.trajectory.writer import open_h5
 
 LONG_FRAMES = 500_000
 """From here on a run file is read in slices: below, everything recorded is less than 110 MB a replica."""
@@ -32,7 +31,7 @@ def is_run_file(path: Path) -> bool:
     if not path.is_file() or not h5py.is_hdf5(path):
         return False
     try:
-        with open_for_reading(path) as file:
+        with open_h5(path) as file:
             return _METADATA in file
     except OSError:  # cut off: read_run says so
         return True
@@ -43,21 +42,10 @@ def is_long_run(path: Path) -> bool:
     if not is_run_file(path):
         return False
     try:
-        with open_for_reading(path) as file:
+        with open_h5(path) as file:
             return len(file["observables/dipole/value"]) >= LONG_FRAMES
     except (OSError, KeyError):
         return False
-
-
-@contextmanager
-def open_for_reading(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file, also one that its writer still appends to."""
-    try:
-        file = h5py.File(path, "r")
-    except OSError:
-        file = h5py.File(path, "r", libver="latest", swmr=True)
-    with file:
-        yield file
 
 
 def open_run(path: Path, quantity: str) -> Series:
@@ -71,7 +59,7 @@ def open_run(path: Path, quantity: str) -> Series:
         TrajectoryError: nothing of the kind recorded.
         SeriesError: uneven times.
     """
-    with open_for_reading(path) as file:
+    with open_h5(path) as file:
         observables = file["observables"]
         if quantity not in observables:
             raise TrajectoryError(f"{quantity} in {path}", got="none", wanted="a model that predicts it")
@@ -90,7 +78,7 @@ def open_run(path: Path, quantity: str) -> Series:
             volume = float(abs(np.linalg.det(np.array(metadata["cell_A"], dtype=float))))
 
     def read(start: int, stop: int) -> NDArray:
-        with open_for_reading(path) as again:
+        with open_h5(path) as again:
             return again[f"observables/{quantity}/value"][start:stop]
 
     if mean_K is None or not np.isfinite(mean_K):  # decorated trajectories without velocities

@@ -25,7 +25,7 @@ from spectra_app.trajectory.text_formats import (
     read_xdatcar,
     xdatcar_numbers,
 )
-from spectra_app.trajectory.writer import is_growing
+from spectra_app.trajectory.writer import open_h5
 
 # Suffix -> format of MDAnalysis, for the formats that store times.
 MDANALYSIS_FORMATS = {".xtc": "XTC", ".trr": "TRR", ".dcd": "DCD", ".nc": "NCDF", ".ncdf": "NCDF", ".netcdf": "NCDF"}
@@ -205,7 +205,7 @@ def _cell(moment: Any) -> np.ndarray:
 
 def _h5md_particles(path: Path, topology: Path | None) -> tuple[np.ndarray, np.ndarray, int]:
     """Atomic numbers, masses and number of frames of an H5MD file with one group of particles."""
-    with _open_h5md(path) as file:
+    with open_h5(path) as file:
         names = list(file["particles"])
         if len(names) != 1:
             raise TrajectoryError(
@@ -223,7 +223,7 @@ def _h5md_particles(path: Path, topology: Path | None) -> tuple[np.ndarray, np.n
 
 
 def _h5md_frames(path: Path, n_frames: int) -> Iterator[Frame]:
-    with _open_h5md(path) as file:
+    with open_h5(path) as file:
         group = next(iter(file["particles"].values()))
         position = group["position"]
         length, tick = _unit(position["value"], LENGTHS, path), _unit(position["time"], TIMES, path)
@@ -260,11 +260,6 @@ def _unit(dataset: h5py.Dataset, table: dict[str, float], path: Path) -> float:
             f"unit of {dataset.name} in {path}", got=unit or "none", wanted=f"one of {', '.join(table)}"
         )
     return table[unit]
-
-
-def _open_h5md(path: Path) -> h5py.File:
-    """Open for reading, also a run file that still grows."""
-    return h5py.File(path, "r", libver="latest", swmr=is_growing(path))
 
 
 def _first_line(path: Path) -> str:

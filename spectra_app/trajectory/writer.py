@@ -253,7 +253,7 @@ def open_run_file(path: Path) -> Iterator[h5py.File]:
     if not path.is_file():
         raise TrajectoryError(f"run file {path}", got="no such file", wanted="an HDF5 run file")
     try:
-        file = h5py.File(path, "r", libver="latest", swmr=is_growing(path))
+        file = open_h5(path)
     except OSError:
         raise TrajectoryError(
             f"run file {path}",
@@ -270,6 +270,15 @@ def open_run_file(path: Path) -> Iterator[h5py.File]:
         raise TrajectoryError(
             f"run file {path}", got=f"a damaged file ({error})", todo="Run the simulation again"
         ) from None
+
+
+def open_h5(path: Path) -> h5py.File:
+    """Open any HDF5 file for reading, also a run file that still grows.
+
+    Raises:
+        OSError: the file is truncated or damaged.
+    """
+    return h5py.File(path, "r", libver="latest", swmr=is_growing(path))
 
 
 def is_growing(path: Path) -> bool:
