@@ -26,7 +26,7 @@ def waves(fractional: Tensor, integers: Tensor) -> Tensor:
     Returns:
         [structure, place, 2 k].
     """
-    if fractional.device.type != "cpu":
+    if fractional.device.type != "cpu" or torch.compiler.is_compiling():  # torch.compile does not see into numba
         return waves_by_trigonometry(fractional, integers)
     n_structures, n_places, _ = fractional.shape
     table = fractional.new_empty(n_structures, n_places, 2 * integers.shape[1])
@@ -36,7 +36,7 @@ def waves(fractional: Tensor, integers: Tensor) -> Tensor:
 
 
 def waves_by_trigonometry(fractional: Tensor, integers: Tensor) -> Tensor:
-    """``waves`` as they are defined: the way on a GPU, and the reference on a CPU."""
+    """``waves`` as they are defined: the way on a GPU and in compiled code, and the reference on a CPU."""
     phase = (2.0 * math.pi * fractional) @ integers.transpose(1, 2)
     return torch.cat([torch.cos(phase), torch.sin(phase)], dim=-1)
 
