@@ -106,8 +106,8 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         else:
             with cast("Any", np.load(path, allow_pickle=False)) as content:
                 found = {name: content[name] for name in {*PARTS, *WHOLE} & set(content.files)}
-    except (OSError, ValueError, EOFError, AttributeError) as error:
-        raise SeriesError(f"file {path}", got=f"unreadable ({error})", wanted=wanted) from None
+    except (OSError, ValueError, EOFError, AttributeError):  # numpy's own words speak of pickles
+        raise SeriesError(f"file {path}", got="something else, or a damaged file", wanted=wanted) from None
     if not (set(found) >= set(PARTS) or set(found) >= set(WHOLE)):
         raise SeriesError(f"arrays in {path}", got=", ".join(sorted(found)) or "none of them", wanted=wanted)
     return found
