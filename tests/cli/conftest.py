@@ -57,16 +57,21 @@ def water_box(side: int = 2, spacing_A: float = 3.2) -> Atoms:
     return box
 
 
-@pytest.fixture(scope="session")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder with random weights and a start structure."""
-    folder = tmp_path_factory.mktemp("zoo") / "tiny"
+def write_tiny_model(folder: Path, variant: str) -> None:
+    """A model folder with random weights."""
     torch.manual_seed(3)
-    settings = ModelSettings(channels=8, layers=1, n_radial=4, cutoff_A=3.0, variant="puiu", ewald_tolerance=1e-2)
+    settings = ModelSettings(channels=8, layers=1, n_radial=4, cutoff_A=3.0, variant=variant, ewald_tolerance=1e-2)
     model = Potential(settings, ("H", "O"), torch.tensor([-13.6, -430.0]), 1e-3, 1.78)
     with torch.no_grad():  # nothing repels in an untrained network: weak charges, or atoms fall into each other
         model.latent_head.element_charges.mul_(0.1)
     model.card = dataclasses.replace(model.card, name="tiny")
     save_model(model, folder)
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder with random weights and a start structure."""
+    folder = tmp_path_factory.mktemp("zoo") / "tiny"
+    write_tiny_model(folder, "puiu")
     write(folder / "start.extxyz", water_box())
     return folder

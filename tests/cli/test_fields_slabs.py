@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
-from spectra_app.config import ModelSettings
-from spectra_app.potentials.checkpoint import load_model, save_model
-from spectra_app.potentials.potential import Potential
+from spectra_app.potentials.checkpoint import load_model
 from spectra_app.trajectory import read_run
+from tests.cli.conftest import write_tiny_model
 
 SHORT = ["--equilibration-steps", "2", "--temperature-K", "5", "--device", "cpu", "--trajectory-stride", "2"]
 
@@ -27,11 +24,7 @@ SHORT = ["--equilibration-steps", "2", "--temperature-K", "5", "--device", "cpu"
 def slab_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model without induced response: a slab needs no report on its material."""
     folder = tmp_path_factory.mktemp("slab") / "tiny"
-    torch.manual_seed(3)
-    settings = ModelSettings(channels=8, layers=1, n_radial=4, cutoff_A=3.0, variant="pu", ewald_tolerance=1e-2)
-    model = Potential(settings, ("H", "O"), torch.tensor([-13.6, -430.0]), 1e-3, 1.78)
-    model.card = dataclasses.replace(model.card, name="tiny")
-    save_model(model, folder)
+    write_tiny_model(folder, "pu")
     return folder
 
 
