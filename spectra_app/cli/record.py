@@ -30,6 +30,13 @@ def record(
     species: Annotated[
         str | None, typer.Option("--species", help="elements of LAMMPS types 1, 2, ...: comma-separated, e.g. O,H")
     ] = None,
+    lammps_units: Annotated[
+        str | None,
+        typer.Option(
+            "--lammps-units",
+            help="units of a LAMMPS dump with velocities: metal (A/ps) or real (A/fs)  [default: what the file says]",
+        ),
+    ] = None,
     temperature_K: Annotated[
         float | None,
         typer.Option("--temperature-K", help="temperature of the simulation, K  [default: of the velocities]"),
@@ -70,6 +77,7 @@ def record(
                 topology=topology,
                 timestep_fs=timestep_fs,
                 species=None if species is None else [word.strip() for word in species.split(",")],
+                lammps_units=lammps_units,
                 temperature_K=temperature_K,
                 charge=charge,
                 batch_size=batch_size,

@@ -59,6 +59,7 @@ def record_trajectory(
     topology: Path | str | None = None,
     timestep_fs: float | None = None,
     species: Sequence[str] | None = None,
+    lammps_units: str | None = None,
     temperature_K: float | None = None,
     charge: float = 0.0,
     batch_size: int = 8,
@@ -77,6 +78,7 @@ def record_trajectory(
         topology: see ``open_trajectory``.
         timestep_fs: time between frames, fs; see ``open_trajectory``.
         species: chemical symbols of LAMMPS types 1, 2, ...
+        lammps_units: unit style of a LAMMPS dump with velocities, ``metal`` or ``real``; see ``open_trajectory``.
         temperature_K: temperature of the simulation, K; None leaves it to the velocities, where there are some.
         charge: total charge, e.
         batch_size: frames per model call.
@@ -95,7 +97,7 @@ def record_trajectory(
     if batch_size < 1:
         raise ConfigError("batch_size", got=batch_size, wanted="at least 1")
     if not isinstance(trajectory, Trajectory):
-        trajectory = open_trajectory(trajectory, topology, timestep_fs, species)
+        trajectory = open_trajectory(trajectory, topology, timestep_fs, species, lammps_units)
     model.check_species(torch.from_numpy(np.asarray(trajectory.numbers, dtype=np.int64)))
     output, began = Path(output), time.perf_counter()
     header = _header(trajectory, model, temperature_K, store_trajectory)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from spectra_app.errors import SpectraAppError, TrajectoryError
 from spectra_app.system import check_structure, slab_cell
+from spectra_app.units import AMU_A2_PER_FS2_TO_EV, BOLTZMANN
 
 MAX_JUMP = 0.4  # of the cell between frames, after taking the nearest image: beyond it the image is ambiguous
+MAX_OUTRUN = 10.0  # positions that move this much faster than the velocities, root mean square: units do not fit
+LEAST_MOVE_A = 1e-3  # below it the digits of the positions decide (LAMMPS dumps have six)
+MAX_TEMPERATURE_K = 1e6  # of velocities; a thousand times too fast is a million times too hot
 TIME_TOLERANCE = 0.01  # relative; XTC stores times as float32 and programs round them to 1e-3 ps
 
 
@@ -97,11 +102,11 @@ def make_trajectory(
         n_frames: number of frames if known.
 
     Raises:
-        TrajectoryError: fewer than two frames, or no time step anywhere.
+        TrajectoryError: fewer than two frames, no time step anywhere, or velocities that do not fit the positions.
         StructureError: the first frame cannot be treated.
     """
     source = settle_slabs(readable(read(), path, len(numbers)))
-    start = [frame for frame, _ in zip(source, range(2), strict=False)]
+    start = list(islice(source, 2))
     if len(start) < 2:
         raise TrajectoryError(f"trajectory {path}", got=f"{len(start)} frame(s)", wanted="at least two")
     first, second = start
@@ -124,7 +129,39 @@ def make_trajectory(
             wanted="a positive number",
             todo="Give it with --timestep-fs",
         )
+    check_velocities(first, second, masses_amu, float(timestep_fs), path)
     return Trajectory(path, numbers, masses_amu, float(timestep_fs), read, n_frames, first)
+
+
+def check_velocities(first: Frame, second: Frame, masses_amu: np.ndarray, timestep_fs: float, path: Path) -> None:
+    """Velocities of two consecutive frames against temperature and displacement: a wrong unit is off by a factor 1000.
+
+    In equilibrium ``<|r(t) - r(0)|^2> <= <v^2> t^2``: atoms never move faster than their velocities.
+
+    Raises:
+        TrajectoryError: hotter than any simulation, or positions that outrun the velocities.
+    """
+    before, after = first.velocities_A_per_fs, second.velocities_A_per_fs
+    if before is None or after is None:
+        return
+    squares = np.maximum((before**2).mean(), (after**2).mean())
+    kinetic = max(float((masses_amu[:, None] * v**2).mean()) for v in (before, after))
+    temperature = kinetic * AMU_A2_PER_FS2_TO_EV / BOLTZMANN
+    _, moved = unwrap(iter((first, second)), path)
+    distance = float(np.sqrt(((moved.positions_A - first.positions_A) ** 2).mean()))
+    expected = float(np.sqrt(squares)) * timestep_fs
+    got = None
+    if temperature > MAX_TEMPERATURE_K:
+        got = f"{temperature:.3g} K"
+    elif distance > max(MAX_OUTRUN * expected, LEAST_MOVE_A):
+        got = f"atoms that move {distance:.3g} A between frames and {expected:.3g} A by their velocities"
+    if got is not None:
+        raise TrajectoryError(
+            f"velocities of {path}",
+            got=got,
+            wanted="velocities that fit the positions",
+            todo="Check the unit of the velocities (LAMMPS: --lammps-units) and --timestep-fs",
+        )
 
 
 def readable(frames: Iterator[Frame], path: Path, n_atoms: int) -> Iterator[Frame]:
@@ -151,6 +188,10 @@ def readable(frames: Iterator[Frame], path: Path, n_atoms: int) -> Iterator[Fram
             )
         if not np.isfinite(frame.positions_A).all():
             raise TrajectoryError(f"trajectory {path}, frame {index}", got="NaN or infinite positions")
+        velocities = frame.velocities_A_per_fs
+        if velocities is not None and (velocities.shape != (n_atoms, 3) or not np.isfinite(velocities).all()):
+            got = f"velocities of shape {velocities.shape}, or NaN among them"
+            raise TrajectoryError(f"trajectory {path}, frame {index}", got=got, wanted=f"({n_atoms}, 3) numbers")
         yield frame
         index += 1
 

@@ -42,6 +42,7 @@ def open_trajectory(
     topology: Path | str | None = None,
     timestep_fs: float | None = None,
     species: Sequence[str] | None = None,
+    lammps_units: str | None = None,
 ) -> Trajectory:
     """Open a trajectory for reading.
 
@@ -51,16 +52,19 @@ def open_trajectory(
         topology: any file with the elements in the same order: a structure that ASE reads, or a topology of MDAnalysis.
         timestep_fs: time between frames, fs; needed where the file has no times, wins where it has.
         species: chemical symbols of LAMMPS types 1, 2, ...
+        lammps_units: unit style of a LAMMPS dump, ``metal`` or ``real``; None takes the file's own.  Needed where it
+            has velocities and does not say it.
 
     Raises:
-        TrajectoryError: no such file, unreadable, elements or time step missing.
+        TrajectoryError: no such file, unreadable, elements or time step missing, velocities of unknown unit or of one
+            that the positions contradict.
         StructureError: the first frame cannot be treated.
     """
     path = Path(path)
     if not path.is_file():
         raise TrajectoryError(f"trajectory {path}", got="no such file")
     try:
-        return _open(path, None if topology is None else Path(topology), timestep_fs, species)
+        return _open(path, None if topology is None else Path(topology), timestep_fs, species, lammps_units)
     except SpectraAppError:
         raise
     except Exception as error:  # libraries raise anything for a file that is not what its name says
@@ -69,7 +73,13 @@ def open_trajectory(
         ) from None
 
 
-def _open(path: Path, topology: Path | None, timestep_fs: float | None, species: Sequence[str] | None) -> Trajectory:
+def _open(
+    path: Path,
+    topology: Path | None,
+    timestep_fs: float | None,
+    species: Sequence[str] | None,
+    lammps_units: str | None,
+) -> Trajectory:
     suffix = path.suffix.lower()
     if suffix in MDANALYSIS_FORMATS:
         if topology is None:
@@ -87,9 +97,8 @@ def _open(path: Path, topology: Path | None, timestep_fs: float | None, species:
         return make_trajectory(path, numbers, masses, lambda: _h5md_frames(path, n_frames), timestep_fs, n_frames)
     if suffix in LAMMPS_SUFFIXES or _first_line(path).startswith("ITEM:"):
         numbers = read_topology(topology)[0] if topology is not None else lammps_dump_numbers(path, species)
-        return make_trajectory(
-            path, numbers, np.asarray(atomic_masses)[numbers], lambda: read_lammps_dump(path), timestep_fs
-        )
+        masses = np.asarray(atomic_masses)[numbers]
+        return make_trajectory(path, numbers, masses, lambda: read_lammps_dump(path, lammps_units), timestep_fs)
     if path.name.upper().startswith("XDATCAR"):
         numbers = xdatcar_numbers(path)
         return make_trajectory(
@@ -160,11 +169,17 @@ def _ase_frames(path: Path) -> Iterator[Frame]:
 
 
 def _ase_frame(atoms: Atoms) -> Frame:
-    """A frame of ASE; ``info["time_fs"]`` is its time (ASE has no standard key, so no other is believed)."""
+    """A frame of ASE; ``info["time_fs"]`` is its time (ASE has no standard key, so no other is believed).
+
+    Velocities: ASE's momenta, or the column ``vel`` of extended XYZ in A/fs, as GPUMD's ``dump_exyz`` writes it.
+    """
+    velocities = atoms.get_velocities() * units.fs if atoms.has("momenta") else None
+    if velocities is None and "vel" in atoms.arrays:
+        velocities = np.asarray(atoms.arrays["vel"], dtype=np.float64)
     return Frame(
         positions_A=atoms.get_positions(),
         cell_A=atoms.cell.array.copy() if atoms.pbc.any() else None,
-        velocities_A_per_fs=atoms.get_velocities() * units.fs if atoms.has("momenta") else None,
+        velocities_A_per_fs=velocities,
         time_fs=float(atoms.info["time_fs"]) if "time_fs" in atoms.info else None,
         pbc=_periodicity(atoms.pbc),
     )

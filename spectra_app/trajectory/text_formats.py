@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 import numpy as np
 from ase.data import atomic_numbers
@@ -17,23 +17,61 @@ from spectra_app.trajectory.frames import Frame
 POSITION_COLUMNS = (("xu", "yu", "zu"), ("x", "y", "z"), ("xsu", "ysu", "zsu"), ("xs", "ys", "zs"))
 
 
-def read_lammps_dump(path: Path) -> Iterator[Frame]:
-    """Frames of a LAMMPS text dump in A (units real or metal), atoms sorted by id.
+VELOCITY_COLUMNS = ("vx", "vy", "vz")
+LAMMPS_TIME_FS = {"metal": 1e3, "real": 1.0}  # unit styles whose length is A (LAMMPS manual, "units"); their time in fs
 
-    Velocities are not read: their unit depends on the ``units`` command, which the file does not hold.
+
+def read_lammps_dump(path: Path, units: str | None = None) -> Iterator[Frame]:
+    """Frames of a LAMMPS text dump in A and fs, atoms sorted by id.
+
+    Args:
+        path: the file; without velocities and times it needs no unit style, as lengths are A in metal and real.
+        units: unit style, ``metal`` or ``real``; None takes the file's own (``dump_modify units yes``).
+
+    Raises:
+        TrajectoryError: velocities without a unit style, another style, two styles, or no positions.
     """
     with path.open(encoding="utf-8") as file:
         while (raw := _dump_frame(file)) is not None:
-            step, cell, pbc, names, table = raw
+            units = _lammps_units(path, units, raw.units)
+            names = raw.names
             for columns in POSITION_COLUMNS:
                 if set(columns) <= set(names):
                     break
             else:
                 raise TrajectoryError(f"dump {path}", got=f"columns {' '.join(names)}", wanted="x y z or xu yu zu")
-            positions = table[:, [names.index(column) for column in columns]].astype(np.float64)
+            positions = raw.numbers(columns)
             if columns[0].startswith("xs"):
-                positions = positions @ (np.eye(3) if cell is None else cell)
-            yield Frame(positions, cell, step=step, pbc=pbc)
+                positions = positions @ (np.eye(3) if raw.cell is None else raw.cell)
+            velocities = None
+            if set(VELOCITY_COLUMNS) <= set(names):
+                if units is None:
+                    raise TrajectoryError(
+                        f"velocities of dump {path}",
+                        got="columns vx vy vz and no unit style",
+                        wanted="metal (A/ps) or real (A/fs)",
+                        todo="Give --lammps-units, or write the dump with 'dump_modify ID units yes'",
+                    )
+                velocities = raw.numbers(VELOCITY_COLUMNS) / LAMMPS_TIME_FS[units]
+            time_fs = None if raw.time is None or units is None else raw.time * LAMMPS_TIME_FS[units]
+            yield Frame(positions, raw.cell, velocities, time_fs, raw.step, raw.pbc)
+
+
+def _lammps_units(path: Path, said: str | None, found: str | None) -> str | None:
+    """The unit style: what the user said or the file says; they must agree."""
+    style = said if found is None else found
+    if style is not None and style not in LAMMPS_TIME_FS:
+        raise TrajectoryError(
+            f"units of dump {path}",
+            got=style,
+            wanted=" or ".join(LAMMPS_TIME_FS),
+            todo="Convert the dump to A and ps or fs",
+        )
+    if said is not None and style != said:
+        raise TrajectoryError(
+            f"units of dump {path}", got=f"{style} in the file", wanted=said, todo="Leave out --lammps-units"
+        )
+    return style
 
 
 def lammps_dump_numbers(path: Path, species: Sequence[str] | None) -> np.ndarray:
@@ -46,7 +84,7 @@ def lammps_dump_numbers(path: Path, species: Sequence[str] | None) -> np.ndarray
         raw = _dump_frame(file)
     if raw is None:
         raise TrajectoryError(f"dump {path}", got="no frame")
-    *_, names, table = raw
+    names, table = raw.names, raw.table
     if "element" in names:
         symbols = [str(symbol) for symbol in table[:, names.index("element")]]
     elif "type" in names and species is not None:
@@ -64,14 +102,32 @@ def lammps_dump_numbers(path: Path, species: Sequence[str] | None) -> np.ndarray
     return _numbers(symbols, path)
 
 
-def _dump_frame(
-    file: TextIO,
-) -> tuple[int, np.ndarray | None, tuple[bool, bool, bool], list[str], np.ndarray] | None:
-    """Step, cell, periodicity, column names and table [atom, column] (text, sorted by id); None at the end."""
-    step, n_atoms, cell, pbc = 0, -1, None, (True, True, True)
+class _DumpFrame(NamedTuple):
+    """One snapshot of a dump: ``table`` [atom, column] is text, sorted by id; ``units`` stands in the first only."""
+
+    step: int
+    time: float | None
+    units: str | None
+    cell: np.ndarray | None
+    pbc: tuple[bool, bool, bool]
+    names: list[str]
+    table: np.ndarray
+
+    def numbers(self, columns: Sequence[str]) -> np.ndarray:
+        """[atom, column] of some columns."""
+        return self.table[:, [self.names.index(column) for column in columns]].astype(np.float64)
+
+
+def _dump_frame(file: TextIO) -> _DumpFrame | None:
+    """The next snapshot; None at the end."""
+    step, n_atoms, cell, pbc, time, units = 0, -1, None, (True, True, True), None, None
     for line in file:
         if line.startswith("ITEM: TIMESTEP"):
             step = int(next(file))
+        elif line.startswith("ITEM: TIME"):
+            time = float(next(file))
+        elif line.startswith("ITEM: UNITS"):
+            units = next(file).strip()
         elif line.startswith("ITEM: NUMBER OF ATOMS"):
             n_atoms = int(next(file))
         elif line.startswith("ITEM: BOX BOUNDS"):
@@ -85,7 +141,7 @@ def _dump_frame(
                 raise EOFError("the file ends inside a frame")
             if "id" in names:
                 table = table[np.argsort(table[:, names.index("id")].astype(int), kind="stable")]
-            return step, cell, pbc, names, table
+            return _DumpFrame(step, time, units, cell, pbc, names, table)
     return None
 
 

@@ -83,9 +83,10 @@ def test_mdanalysis_formats(tmp_path: Path, motion, name: str) -> None:  # type:
     import MDAnalysis
 
     atoms, _, speeds = motion
-    with_velocities = name == "a.trr"
+    with_velocities = name in ("a.trr", "a.nc")
     universe = MDAnalysis.Universe.empty(len(atoms), trajectory=True, velocities=with_velocities)
-    with MDAnalysis.Writer(str(tmp_path / name), n_atoms=len(atoms), dt=STEP_FS / 1e3, istep=1) as writer:
+    options = {"velocities": True} if name == "a.nc" else {}
+    with MDAnalysis.Writer(str(tmp_path / name), n_atoms=len(atoms), dt=STEP_FS / 1e3, istep=1, **options) as writer:
         for index, frame in enumerate(images(motion, True)):
             moment = universe.trajectory.ts
             moment.positions = frame.positions
