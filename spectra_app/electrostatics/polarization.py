@@ -24,8 +24,13 @@ def atomic_polarization(system: System, charges: Tensor, dipoles: Tensor | None)
     Returns:
         [structure, xyz], e A.
     """
+    return sum_by_structure(atomic_moments(system, charges, dipoles), system)
+
+
+def atomic_moments(system: System, charges: Tensor, dipoles: Tensor | None) -> Tensor:
+    """q_i r_i + u_i [atom, xyz], e A: what every atom adds to ``atomic_polarization``."""
     moments = charges[:, None] * system.positions
-    return sum_by_structure(moments if dipoles is None else moments + dipoles, system)
+    return moments if dipoles is None else moments + dipoles
 
 
 def pair_polarization(system: System, moved: Tensor, vectors: Tensor) -> Tensor:
@@ -39,8 +44,12 @@ def pair_polarization(system: System, moved: Tensor, vectors: Tensor) -> Tensor:
     Returns:
         [structure, xyz], e A.
     """
-    per_atom = -0.5 * (moved[:, None, :] @ vectors)[:, 0]
-    return sum_by_structure(per_atom, system)
+    return sum_by_structure(pair_moments(moved, vectors), system)
+
+
+def pair_moments(moved: Tensor, vectors: Tensor) -> Tensor:
+    """(1/2) sum_j p_ij r_ij [atom, xyz], e A: ``pair_polarization`` by atom, half of every pair to either end."""
+    return -0.5 * (moved[:, None, :] @ vectors)[:, 0]
 
 
 def atomic_born_charges(system: System, charges: Tensor, dipoles: Tensor | None) -> Tensor:

@@ -119,26 +119,30 @@ def direct_polarizability(system: System, susceptibility: Susceptibility) -> Ten
     Returns:
         [structure, xyz, xyz], e^2 A^2/eV.
     """
-    return dipole_of(system, susceptibility.respond_to_uniform_fields(), susceptibility.vectors)
+    return sum_by_structure(direct_polarizability_by_atom(susceptibility), system)
 
 
-def dipole_of(system: System, induced: Induced, vectors: Tensor) -> Tensor:
-    """Dipole that three fields induce: sum_i du_i + sum_{i<j} dp_ij r_ij, r_ij = r_i - r_j of the pair's own image.
+def direct_polarizability_by_atom(susceptibility: Susceptibility) -> Tensor:
+    """alpha_i + (1/2) sum_j kappa_ij r_ij r_ij^T [atom, xyz, xyz], e^2 A^2/eV: half of every pair to either end."""
+    return induced_moments(susceptibility.respond_to_uniform_fields(), susceptibility.vectors)
+
+
+def induced_moments(induced: Induced, vectors: Tensor) -> Tensor:
+    """Dipole of every atom in three fields: du_i + (1/2) sum_j dp_ij r_ij, r_ij = r_i - r_j of the pair's own image.
 
     Args:
-        system: the structures.
         induced: three sources.
         vectors: [atom, slot, xyz], r_j - r_i, A.
 
     Returns:
-        [structure, xyz, source], e A.
+        [atom, xyz, source], e A.
     """
-    total = system.positions.new_zeros(system.n_structures, 3, 3)
+    moments = vectors.new_zeros(len(vectors), 3, 3)
     if induced.dipoles is not None:
-        total = total + sum_by_structure(induced.dipoles, system).transpose(1, 2)
+        moments = moments + induced.dipoles.transpose(1, 2)
     if induced.moved is not None:
-        total = total - 0.5 * sum_by_structure(vectors.transpose(1, 2) @ induced.moved, system)
-    return total
+        moments = moments - 0.5 * (vectors.transpose(1, 2) @ induced.moved)
+    return moments
 
 
 def electronic_screening(
@@ -147,14 +151,16 @@ def electronic_screening(
     """eps_e that scales latent to physical responses (physics.md 4).
 
     1 for an open structure or an unknown eps_inf; else eps_inf/(1 + chi), chi = tr(alpha_sys)/(3 eps0 V), which is
-    eps_inf itself without induced response.  The volume of a slab's cell is mostly vacuum: it takes the chi of its
-    material.
+    eps_inf itself without induced response.  eps_e is a number of the material, with the mean chi of its report, and
+    not of every frame: with a chi of the frame the whole response eps0 V (eps_e (1 + chi) - 1) would be the same number
+    eps0 V (eps_inf - 1) in every frame and the isotropic Raman spectrum empty, and d(sqrt(eps_e) P)/dr would not be the
+    Born charge.  Where no report is known chi is that of the structure.
 
     Args:
         system: the structures.
         polarizability: [structure, xyz, xyz], latent, e^2 A^2/eV.
         eps_inf: high-frequency dielectric constant of the material.
-        material_chi: mean chi of the dense material, for slabs.
+        material_chi: mean chi of the dense material; None takes that of each structure, which a slab has not.
 
     Returns:
         [structure]; physical dipole = sqrt(eps_e) dipole, physical polarizability = eps_e polarizability.
@@ -165,16 +171,15 @@ def electronic_screening(
     ones = torch.ones_like(polarizability[:, 0, 0])
     if eps_inf is None:
         return ones
-    trace = polarizability.diagonal(dim1=-2, dim2=-1).sum(-1)
-    volume = torch.where(system.periodic, system.volume, ones)
-    chi = trace / (3.0 * EPSILON_0 * volume)
+    if material_chi is not None:
+        return torch.where(system.periodic, eps_inf / (1.0 + material_chi), ones)
     if system.slab is not None:
-        if material_chi is None:
-            raise ModelError(
-                "physical dipole of a slab",
-                got="a model that does not know the susceptibility of its material",
-                wanted="a report on frames of the bulk",
-                todo="Run: spectra-app models NAME --frames bulk.extxyz --save",
-            )
-        chi = torch.where(system.slab, torch.full_like(chi, material_chi), chi)
+        raise ModelError(
+            "physical dipole of a slab",
+            got="a model that does not know the susceptibility of its material",
+            wanted="a report on frames of the bulk",
+            todo="Run: spectra-app models NAME --frames bulk.extxyz --save",
+        )
+    trace = polarizability.diagonal(dim1=-2, dim2=-1).sum(-1)
+    chi = trace / (3.0 * EPSILON_0 * torch.where(system.periodic, system.volume, ones))
     return torch.where(system.periodic, eps_inf / (1.0 + chi), ones)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from spectra_app.electrostatics.interaction import Interaction
 from spectra_app.electrostatics.multipoles import Electrostatics
-from spectra_app.electrostatics.response import Induced, Susceptibility, dipole_of
+from spectra_app.electrostatics.response import Induced, Susceptibility, induced_moments
 from spectra_app.errors import ConvergenceError
 from spectra_app.system import System, sum_by_structure
 
@@ -160,8 +160,8 @@ def self_consistent(
         uniform_fields: also answer uniform fields, for the polarizability.
 
     Returns:
-        the induced quantities (one source); energy [structure], eV; polarizability [structure, xyz, xyz], e^2 A^2/eV
-        (zero if not wanted).
+        the induced quantities (one source); energy [structure], eV; polarizability by atom [atom, xyz, xyz],
+        e^2 A^2/eV, symmetric: the dipoles with which each atom answers uniform fields (zero if not wanted).
 
     Raises:
         ConvergenceError: polarization catastrophe, with the atoms; or no convergence.
@@ -180,7 +180,8 @@ def self_consistent(
     total = bare - 0.5 * full + 0.5 * equation.act(induced)
     energy = sum_by_structure(induced.work(total[..., 0], total[..., 1:])[:, 0], system)
     if not to_field:
-        return induced, energy, energy.new_zeros(len(energy), 3, 3)
+        return induced, energy, energy.new_zeros(len(system.positions), 3, 3)
     to_the_others = equation.respond(phi[:, 1:])
-    alpha = dipole_of(system, direct, susceptibility.vectors) + dipole_of(system, to_the_others, susceptibility.vectors)
+    vectors = susceptibility.vectors
+    alpha = induced_moments(direct, vectors) + induced_moments(to_the_others, vectors)
     return induced, energy, 0.5 * (alpha + alpha.transpose(1, 2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from ase.data import atomic_numbers
+from ase.data import atomic_numbers, covalent_radii
 from torch import Tensor, nn
 
 from spectra_app.config import ModelSettings
@@ -13,14 +13,14 @@ from spectra_app.electrostatics.interaction import prepare_interaction, prepare_
 from spectra_app.electrostatics.multipoles import parse_variant
 from spectra_app.electrostatics.polarization import (
     atomic_born_charges,
-    atomic_polarization,
+    atomic_moments,
     gradient_of_vector,
-    pair_polarization,
+    pair_moments,
 )
 from spectra_app.electrostatics.reciprocal import KVectors, reciprocal_cutoff
 from spectra_app.electrostatics.response import (
     Susceptibility,
-    direct_polarizability,
+    direct_polarizability_by_atom,
     electronic_screening,
     one_shot,
 )
@@ -46,6 +46,8 @@ class Evaluation(NamedTuple):
         latents: what the heads predicted; None for ``sr``.
         dipoles: [atom, xyz], permanent plus induced atomic dipoles, e A; None where there are none.
         charges: [atom], permanent plus (atomic family) induced charges, e.
+        dipole_by_atom: [atom, xyz], what every atom adds to ``dipole``, e A.
+        polarizability_by_atom: [atom, xyz, xyz], what every atom adds to ``polarizability``, e^2 A^2/eV.
     """
 
     energy: Tensor
@@ -54,6 +56,8 @@ class Evaluation(NamedTuple):
     latents: Latents | None
     dipoles: Tensor | None
     charges: Tensor
+    dipole_by_atom: Tensor
+    polarizability_by_atom: Tensor
 
 
 class Potential(nn.Module):
@@ -95,6 +99,7 @@ class Potential(nn.Module):
                 self.backbone,
                 settings.n_radial,
                 0.2 * (chi.mean() - chi),
+                torch.tensor([float(covalent_radii[atomic_numbers[symbol]]) for symbol in species]),
                 settings.alpha,
                 settings.alpha_positive,
             )
@@ -174,12 +179,8 @@ class Potential(nn.Module):
         pair = pair_geometry(system, neighbors, self.radial)
         features = self.backbone(system, species, neighbors, pair)
         per_atom = self.energy_scale * self.energy_head(features)
-        zeros = torch.zeros_like(per_atom)
         if not self.variant.electrostatic:
-            nothing = system.positions.new_zeros(system.n_structures, 3)
-            return Evaluation(
-                sum_by_structure(per_atom, system), nothing, nothing.new_zeros(len(nothing), 3, 3), None, None, zeros
-            )
+            return _without_electrostatics(system, per_atom)
         # The network's own sign may be the opposite one; then so is the total charge that it has to make.
         own = system._replace(charge=self.sign * system.charge)
         latents = self.latent_head(own, species, neighbors, pair, features)
@@ -188,16 +189,16 @@ class Potential(nn.Module):
         energy = sum_by_structure(per_atom, system) + permanent.energy
         fixed, moved, dipoles = latents.fixed_charges, latents.moved, latents.multipoles.dipoles
         charges = latents.multipoles.charges
-        polarizability = energy.new_zeros(len(energy), 3, 3)
+        alpha = energy.new_zeros(len(per_atom), 3, 3)
         if self.variant.responds:
             susceptibility = Susceptibility(latents.alpha, latents.kappa, neighbors, pair.vectors)
             if self.settings.response == "one-shot":
                 induced, response = one_shot(system, susceptibility, permanent)
                 if responses:
-                    polarizability = direct_polarizability(system, susceptibility)
+                    alpha = direct_polarizability_by_atom(susceptibility)
             else:
                 tolerance = self.settings.response_tolerance
-                induced, response, polarizability = self_consistent(
+                induced, response, alpha = self_consistent(
                     system, interaction, susceptibility, permanent, tolerance, responses
                 )
             energy = energy + response
@@ -210,10 +211,11 @@ class Potential(nn.Module):
                 fixed = charges
             if induced.dipoles is not None:
                 dipoles = induced.dipoles[:, 0] if dipoles is None else dipoles + induced.dipoles[:, 0]
-        dipole = atomic_polarization(system, fixed, dipoles)
+        moments = atomic_moments(system, fixed, dipoles)
         if moved is not None:
-            dipole = dipole + pair_polarization(system, moved, pair.vectors)
-        return Evaluation(energy, dipole, polarizability, latents, dipoles, charges)
+            moments = moments + pair_moments(moved, pair.vectors)
+        dipole, polarizability = sum_by_structure(moments, system), sum_by_structure(alpha, system)
+        return Evaluation(energy, dipole, polarizability, latents, dipoles, charges, moments, alpha)
 
     def k_vectors(self, system: System) -> KVectors | None:
         """Reciprocal vectors of a batch, kept while the cells stay the same object (a run at fixed cell)."""
@@ -298,6 +300,8 @@ class Potential(nn.Module):
             charges=self.sign * result.charges.detach(),
             atomic_dipoles=self.sign * dipoles.detach(),
             atomic_polarizabilities=alpha.detach(),
+            dipole_by_atom=self.sign * result.dipole_by_atom.detach(),
+            polarizability_by_atom=result.polarizability_by_atom.detach(),
         )
 
     def born_charges(self, system: System, neighbors: Neighbors) -> Tensor:
@@ -358,6 +362,14 @@ class Potential(nn.Module):
                 got=f"variant {self.variant.name} with independent atomic charges",
                 wanted="a charge-conserving variant (p, pu, puiu, ...)",
             )
+
+
+def _without_electrostatics(system: System, per_atom: Tensor) -> Evaluation:
+    """Result of variant ``sr`` with the energies of its atoms [atom], eV."""
+    total, by_atom = (system.positions.new_zeros(n, 3) for n in (system.n_structures, len(per_atom)))
+    alpha, alpha_by_atom = (vector.new_zeros(len(vector), 3, 3) for vector in (total, by_atom))
+    energy, charges = sum_by_structure(per_atom, system), torch.zeros_like(per_atom)
+    return Evaluation(energy, total, alpha, None, None, charges, by_atom, alpha_by_atom)
 
 
 def with_gradients(system: System, positions: bool, strain: bool) -> tuple[System, Tensor | None]:

@@ -98,6 +98,10 @@ class Prediction(NamedTuple):
         charges: [atom], latent, e.
         atomic_dipoles: [atom, xyz], latent, permanent plus induced, e A.
         atomic_polarizabilities: [atom, xyz, xyz], latent, e^2 A^2/eV.
+        dipole_by_atom: [atom, xyz], latent, e A; adds up to ``dipole`` (charge moved between two atoms counts half for
+            either).
+        polarizability_by_atom: [atom, xyz, xyz], latent, e^2 A^2/eV; adds up to ``polarizability``: the atom's answer
+            to a uniform field, in self-consistent response the answer to the others' answers included.
     """
 
     energy: Tensor
@@ -109,3 +113,5 @@ class Prediction(NamedTuple):
     charges: Tensor
     atomic_dipoles: Tensor
     atomic_polarizabilities: Tensor
+    dipole_by_atom: Tensor
+    polarizability_by_atom: Tensor

@@ -93,13 +93,13 @@ def test_energy_is_that_of_the_dense_linear_equations(form, cell):
     assert abs(energy.item() / direct.item() - 1.0) > 1e-4  # the two differ: this case can tell them apart
 
 
-def point_dipoles(distance: float, alpha: float):
+def point_dipoles(distance: float, alpha: float, second: float | None = None):
     system = make_system(np.array([[0.0, 0, 0], [0, 0, distance]]), [1, 1])
     neighbors = build_neighbors(system, 1.0)
     vectors = pair_vectors(system, neighbors, 1.0)
     interaction = prepare_interaction(system, None, 0.2, 1)
     nothing = Electrostatics(torch.zeros(1), torch.zeros(2).double(), torch.zeros(2, 3).double())
-    return system, interaction, Susceptibility(double([alpha, alpha]), None, neighbors, vectors), nothing
+    return system, interaction, Susceptibility(double([alpha, second or alpha]), None, neighbors, vectors), nothing
 
 
 def test_two_point_dipoles_polarize_each_other_as_silberstein_found():
@@ -108,8 +108,20 @@ def test_two_point_dipoles_polarize_each_other_as_silberstein_found():
     alpha = volume / COULOMB_CONSTANT
     _, _, total = self_consistent(*point_dipoles(distance, alpha), 1e-12, True)
     ratio = volume / distance**3
-    assert total[0, 2, 2].item() == pytest.approx(2 * alpha / (1 - 2 * ratio), rel=1e-10)
-    assert total[0, 0, 0].item() == pytest.approx(2 * alpha / (1 + ratio), rel=1e-10)
+    for half in total:  # by atom: two equal ones share it evenly
+        assert half[2, 2].item() == pytest.approx(alpha / (1 - 2 * ratio), rel=1e-10)
+        assert half[0, 0].item() == pytest.approx(alpha / (1 + ratio), rel=1e-10)
+
+
+def test_each_of_two_unequal_dipoles_has_its_own_share():
+    # mu_1 = a_1 (F + T mu_2), mu_2 = a_2 (F + T mu_1) with T = 2/r^3 along the axis and -1/r^3 across it.
+    first, second, distance = 1.5, 0.6, 3.0
+    case = point_dipoles(distance, first / COULOMB_CONSTANT, second / COULOMB_CONSTANT)
+    shares = self_consistent(*case, 1e-12, True)[2] * COULOMB_CONSTANT
+    for axis, coupling in ((0, -1.0 / distance**3), (2, 2.0 / distance**3)):
+        wanted = [a * (1.0 + coupling * b) for a, b in ((first, second), (second, first))]
+        wanted = [value / (1.0 - coupling**2 * first * second) for value in wanted]
+        assert shares[:, axis, axis].tolist() == pytest.approx(wanted, rel=1e-10)
 
 
 def test_catastrophe_names_the_atoms():
@@ -226,7 +238,7 @@ def test_polarizability_is_the_second_derivative_with_respect_to_a_field_made_by
     susceptibility = Susceptibility(potential_alpha, None, neighbors, pair_vectors(system, neighbors, 0.5))
     interaction = prepare_interaction(system, None, SIGMA, 1)
     nothing = Electrostatics(torch.zeros(1), torch.zeros(3).double(), torch.zeros(3, 3).double())
-    expected = self_consistent(system, interaction, susceptibility, nothing, 1e-13, True)[2][0]
+    expected = self_consistent(system, interaction, susceptibility, nothing, 1e-13, True)[2].sum(0)
     field = 2 * COULOMB_CONSTANT * size / far**2
     for axis in range(3):
         assert -2 * energy(size, axis) / field**2 == pytest.approx(expected[axis, axis].item(), rel=1e-5)
