@@ -1,6 +1,7 @@
-"""Memory and time of ``spectra-app ir`` and ``raman`` on long series.
+"""Memory and time of ``spectra-app ir``, ``raman`` and ``vdos`` on long series.
 
     python benchmarks/spectra_streaming.py [--frames 10000000] [--kinds npy,text,run] [--folder /tmp]
+    python benchmarks/spectra_streaming.py --frames 1000000 --kinds run --quantities vdos
 
 Each command runs in a process of its own; its peak memory is VmHWM of /proc (``ru_maxrss`` of a child begins with the
 memory of its parent).  The series is
@@ -92,6 +93,23 @@ def write_run(path: Path, n_frames: int, quantity: str) -> None:
                 start += len(rows)
 
 
+def write_velocities(path: Path, n_frames: int) -> None:
+    """A run file with the velocities of 64 water molecules, float32 as a run stores them."""
+    with h5py.File(path, "w", libver="latest") as file:
+        file["parameters/spectra_app/metadata"] = "{}"
+        file.create_dataset("observables/dipole/value", (n_frames, 1, 3), chunks=(1024, 1, 3), dtype=np.float64)
+        group = file.create_group("particles/all")
+        group["species"], group["mass"] = np.tile([8, 1, 1], 64), np.tile([15.999, 1.008, 1.008], 64)
+        velocity = group.create_group("velocity")
+        velocity["step"], velocity["time"] = np.arange(n_frames), TIMESTEP_FS * np.arange(n_frames)
+        dataset = velocity.create_dataset("value", (n_frames, 192, 3), chunks=(111, 192, 3), dtype=np.float32)
+        start, pattern = 0, 0.1 * next(blocks(20_000, 576)).reshape(-1, 192, 3).astype(np.float32)
+        while start < n_frames:  # the same 10 ps over and over: drawing 576 million numbers takes longer than reading
+            rows = pattern[: n_frames - start]
+            dataset[start : start + len(rows)] = rows
+            start += len(rows)
+
+
 def measure(words: list[str]) -> tuple[float, float, str]:
     """Wall time (s), peak memory (MB) and last line of a ``spectra-app`` command."""
     code = (
@@ -123,7 +141,10 @@ def main() -> None:
         for quantity in options.quantities.split(","):
             with tempfile.TemporaryDirectory(dir=options.folder) as folder:
                 path = Path(folder) / names[kind].format("dipole" if quantity == "ir" else "polarizability")
-                writers[kind](path, options.frames, quantity)
+                if quantity == "vdos":
+                    write_velocities(path, options.frames)
+                else:
+                    writers[kind](path, options.frames, quantity)
                 words = [quantity, str(path), "-o", str(Path(folder) / "out.csv")]
                 if kind != "run":
                     unit = "eA" if quantity == "ir" else "e2A2/eV"

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -149,17 +150,25 @@ def vdos_of_run(run: Run, settings: SpectraSettings) -> Spectrum:
     Raises:
         SeriesError: no stored velocities.
     """
+    return vdos_of_file(run.path, settings)
+
+
+def vdos_of_file(path: Path, settings: SpectraSettings) -> Spectrum:
+    """Vibrational density of states of a run file, whose velocities are read in slices.
+
+    Raises:
+        SeriesError: no stored velocities.
+    """
     from ase.data import chemical_symbols
 
-    from spectra_app.spectra import timestep_from_times, vdos
+    from spectra_app.series.run_file import open_velocities
+    from spectra_app.spectra import vdos
 
-    velocities = run.velocities_A_per_fs
-    if velocities is None:
-        raise SeriesError(f"velocities in {run.path}", got="none", wanted="a run of spectra-app md")
+    run = open_velocities(path)
     return vdos(
-        velocities,
+        run.values,
         run.masses_amu,
-        timestep_fs=timestep_from_times(run.trajectory_time_fs),
+        timestep_fs=run.timestep_fs,
         symbols=[chemical_symbols[z] for z in run.numbers.tolist()],
         degrees_of_freedom=3 * len(run.numbers) - 3,  # the centre of mass is at rest
         settings=settings,

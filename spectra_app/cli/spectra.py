@@ -143,7 +143,12 @@ def vdos(
     It integrates to the number of degrees of freedom.
     """
     settings = options.settings_from_options(SpectraSettings, "spectra", locals(), overrides or ())
-    finish("vdos", _run_spectrum("vdos", source, settings), source, output, reference, json)
+    from spectra_app.cli.compute import vdos_of_file
+    from spectra_app.series.run_file import is_long_run
+
+    # A long run's other recorded series alone would be gigabytes.
+    spectrum = vdos_of_file(source, settings) if is_long_run(source) else _run_spectrum("vdos", source, settings)
+    finish("vdos", spectrum, source, output, reference, json)
 
 
 def dielectric(

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from spectra_app.series.arrays import BLOCK_NUMBERS
 from spectra_app.series.clock import Clock
 from spectra_app.series.request import Series
 from spectra_app.series.storage import SlicedSeries
-from spectra_app.trajectory.writer import open_h5
+from spectra_app.trajectory.writer import open_h5, open_run_file, replica_names
 
 LONG_FRAMES = 500_000
 """From here on a run file is read in slices: below, everything recorded is less than 110 MB a replica."""
@@ -92,6 +94,91 @@ def open_run(path: Path, quantity: str) -> Series:
         mean_K,
         eps_inf=metadata.get("eps_inf") if volume is not None else None,
     )
+
+
+class ReplicaSeries:
+    """Datasets [frame, ...] of the replicas of a run seen as [frame, replica, ...], without reading them.
+
+    Args:
+        file: stays open as long as the object lives.
+        names: of the datasets, one per replica.
+        n_frames: frames that are complete in all.
+    """
+
+    def __init__(self, file: h5py.File, names: list[str], n_frames: int) -> None:
+        self._file = file
+        self._datasets = [file[name] for name in names]
+        self.shape = (n_frames, len(names), *self._datasets[0].shape[1:])
+        self.dtype = self._datasets[0].dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> NDArray:
+        frames, *rest = key if isinstance(key, tuple) else (key,)
+        if not isinstance(frames, slice):
+            return np.stack([data[range(len(self))[frames]] for data in self._datasets])[tuple(rest)]
+        frames = slice(*frames.indices(len(self)))  # a growing dataset may be longer by now
+        if rest and isinstance(rest[0], int | np.integer):
+            return self._datasets[rest[0]][frames][:, *rest[1:]]
+        return np.stack([data[frames] for data in self._datasets], axis=1)[:, *rest]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
+        return self[:] if dtype is None else self[:].astype(dtype)
+
+    def close(self) -> None:
+        """Close the file now; otherwise it closes with the object."""
+        self._file.close()
+
+
+@dataclass(frozen=True)
+class RunVelocities:
+    """The stored velocities of a run file, read in slices.
+
+    Attributes:
+        values: [frame, replica, atom, xyz], A/fs.
+        timestep_fs: time between stored configurations.
+        numbers: [atom], atomic numbers.
+        masses_amu: [atom], amu.
+    """
+
+    values: ReplicaSeries
+    timestep_fs: float
+    numbers: NDArray[np.int64]
+    masses_amu: NDArray[np.float64]
+
+
+def open_velocities(path: Path) -> RunVelocities:
+    """The velocities of a run file; memory does not grow with their number.
+
+    Args:
+        path: a run file, also one that still grows.
+
+    Raises:
+        TrajectoryError: no such file, damaged, or not a run file.
+        SeriesError: no stored velocities, too few frames, or uneven times.
+    """
+    with open_run_file(path) as file:
+        names = replica_names(len(file["particles"]))
+        groups = [file["particles"][name] for name in names]
+        if "velocity" not in groups[0]:
+            raise SeriesError(
+                f"velocities in {path}", got="none", wanted="a run of md, or a recorded trajectory with velocities"
+            )
+        n_frames = min(len(group["velocity"][part]) for group in groups for part in ("step", "time", "value"))
+        if n_frames < 2:
+            raise SeriesError(f"velocities in {path}", got=f"{n_frames} frames", wanted="a time series")
+        clock = Clock(path, "time", "fs")
+        for start in range(0, n_frames, BLOCK_NUMBERS):
+            clock.add(groups[0]["velocity"]["time"][start : min(start + BLOCK_NUMBERS, n_frames)])
+        numbers, masses = groups[0]["species"][()], groups[0]["mass"][()]
+    values = ReplicaSeries(open_h5(path), [f"particles/{name}/velocity/value" for name in names], n_frames)
+    return RunVelocities(values, clock.mean_step() or math.nan, numbers, masses)
 
 
 def _mean(dataset: h5py.Dataset, n_frames: int) -> float:

@@ -34,9 +34,10 @@ from spectra_app.errors import ConfigError
 from spectra_app.spectra import windows
 from spectra_app.spectra.estimators import (
     SpectralDensity,
-    component_chunks,
+    component_blocks,
     rate_factor,
     read_samples,
+    row_batches,
     time_means,
 )
 from spectra_app.spectra.plan import EstimatorSettings, Plan, Series, make_plan
@@ -155,13 +156,15 @@ def _periodograms(series: Series, settings: EstimatorSettings, n: int) -> list[l
     differenced = series.derivative and settings.derivative == "difference"
     mean = time_means(series, differenced)
     chunks: list[list[Cepstrum | None]] = []
-    for components in component_chunks(series, 32 * n):
-        power: Array | float = 0.0
+    for components in component_blocks(series, n):
+        n_rows = len(series.mixing) if series.mixing is not None else components.stop - components.start
+        power = np.zeros((n_rows, n // 2 + 1))
         for replica in range(series.n_replicas):
             block = read_samples(series, 0, n, replica, components, differenced, mean)
-            amplitude = fft.rfft(block, n, workers=settings.threads)
-            power = power + (amplitude.real**2 + amplitude.imag**2) * (series.timestep_fs / (n * series.n_replicas))
-        chunks.append([_one(row, n, series.n_replicas) for row in np.asarray(power)])
+            for rows in row_batches(n_rows, 32 * n):
+                amplitude = fft.rfft(block[rows], n, workers=settings.threads)
+                power[rows] += (amplitude.real**2 + amplitude.imag**2) * (series.timestep_fs / (n * series.n_replicas))
+        chunks.append([_one(row, n, series.n_replicas) for row in power])
     return chunks
 
 

@@ -32,6 +32,10 @@ from spectra_app.spectra.uncertainty import Resampling
 
 _BATCH_BYTES = 8 * 2**20
 """Working memory of one batch of transforms; larger batches are no faster (they leave the cache)."""
+_BLOCK_BYTES = 64 * 2**20
+"""Largest block of samples held at once; where all components of a stretch are more, the file is read several times."""
+_SEGMENTS_PER_READ = 3
+"""At least so many segments are read together: at half overlap every frame is then read 1.3 times instead of twice."""
 
 
 @dataclass(frozen=True)
@@ -139,11 +143,17 @@ def density_from_sums(
     )
 
 
-def component_chunks(series: Series, bytes_per_component: int) -> list[slice]:
-    """Slices of the stored components whose transforms fit into one batch; mixed components stay together."""
+def component_blocks(series: Series, n_frames: int) -> list[slice]:
+    """Slices of the stored components of which so many frames fit into one block; mixed components stay together."""
     n = series.n_components
-    step = n if series.mixing is not None else max(1, min(n, _BATCH_BYTES // max(1, bytes_per_component)))
+    step = n if series.mixing is not None else max(1, min(n, _BLOCK_BYTES // (8 * max(1, n_frames))))
     return [slice(start, min(start + step, n)) for start in range(0, n, step)]
+
+
+def row_batches(n_rows: int, bytes_per_row: int) -> list[slice]:
+    """Slices of the rows of a block whose transforms fit into one batch."""
+    step = max(1, _BATCH_BYTES // max(1, bytes_per_row))
+    return [slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
 
 
 def read_samples(
@@ -185,18 +195,19 @@ def _welch_sums(
     for g, group in enumerate(plan.groups):
         power = np.zeros((len(weights), size // 2 + 1))
         for replica, starts in group:
-            for components in component_chunks(series, 24 * size):
-                n_rows = weights.shape[1] if series.mixing is not None else components.stop - components.start
-                n_batch = max(1, _BATCH_BYTES // (24 * size * n_rows))
-                chunk_weights = weights if series.mixing is not None else weights[:, components]
-                for first in range(0, len(starts), n_batch):
-                    batch = starts[first : first + n_batch]
-                    block = read_samples(series, batch[0], batch[-1] + length, replica, components, differenced, mean)
-                    pieces = np.stack([block[:, s - batch[0] : s - batch[0] + length] for s in batch], axis=1)
-                    pieces *= taper
-                    amplitude = fft.rfft(pieces, size, workers=settings.threads)
-                    squares = amplitude.real**2 + amplitude.imag**2  # [series, segment, nu]
-                    power += chunk_weights @ squares.sum(axis=1)
+            n_batch = max(_SEGMENTS_PER_READ, _BATCH_BYTES // (24 * size * weights.shape[1]))
+            for first in range(0, len(starts), n_batch):
+                batch = starts[first : first + n_batch]
+                stop = batch[-1] + length
+                for components in component_blocks(series, stop - batch[0]):
+                    block = read_samples(series, batch[0], stop, replica, components, differenced, mean)
+                    begin = 0 if series.mixing is not None else components.start
+                    for rows in row_batches(len(block), 24 * size * len(batch)):
+                        pieces = np.stack([block[rows, s - batch[0] : s - batch[0] + length] for s in batch], axis=1)
+                        pieces *= taper
+                        amplitude = fft.rfft(pieces, size, workers=settings.threads)
+                        squares = amplitude.real**2 + amplitude.imag**2  # [series, segment, nu]
+                        power += weights[:, begin + rows.start : begin + rows.stop] @ squares.sum(axis=1)
         sums[g] = fft.irfft(power, size)[:, :length]
     return sums, counts[:, None, None]
 
@@ -217,9 +228,12 @@ def _lag_sums(
             for start, stop in itertools.pairwise(marks):
                 end = min(n, stop + n_lags - 1)
                 counts[g, 0] += np.clip(np.minimum(stop, n - lags) - start, 0, None)
-                for components in component_chunks(series, 48 * total.size):
+                for components in component_blocks(series, end - start):
                     block = read_samples(series, start, end, replica, components, differenced, mean)
-                    total.add(block, stop - start, weights if series.mixing is not None else weights[:, components])
+                    begin = 0 if series.mixing is not None else components.start
+                    for rows in row_batches(len(block), 48 * total.size):
+                        columns = slice(begin + rows.start, begin + rows.stop)
+                        total.add(block[rows], stop - start, weights[:, columns])
         sums[g] = total.result()
     return sums, counts
 

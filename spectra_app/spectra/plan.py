@@ -18,6 +18,9 @@ from spectra_app.spectra.windows import Estimator, Method, WindowName
 MIN_FRAMES = 32
 """Below this no two segments with a peak in them exist."""
 
+_PIECE_BYTES = 8 * 2**20
+"""What is read at once from a series that is not in memory: all components of a few frames."""
+
 _MAX_GROUPS = 40
 """Largest number of jackknife groups; more replicas than this are pooled."""
 
@@ -131,8 +134,24 @@ class Series:
         return math.prod(self.values.shape[2:])
 
     def read(self, frames: slice, replica: int, components: slice) -> NDArray[np.float64]:
-        """A piece as [series, frame] float64, contiguous in time for the FFT."""
-        block = self.values[frames, replica]
+        """A piece as [series, frame] float64, contiguous in time for the FFT.
+
+        From a file all components of a few frames come at once and the wanted ones are kept, so that memory is that of
+        the result.
+        """
+        start, stop, _ = frames.indices(self.n_frames)
+        if isinstance(self.values, np.ndarray):
+            return self._arranged(self.values[start:stop, replica], components)
+        n_rows = len(self.mixing) if self.mixing is not None else components.stop - components.start
+        out = np.empty((n_rows, stop - start))
+        step = max(1, _PIECE_BYTES // (8 * self.n_components))
+        for first in range(start, stop, step):
+            last = min(first + step, stop)
+            out[:, first - start : last - start] = self._arranged(self.values[first:last, replica], components)
+        return out
+
+    def _arranged(self, block: Any, components: slice) -> NDArray[np.float64]:
+        """[frame, component...] as [series, frame]."""
         block = np.asarray(block).reshape(len(block), -1)[:, components]
         if self.mixing is not None:
             return np.asarray(self.mixing @ block.T.astype(np.float64))

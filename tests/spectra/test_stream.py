@@ -13,10 +13,13 @@ from spectra_app.spectra import (
     EstimatorSettings,
     StoredSeries,
     dielectric_function,
+    estimators,
     guards,
     infrared_spectrum,
+    plan,
     raman_spectrum,
     static_dielectric_constant,
+    vdos,
 )
 from spectra_app.spectra.stream import JoinedSeries, OneReplica
 
@@ -143,3 +146,25 @@ def test_two_million_frames_take_little_memory():
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 150.0  # MB on top of the imports; does not grow with the length
+
+
+@pytest.mark.parametrize("method", ["welch", "lag", "cepstral"])
+def test_vdos_read_in_small_blocks_equals_the_one_in_memory(method, monkeypatch):
+    """Blocks of a few atoms, pieces of a few frames, batches of a row: every loop goes round more than once."""
+    rng = np.random.default_rng(5)
+    x = modes(1501, 1, (2, 5, 3)) + 1e-3 * rng.normal(size=(1501, 2, 5, 3))
+    settings = EstimatorSettings(resolution_per_cm=80.0, method=method, max_wavenumber_per_cm=None)
+    options = {"timestep_fs": 1.0, "symbols": ["O", "H", "H", "O", "X"], "settings": settings}
+    masses = [16.0, 1.0, 2.0, 18.0, 3.0]
+    whole = vdos(x, masses, **options)
+    with StoredSeries.from_chunks(in_chunks(x, (97, 200))) as stored:
+        streamed = vdos(stored, masses, **options)
+        monkeypatch.setattr(estimators, "_BLOCK_BYTES", 8 * 1600 * 4)
+        monkeypatch.setattr(estimators, "_BATCH_BYTES", 1000)
+        monkeypatch.setattr(plan, "_PIECE_BYTES", 8 * 15 * 37)
+        small = vdos(stored, masses, **options)
+    for name in ("H", "O", "X"):
+        np.testing.assert_array_equal(streamed.elements[name], whole.elements[name])
+        np.testing.assert_allclose(small.elements[name], whole.elements[name], rtol=1e-11, atol=1e-16)
+        scale = 1e-9 * np.max(whole.element_errors[name])
+        np.testing.assert_allclose(small.element_errors[name], whole.element_errors[name], rtol=1e-9, atol=scale)
