@@ -12,7 +12,6 @@ from spectra_app.cli import options
 from spectra_app.cli.console import list_files, print_json, say
 from spectra_app.cli.tables import InputOptions, needed, open_input
 from spectra_app.config import SpectraSettings
-from spectra_app.errors import SeriesError
 
 if TYPE_CHECKING:
     from spectra_app.spectra import Spectrum
@@ -212,14 +211,13 @@ def _dipole_spectrum(kind: str, source: Path, settings: SpectraSettings, given: 
             quantum_factor=settings.quantum_factor,
             settings=settings,
         )
-    if quantity == "current":
-        raise SeriesError(f"{source}", got="rates dP/dt", wanted="dipoles", todo="Use ir, which takes rates")
     return dielectric_function(
         series.values,
         timestep_fs=series.timestep_fs,
         temperature_K=temperature,
         volume_A3=needed(series.volume_A3, "--volume-A3", source, "1945.1"),
         eps_inf=needed(series.eps_inf, "--eps-inf", source, "1.78"),
+        quantity=quantity,
         settings=settings,
     )
 

@@ -20,6 +20,7 @@ from spectra_app.spectra.guards import Checks
 from spectra_app.spectra.optics import kramers_kronig
 from spectra_app.spectra.plan import EstimatorSettings, Series, as_estimator_settings
 from spectra_app.spectra.result import Column, Spectrum
+from spectra_app.spectra.stream import integrate
 from spectra_app.spectra.uncertainty import jackknife_error
 
 Array = NDArray[np.float64]
@@ -95,6 +96,7 @@ def dielectric_function(
     temperature_K: float,
     volume_A3: Any,
     eps_inf: ArrayLike,
+    quantity: Literal["dipole", "current"] = "dipole",
     settings: EstimatorSettings | SpectraSettings | None = None,
     checks: Checks = "error",
 ) -> DielectricFunction:
@@ -104,34 +106,39 @@ def dielectric_function(
     resolution the window decides (it cuts off a relaxation slower than a segment): see `static_dielectric_constant`.
 
     Args:
-        dipole_eA: [frame, xyz] or [frame, replica, xyz], e A, physical and unwrapped.
+        dipole_eA: [frame, xyz] or [frame, replica, xyz], e A, physical and unwrapped, or its time derivative in e A/fs
+            with ``quantity="current"``; the static constant is then that of the integrated series, whose unknown
+            origin drops out of the fluctuations.
         timestep_fs: time between frames.
         temperature_K: temperature.
         volume_A3: volume of the cell, a number or an array to be averaged.
         eps_inf: high-frequency dielectric constant: a number, or the tensor [xyz, xyz].
+        quantity: what the series is.
         settings: estimator; None takes the defaults.
         checks: as in ``infrared_spectrum``.
 
     Raises:
         SeriesError: wrong shape, NaN, too few frames, branch jump, bad time step, temperature or volume.
-        ConfigError: eps_inf neither a number nor 3 x 3.
+        ConfigError: eps_inf neither a number nor 3 x 3; unknown quantity.
     """
     settings = as_estimator_settings(settings)
     guards.check_positive("timestep_fs", timestep_fs, "fs")
     guards.check_positive("temperature_K", temperature_K, "K")
     volume = guards.check_positive("volume_A3", float(np.mean(volume_A3)), "A^3")
+    if quantity not in ("dipole", "current"):
+        raise ConfigError("quantity", got=repr(quantity), wanted="dipole or current")
     high = np.asarray(eps_inf, dtype=np.float64)
     if high.shape not in ((), (3, 3)):
         raise ConfigError("eps_inf", got=f"shape {high.shape}", wanted="a number or a 3 x 3 tensor")
     tensor = high if high.shape else float(high) * np.eye(3)
     values = guards.as_replicas(dipole_eA, "dipole", (3,))
-    warnings = guards.check_series(values, "dipole", checks, continuous=True)
+    warnings = guards.check_series(values, "dipole", checks, continuous=quantity == "dipole")
     mixing = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 1, 1], [1, 0, 1], [1, 1, 0]], dtype=np.float64)
     weights = np.eye(6)
     for row, (a, b) in enumerate(_PAIRS[3:], start=3):
         weights[row] *= 0.5
         weights[row, [a, b]] = -0.5
-    series = Series(values, float(timestep_fs), derivative=True, mixing=mixing)
+    series = Series(values, float(timestep_fs), derivative=quantity == "dipole", mixing=mixing)
     density = spectral_density(series, weights, settings)
     omega = density.omega_per_fs
     scale = prefactors.beta(temperature_K) / (2.0 * units.EPSILON_0 * volume)
@@ -148,6 +155,8 @@ def dielectric_function(
 
     parts = assemble(series, density, settings, compute, "imag", keep_zero=False, warnings=warnings)
     blocks = min(max(10, settings.blocks), values.shape[0] // 2)
+    if quantity == "current":
+        values = integrate(values, float(timestep_fs))
     static = static_dielectric_constant(
         values, temperature_K=temperature_K, volume_A3=volume, eps_inf=tensor, blocks=blocks, checks="off"
     )
@@ -171,6 +180,7 @@ def dielectric_function(
             "timestep_fs": float(timestep_fs),
             "volume_A3": volume,
             "eps_inf": high.tolist(),
+            "quantity": quantity,
             "static_dielectric_constant": static.value,
             "static_dielectric_constant_error": static.error,
             **estimator_parameters(settings),

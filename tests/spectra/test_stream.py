@@ -19,6 +19,7 @@ from spectra_app.spectra import (
     plan,
     raman_spectrum,
     static_dielectric_constant,
+    stream,
     vdos,
 )
 from spectra_app.spectra.stream import JoinedSeries, OneReplica
@@ -168,3 +169,24 @@ def test_vdos_read_in_small_blocks_equals_the_one_in_memory(method, monkeypatch)
         np.testing.assert_allclose(small.elements[name], whole.elements[name], rtol=1e-11, atol=1e-16)
         scale = 1e-9 * np.max(whole.element_errors[name])
         np.testing.assert_allclose(small.element_errors[name], whole.element_errors[name], rtol=1e-9, atol=scale)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_dielectric_function_of_rates_is_that_of_the_dipoles(stored, monkeypatch):
+    """Overdamped relaxation and modes; the dipole itself, far from zero, is never shown to the second."""
+    t = np.arange(6000.0)[:, None, None]
+    rng = np.random.default_rng(2)
+    dipole, rate = np.full((6000, 2, 3), 40.0), np.zeros((6000, 2, 3))
+    for wavenumber, strength in ((30.0, 3.0), (55.0, 2.0), (400.0, 0.5), (1650.0, 0.1)):
+        omega, phase = 2.0 * np.pi * 2.99792458e-5 * wavenumber, rng.uniform(0, 6.28, (2, 3))
+        dipole += strength * np.sin(omega * t + phase)
+        rate += strength * omega * np.cos(omega * t + phase)
+    common = {"timestep_fs": 1.0, "temperature_K": 300.0, "volume_A3": 500.0, "eps_inf": 1.8}
+    wanted = dielectric_function(dipole, **common)
+    if stored:
+        monkeypatch.setattr(stream, "_IN_MEMORY_BYTES", 0)
+        monkeypatch.setattr(stream, "_READ_BYTES", 48 * 701)
+    found = dielectric_function(rate, quantity="current", **common)
+    assert found.static.value == pytest.approx(wanted.static.value, rel=1e-3)
+    assert found.static.error == pytest.approx(wanted.static.error, rel=1e-2)
+    np.testing.assert_allclose(found.mean_imag, wanted.mean_imag, atol=0.01 * wanted.mean_imag.max())
