@@ -151,6 +151,9 @@ class MDSettings(Settings):
     replicas: int = Field(1, ge=1, description="independent copies with different velocities")
     record_stride: int = Field(1, ge=1, description="steps between recorded dipoles and polarizabilities")
     trajectory_stride: int = Field(4, ge=1, description="steps between stored positions and velocities")
+    parts: Literal["none", "molecules", "atoms"] = Field(
+        "none", description="also record what each molecule or atom contributes to dipole and polarizability"
+    )
     skin_A: float = Field(0.5, ge=0, description="skin of the neighbour list, A")
     field_V_per_A: tuple[float, float, float] | None = Field(None, description="static external field, V/A")
     field_table: Path | None = Field(
