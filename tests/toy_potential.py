@@ -37,6 +37,8 @@ class ToyPrediction(NamedTuple):
     polarizability: Tensor
     screening: Tensor
     charges: Tensor
+    dipole_by_atom: Tensor
+    polarizability_by_atom: Tensor
 
 
 class ToyPotential:
@@ -82,7 +84,8 @@ class ToyPotential:
                 energy = energy - (dipole * field).sum(-1)
             gradient, tension = torch.autograd.grad(energy.sum(), [positions, strain], allow_unused=True)
         bond = self._bond_vectors(system.positions)
-        square = sum_by_structure((bond[:, :, None] * bond[:, None, :]).repeat_interleave(2, dim=0), system)
+        square_by_atom = (bond[:, :, None] * bond[:, None, :]).repeat_interleave(2, dim=0)
+        square = sum_by_structure(square_by_atom, system)
         if self.fail_at == self.n_calls:
             gradient = gradient * float("nan")
         return ToyPrediction(
@@ -93,6 +96,8 @@ class ToyPotential:
             polarizability=square,
             screening=1.5 / (1.0 + 1e-3 * square.diagonal(dim1=1, dim2=2).sum(-1)),
             charges=charges.detach(),
+            dipole_by_atom=charges[:, None].detach() * system.positions,
+            polarizability_by_atom=square_by_atom,
         )
 
     def born_charges(self, system: System, neighbors: Neighbors) -> Tensor:

@@ -37,6 +37,7 @@ def md(
     replicas: options.Replicas = None,
     record_stride: options.RecordStride = None,
     trajectory_stride: options.TrajectoryStride = None,
+    parts: options.PartsLevel = None,
     skin_A: options.SkinA = None,
     field_V_per_A: options.FieldVPerA = None,
     field_table: options.FieldTable = None,

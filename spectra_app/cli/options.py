@@ -139,6 +139,7 @@ Steps = Annotated[int | None, setting(MDSettings, "steps")]
 Replicas = Annotated[int | None, setting(MDSettings, "replicas")]
 RecordStride = Annotated[int | None, setting(MDSettings, "record_stride")]
 TrajectoryStride = Annotated[int | None, setting(MDSettings, "trajectory_stride")]
+PartsLevel = Annotated[str | None, setting(MDSettings, "parts")]
 SkinA = Annotated[float | None, setting(MDSettings, "skin_A")]
 FieldVPerA = Annotated[
     tuple[float, float, float] | None,

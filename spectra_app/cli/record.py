@@ -10,6 +10,7 @@ import typer
 
 from spectra_app.cli import options
 from spectra_app.cli.console import print_json, progress_bar
+from spectra_app.config import MDSettings
 
 
 def record(
@@ -47,6 +48,7 @@ def record(
         bool,
         typer.Option("--positions/--no-positions", help="also store unwrapped positions and velocities (for vdos)"),
     ] = True,
+    parts: options.PartsLevel = None,
     eps_inf: options.EpsInf = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "float32",
@@ -63,6 +65,7 @@ def record(
     from spectra_app.potentials.checkpoint import load_model
     from spectra_app.trajectory import SimulationInterruptedError, record_trajectory
 
+    level = options.settings_from_options(MDSettings, "record", {"parts": parts}, ()).parts
     potential = load_model(model, device=device, dtype=options.float_type(dtype), eps_inf=eps_inf)
     with progress_bar("recording") as bar:
 
@@ -82,6 +85,7 @@ def record(
                 charge=charge,
                 batch_size=batch_size,
                 store_trajectory=positions,
+                parts=level,
                 restart=restart,
                 overwrite=overwrite,
                 progress=show,

@@ -32,6 +32,10 @@ class PredictionLike(Protocol):
     def polarizability(self) -> Tensor: ...  # noqa: D102
     @property
     def screening(self) -> Tensor: ...  # noqa: D102
+    @property
+    def dipole_by_atom(self) -> Tensor: ...  # noqa: D102
+    @property
+    def polarizability_by_atom(self) -> Tensor: ...  # noqa: D102
 
 
 class PotentialLike(Protocol):

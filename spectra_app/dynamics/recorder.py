@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spectra_app.dynamics.contributions import Contributions, PhysicalDipole
 from spectra_app.dynamics.forces import PredictionLike
 from spectra_app.dynamics.state import MDState, Particles, kinetic_energy, temperature
 from spectra_app.errors import SimulationError
@@ -38,6 +39,8 @@ class ObservableBlock:
             trajectory.
         volume_A3: [frame, replica]; None where the cell is fixed.
         field_V_per_A: [frame, xyz], external field; None without one.
+        dipole_parts_eA: [frame, replica, part, xyz], contributions to the dipole; None where not recorded.
+        polarizability_parts_e2A2_per_eV: [frame, replica, part, xyz, xyz], likewise.
     """
 
     step: np.ndarray
@@ -50,6 +53,8 @@ class ObservableBlock:
     conserved_eV: np.ndarray | None
     volume_A3: np.ndarray | None
     field_V_per_A: np.ndarray | None = None
+    dipole_parts_eA: np.ndarray | None = None
+    polarizability_parts_e2A2_per_eV: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -77,43 +82,6 @@ class BlockWriter(Protocol):
 
     def append_trajectory(self, block: TrajectoryBlock) -> None:
         """Add stored configurations."""
-
-
-class PhysicalDipole:
-    """Accumulates the physical dipole from the latent one.
-
-    P(t+1) = P(t) + (sqrt(e(t)) + sqrt(e(t+1)))/2 (P_lat(t+1) - P_lat(t)),  P(0) = sqrt(e(0)) P_lat(0):
-    the screening e fluctuates and P_lat of a cell has a large constant that depends on the choice of images; the
-    product sqrt(e) P_lat would turn that constant into noise, its increment does not.
-
-    Attributes:
-        carry: the last (physical, latent, sqrt(e)) [replica, ...], or None at the start.
-    """
-
-    def __init__(self, carry: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None) -> None:
-        self.carry = carry
-
-    def extend(self, latent: np.ndarray, screening: np.ndarray) -> np.ndarray:
-        """Physical dipole [frame, replica, xyz], e A, of the next frames.
-
-        Sums strictly one after the other, so that the result does not depend on where blocks begin.
-
-        Args:
-            latent: [frame, replica, xyz], e A.
-            screening: [frame, replica], e.
-        """
-        root = np.sqrt(screening)[..., None]
-        if self.carry is None:
-            first = root[:1] * latent[:1]
-            before_latent, before_root = latent[:1], root[:1]
-        else:
-            first, before_latent, before_root = (value[None] for value in self.carry)
-        latents = np.concatenate([before_latent, latent])
-        roots = np.concatenate([before_root, root])
-        steps = 0.5 * (roots[1:] + roots[:-1]) * (latents[1:] - latents[:-1])
-        physical = np.add.accumulate(np.concatenate([first, steps]), axis=0)[1:]
-        self.carry = (physical[-1].copy(), latent[-1].copy(), root[-1].copy())
-        return physical
 
 
 @dataclass(frozen=True)
@@ -169,6 +137,7 @@ class Recorder:
         has_polarizability: whether the model predicts it.
         variable_cell: whether cell and volume change.
         field: external field [xyz], V/A, by recorded step; None without one.
+        atom_part: [atom of one replica], part an atom belongs to, to record contributions; None records none.
     """
 
     def __init__(
@@ -181,6 +150,7 @@ class Recorder:
         has_polarizability: bool,
         variable_cell: bool = False,
         field: Callable[[int], np.ndarray] | None = None,
+        atom_part: np.ndarray | None = None,
     ) -> None:
         self._particles = particles
         self._writer = writer
@@ -194,7 +164,12 @@ class Recorder:
         shape = (particles.n_replicas, particles.n_atoms, 3)
         bytes_per_frame = 2 * 8 * int(np.prod(shape))
         frames = int(min(max(TRAJECTORY_BYTES // bytes_per_frame, 1), BLOCK_FRAMES))
-        self._rows = torch.zeros(BLOCK_FRAMES, particles.n_replicas, 17, device=device, dtype=torch.float64)
+        self._parts: Contributions | None = None
+        block_frames = BLOCK_FRAMES
+        if atom_part is not None:
+            self._parts = Contributions(atom_part, particles.n_replicas, has_polarizability)
+            block_frames = min(BLOCK_FRAMES, self._parts.max_frames)
+        self._rows = torch.zeros(block_frames, particles.n_replicas, 17, device=device, dtype=torch.float64)
         self._positions = torch.zeros(frames, *shape, device=device, dtype=torch.float64)
         self._velocities = torch.zeros(frames, *shape, device=device, dtype=torch.float64)
         self._cells = torch.zeros(frames, particles.n_replicas, 3, 3, device=device, dtype=torch.float64)
@@ -229,7 +204,9 @@ class Recorder:
             alpha = prediction.polarizability.reshape(-1, 9)
             torch.cat([prediction.dipole, alpha, scalars], dim=1, out=self._rows[len(self._steps)])
             self._steps.append(recorded_step)
-            if len(self._steps) == BLOCK_FRAMES:
+            if self._parts is not None:
+                self._parts.add(prediction)
+            if len(self._steps) == len(self._rows):
                 self._flush_observables()
         if recorded_step % self._trajectory_stride == 0:
             slot = len(self._trajectory_steps)
@@ -253,9 +230,9 @@ class Recorder:
 
     def carry(self) -> dict[str, Any]:
         """What a restart needs (call after ``flush``): plain tensors and numbers."""
-        dipole = self._dipole.carry
         return {
-            "dipole": None if dipole is None else [torch.from_numpy(value) for value in dipole],
+            "dipole": self._dipole.tensors,
+            "parts": None if self._parts is None else self._parts.carry(),
             "statistics": dict(vars(self.statistics)),
             "n_observables": self.n_observables,
             "n_trajectory": self.n_trajectory,
@@ -263,8 +240,9 @@ class Recorder:
 
     def restore(self, carry: dict[str, Any]) -> None:
         """Continue from ``carry``."""
-        dipole = carry["dipole"]
-        self._dipole = PhysicalDipole(None if dipole is None else tuple(value.numpy() for value in dipole))
+        self._dipole = PhysicalDipole.from_tensors(carry["dipole"])
+        if self._parts is not None:
+            self._parts.restore(carry["parts"])
         self.statistics = Statistics(**carry["statistics"])
         self.n_observables = carry["n_observables"]
         self.n_trajectory = carry["n_trajectory"]
@@ -283,6 +261,7 @@ class Recorder:
                 todo="Use a smaller md.timestep_fs or a start structure nearer to the model's training data",
             )
         latent, screening = rows[..., :3], rows[..., 12]
+        parts = (None, None) if self._parts is None else self._parts.take(screening)
         block = ObservableBlock(
             step=step,
             dipole_eA=self._dipole.extend(latent, screening),
@@ -296,6 +275,8 @@ class Recorder:
             conserved_eV=rows[..., 15],
             volume_A3=rows[..., 16] if self._variable_cell else None,
             field_V_per_A=None if self._field is None else np.array([self._field(int(s)) for s in step]),
+            dipole_parts_eA=parts[0],
+            polarizability_parts_e2A2_per_eV=parts[1],
         )
         self.statistics = self.statistics.add(
             step * self._timestep_fs, rows[..., 15].mean(axis=1), rows[..., 14].mean(axis=1)

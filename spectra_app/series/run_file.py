@@ -20,7 +20,8 @@ from spectra_app.series.arrays import BLOCK_NUMBERS
 from spectra_app.series.clock import Clock
 from spectra_app.series.request import Series
 from spectra_app.series.storage import SlicedSeries
-from spectra_app.trajectory.writer import open_h5, open_run_file, replica_names
+from spectra_app.trajectory.layout import replica_names
+from spectra_app.trajectory.writer import open_h5, open_run_file
 
 LONG_FRAMES = 500_000
 """From here on a run file is read in slices: below, everything recorded is less than 110 MB a replica."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 
+from spectra_app.dynamics.contributions import Contributions, PhysicalDipole
 from spectra_app.dynamics.forces import PotentialLike, PredictionLike
-from spectra_app.dynamics.recorder import ObservableBlock, PhysicalDipole, TrajectoryBlock
+from spectra_app.dynamics.recorder import ObservableBlock, TrajectoryBlock
 from spectra_app.dynamics.simulation import Progress
 from spectra_app.errors import ConfigError, SimulationError, TrajectoryError
 from spectra_app.interrupts import Interrupts
@@ -21,10 +22,12 @@ from spectra_app.neighbors import build_neighbors
 from spectra_app.system import System, check_vacuum, concatenate, make_system
 from spectra_app.trajectory.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from spectra_app.trajectory.frames import Frame, Trajectory
+from spectra_app.trajectory.layout import Parts, RunHeader
 from spectra_app.trajectory.metadata import versions
+from spectra_app.trajectory.parts import find_parts, parts_observables
 from spectra_app.trajectory.readers import open_trajectory
 from spectra_app.trajectory.simulation import SimulationInterruptedError
-from spectra_app.trajectory.writer import RunHeader, RunWriter
+from spectra_app.trajectory.writer import RunWriter
 from spectra_app.units import AMU_A2_PER_FS2_TO_EV, BOLTZMANN
 
 
@@ -64,6 +67,7 @@ def record_trajectory(
     charge: float = 0.0,
     batch_size: int = 8,
     store_trajectory: bool = True,
+    parts: Literal["none", "molecules", "atoms"] = "none",
     restart: bool = False,
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
@@ -83,6 +87,8 @@ def record_trajectory(
         charge: total charge, e.
         batch_size: frames per model call.
         store_trajectory: also store unwrapped positions and velocities.
+        parts: also record what each molecule (as bonded in the first frame) or atom contributes to dipole and
+            polarizability.
         restart: continue after the last checkpoint; without output file begins anew.
         overwrite: replace an existing run file.
         progress: called after every batch; ``total_steps`` is 0 where the number of frames is unknown.
@@ -90,7 +96,7 @@ def record_trajectory(
 
     Raises:
         TrajectoryError: see ``open_trajectory`` and ``Trajectory.frames``; the output exists or cannot be written.
-        StructureError: unknown element.
+        StructureError: unknown element, or a network where molecules are wanted.
         SimulationError: the checkpoint belongs to another job.
         SimulationInterruptedError: Ctrl-C or SIGTERM; ``restart=True`` continues.
     """
@@ -100,8 +106,9 @@ def record_trajectory(
         trajectory = open_trajectory(trajectory, topology, timestep_fs, species, lammps_units)
     model.check_species(torch.from_numpy(np.asarray(trajectory.numbers, dtype=np.int64)))
     output, began = Path(output), time.perf_counter()
-    header = _header(trajectory, model, temperature_K, store_trajectory)
-    job = _Decoration(trajectory, model, charge, batch_size, store_trajectory)
+    whole = _whole(trajectory, parts)
+    header = _header(trajectory, model, temperature_K, store_trajectory, None if whole is None else whole.parts)
+    job = _Decoration(trajectory, model, charge, batch_size, store_trajectory, whole)
     if restart and (output.exists() or checkpoint_path(output).exists()):
         job.restore(load_checkpoint(output, "record"))
         writer = RunWriter.resume(output, header, job.n_frames, job.n_frames if store_trajectory else 0)
@@ -132,22 +139,51 @@ def record_trajectory(
     )
 
 
+class _Whole(NamedTuple):
+    """The parts of a trajectory, and the cell shifts [atom, vector] that make its molecules whole."""
+
+    parts: Parts
+    shift: np.ndarray
+
+    def apply(self, frame: Frame) -> Frame:
+        """A frame with its molecules whole."""
+        if frame.cell_A is None:
+            return frame
+        return replace(frame, positions_A=frame.positions_A + self.shift @ frame.cell_A)
+
+
+def _whole(trajectory: Trajectory, level: Literal["none", "molecules", "atoms"]) -> _Whole | None:
+    if level == "none":
+        return None
+    first = trajectory.first
+    return _Whole(*find_parts(level, first.positions_A, np.asarray(trajectory.numbers), first.cell_A))
+
+
 class _Decoration:
     """The state of the job: which frames are done, and the dipole accumulated over them."""
 
     def __init__(
-        self, trajectory: Trajectory, model: PotentialLike, charge: float, batch_size: int, store: bool
+        self,
+        trajectory: Trajectory,
+        model: PotentialLike,
+        charge: float,
+        batch_size: int,
+        store: bool,
+        whole: _Whole | None,
     ) -> None:
         self._trajectory, self._model, self._charge = trajectory, model, charge
-        self._batch_size, self._store = batch_size, store
+        self._batch_size, self._store, self._whole = batch_size, store, whole
         self._dipole = PhysicalDipole()
+        self._contributions: Contributions | None = None
+        if whole is not None:
+            self._contributions = Contributions(whole.parts.atom_part, 1, model.card.has_alpha)
         self.n_frames = 0
 
     def batches(self) -> Iterator[list[Frame]]:
         """Batches of the frames not yet done; the others are read too, as unwrapping follows atoms from the start."""
         frames = islice(self._trajectory.frames(), self.n_frames, None)
         while batch := list(islice(frames, self._batch_size)):
-            yield batch
+            yield batch if self._whole is None else [self._whole.apply(frame) for frame in batch]
 
     def add(self, batch: list[Frame], writer: RunWriter) -> None:
         """Evaluate and write a batch."""
@@ -171,11 +207,11 @@ class _Decoration:
     def save(self, writer: RunWriter) -> None:
         """Flush the run file, then replace the checkpoint."""
         writer.flush()
-        carry = self._dipole.carry
         content: dict[str, Any] = {
             "kind": "record",
             "n_frames": self.n_frames,
-            "dipole": None if carry is None else [torch.from_numpy(value) for value in carry],
+            "dipole": self._dipole.tensors,
+            "parts": None if self._contributions is None else self._contributions.carry(),
             "identity": self._identity(),
         }
         save_checkpoint(writer.path, content)
@@ -187,11 +223,13 @@ class _Decoration:
             SimulationError: it belongs to another trajectory, model or setting.
         """
         for key, value in self._identity().items():
-            if content["identity"][key] != value:
-                raise SimulationError(f"restart, {key}", got=value, wanted=content["identity"][key])
+            before = content["identity"].get(key, "none" if key == "parts" else None)  # earlier versions knew no parts
+            if before != value:
+                raise SimulationError(f"restart, {key}", got=value, wanted=before)
         self.n_frames = content["n_frames"]
-        dipole = content["dipole"]
-        self._dipole = PhysicalDipole(None if dipole is None else tuple(value.numpy() for value in dipole))
+        self._dipole = PhysicalDipole.from_tensors(content["dipole"])
+        if self._contributions is not None:
+            self._contributions.restore(content["parts"])
 
     def _identity(self) -> dict[str, Any]:
         return {
@@ -201,6 +239,7 @@ class _Decoration:
             "charge": self._charge,
             "store_trajectory": self._store,
             "eps_inf": self._model.eps_inf,
+            "parts": "none" if self._whole is None else self._whole.parts.level,
         }
 
     def _system(self, batch: list[Frame]) -> System:
@@ -232,6 +271,10 @@ class _Decoration:
                 wanted="finite numbers",
             )
         has_alpha = self._model.card.has_alpha
+        parts: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
+        if self._contributions is not None:
+            self._contributions.add(prediction)
+            parts = self._contributions.take(screening)
         return ObservableBlock(
             step=step,
             dipole_eA=self._dipole.extend(latent, screening),
@@ -242,6 +285,8 @@ class _Decoration:
             temperature_K=self._temperature(batch),
             conserved_eV=None,
             volume_A3=system.volume.cpu().numpy()[:, None],
+            dipole_parts_eA=parts[0],
+            polarizability_parts_e2A2_per_eV=parts[1],
         )
 
     def _velocities(self, batch: list[Frame]) -> np.ndarray | None:
@@ -263,13 +308,18 @@ class _Decoration:
 
 
 def _header(
-    trajectory: Trajectory, model: PotentialLike, temperature_K: float | None, store_trajectory: bool
+    trajectory: Trajectory,
+    model: PotentialLike,
+    temperature_K: float | None,
+    store_trajectory: bool,
+    parts: Parts | None,
 ) -> RunHeader:
     observables = ["dipole", "dipole_latent", "screening", "energy", "temperature"]
     if model.card.has_alpha:
         observables.append("polarizability")
     if trajectory.periodic:
         observables.append("volume")
+    observables += parts_observables(parts, model.card.has_alpha)
     return RunHeader(
         numbers=trajectory.numbers,
         masses_amu=trajectory.masses_amu,
@@ -297,6 +347,7 @@ def _header(
             "cell_A": None if trajectory.first.cell_A is None else trajectory.first.cell_A.tolist(),
         },
         slab=trajectory.first.slab,
+        parts=parts,
     )
 
 

@@ -12,7 +12,9 @@ import h5py
 import numpy as np
 
 from spectra_app.errors import TrajectoryError
-from spectra_app.trajectory.writer import open_run_file, replica_names
+from spectra_app.trajectory.layout import OF_PARTS, replica_names
+from spectra_app.trajectory.parts import Centres, RecordedArray, RunParts, read_parts
+from spectra_app.trajectory.writer import open_run_file
 
 FIXED_CELL_TOLERANCE = 1e-6  # relative change of the volume; cells in XTC files are rounded to float32
 
@@ -43,6 +45,7 @@ class Run:
             record_stride, trajectory_stride, complete, ms_per_step, ...
         slab: periodic along the first two cell vectors, vacuum along the third.
         field_V_per_A: [frame, xyz], external field, or None.
+        parts: contributions of molecules or atoms, or None.
     """
 
     path: Path
@@ -65,6 +68,7 @@ class Run:
     metadata: dict[str, Any]
     slab: bool = False
     field_V_per_A: np.ndarray | None = None
+    parts: RunParts | None = None
 
     @cached_property
     def positions_A(self) -> np.ndarray:  # noqa: N802
@@ -78,6 +82,24 @@ class Run:
     def velocities_A_per_fs(self) -> np.ndarray | None:  # noqa: N802
         """[tframe, replica, atom, xyz], A/fs; None where the file has none."""
         return self._particles("velocity")
+
+    @property
+    def centres_A(self) -> Centres:  # noqa: N802
+        """Centres of mass of the parts [frame, replica, part, xyz], A, each from the nearest stored configuration.
+
+        Raises:
+            TrajectoryError: the file has no parts, or no stored positions.
+        """
+        if self.parts is None or not len(self.trajectory_step):
+            missing = "no parts" if self.parts is None else "no stored positions"
+            raise TrajectoryError(f"centres of the parts in {self.path}", got=missing)
+        shape = (len(self.trajectory_step), len(self.numbers), 3)
+        names = [f"particles/{name}/position/value" for name in replica_names(self.screening.shape[1])]
+        positions = [RecordedArray(self.path, name, shape) for name in names]
+        middle = 0.5 * (self.trajectory_step[1:] + self.trajectory_step[:-1])
+        cells = None if self.cell_A is None or self.cell_A.ndim == 2 else self.cell_A
+        nearest = np.searchsorted(middle, self.step)
+        return Centres(positions, nearest, self.parts.atom_part, self.masses_amu, cells)
 
     @property
     def pbc(self) -> tuple[bool, bool, bool]:
@@ -119,7 +141,7 @@ def read_run(path: Path | str) -> Run:
             raise TrajectoryError(
                 f"run file {path}", got="no recorded frame", todo="Wait, or continue it with --restart"
             )
-        values = {name: element["value"][:n_frames] for name, element in observables.items()}
+        values = {name: group["value"][:n_frames] for name, group in observables.items() if name not in OF_PARTS}
         clock = observables["dipole"]
         replicas = values["screening"].shape[1]
         groups = [file["particles"][name] for name in replica_names(replicas)]
@@ -155,6 +177,7 @@ def read_run(path: Path | str) -> Run:
             metadata=metadata,
             slab=slab,
             field_V_per_A=values.get("field"),
+            parts=read_parts(path, file, n_frames, replicas),
         )
 
 

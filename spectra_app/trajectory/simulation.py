@@ -24,8 +24,10 @@ from spectra_app.interrupts import Interrupts
 from spectra_app.memory import keep_freed_blocks
 from spectra_app.system import System, concatenate, from_ase
 from spectra_app.trajectory.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from spectra_app.trajectory.layout import Parts, RunHeader
 from spectra_app.trajectory.metadata import versions
-from spectra_app.trajectory.writer import RunHeader, RunWriter
+from spectra_app.trajectory.parts import common_parts, parts_observables
+from spectra_app.trajectory.writer import RunWriter
 
 # Settings that may differ between the parts of one run; a field table is compared by its rows.
 FREE_ON_RESTART = frozenset({"steps", "device", "field_table"})
@@ -85,7 +87,7 @@ class Simulation:
             function again.
 
     Raises:
-        StructureError: unknown element, overlapping atoms, a single atom.
+        StructureError: unknown element, overlapping atoms, a single atom, a network where molecules are wanted.
         ConfigError: settings that do not fit together.
     """
 
@@ -107,6 +109,10 @@ class Simulation:
         self._field_of_start: dict[str, Any] | None = None
         self.particles = _particles(structure, model.device, self.settings.replicas)
         model.check_species(self.particles.system.numbers)
+        self.parts: Parts | None = None
+        if self.settings.parts != "none":
+            system, self.parts = common_parts(self.settings.parts, self.particles.system)
+            self.particles = self.particles._replace(system=system)
         self.dynamics = MolecularDynamics(model, self.particles, self.settings, field)
 
     def run(self, restart: bool = False, overwrite: bool = False) -> SimulationResult:
@@ -163,6 +169,7 @@ class Simulation:
             "numbers": self.particles.system.numbers.cpu(),
             "ms_per_step": ms_per_step,
             "field": self._field_identity(),
+            "atom_part": None if self.parts is None else self.parts.atom_part.tolist(),
         }
 
     def _field_identity(self) -> dict[str, Any] | None:
@@ -175,10 +182,11 @@ class Simulation:
         """Refuse a checkpoint of other settings, another model or other atoms."""
         now, then = self.settings.model_dump(mode="json"), content["settings"]
         for key in now:
-            if key not in FREE_ON_RESTART and now[key] != then.get(key):
-                raise SimulationError(
-                    f"restart, md.{key}", got=now[key], wanted=f"{then.get(key)} as when the run began"
-                )
+            before = then.get(key, MDSettings.model_fields[key].default)  # not in checkpoints of earlier versions
+            if key not in FREE_ON_RESTART and now[key] != before:
+                raise SimulationError(f"restart, md.{key}", got=now[key], wanted=f"{before} as when the run began")
+        if self.parts is not None and content["atom_part"] != self.parts.atom_part.tolist():
+            raise SimulationError("restart", got="other bonds", wanted="the structure with which the run began")
         self._field_of_start = content.get("field", self._field_identity())  # not in checkpoints of earlier versions
         check_same_field(self.dynamics.field, self._field_of_start)
         if content["model_hash"] != self.model.card.hash:
@@ -200,6 +208,7 @@ class Simulation:
             has_polarizability=self.model.card.has_alpha,
             variable_cell=settings.ensemble == "npt",
             field=None if self.dynamics.schedule is None else self.dynamics.schedule.at_recorded,
+            atom_part=None if self.parts is None else self.parts.atom_part,
         )
 
     def _header(self) -> RunHeader:
@@ -213,6 +222,7 @@ class Simulation:
             observables.append("volume")
         if self.dynamics.field is not None:
             observables.append("field")
+        observables += parts_observables(self.parts, self.model.card.has_alpha)
         metadata = {
             "created_by": "md",
             "configuration": {"md": settings.model_dump(mode="json")},
@@ -242,6 +252,7 @@ class Simulation:
             velocities=True,
             metadata=metadata,
             slab=system.slab is not None,
+            parts=self.parts,
         )
 
     def _result(

@@ -1,12 +1,4 @@
-"""Writes the run file: HDF5 in the H5MD layout (DOI 10.1016/j.cpc.2014.01.018), readable while it grows.
-
-    h5md                             version, creator
-    particles/<all | replica_k>/     one group per replica
-        box/edges/{step,time,value}  [frame, vector, xyz] A
-        position, velocity/{...}     [frame, atom, xyz] A, A fs-1; unwrapped
-        species, mass                [atom]
-    observables/<name>/{step,time,value}   [frame, replica, ...]; the field, the same for all, [frame, xyz]
-    parameters/spectra_app/          metadata (JSON), complete, ms_per_step
+"""Writes the run file that ``layout`` describes, readable while it grows.
 
 Single-writer multiple-reader mode keeps the file consistent at every flush: readers may open it at any time, and a
 killed process leaves a file that still opens.  Every dataset that will ever be written exists from the start.
@@ -16,12 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,59 +20,11 @@ import numpy as np
 
 from spectra_app.dynamics.recorder import ObservableBlock, TrajectoryBlock
 from spectra_app.errors import TrajectoryError
+from spectra_app.trajectory.layout import RunHeader, create_run_file, replica_names
 
 FLUSH_SECONDS = 1.0  # readers see new frames at most this late; a flush costs 1-3 ms
 COPY_BYTES = 32_000_000  # a restart copies the old file in pieces of about this size
 RESERVED_BYTES = 32_000_000  # of free disk space: more than one block and what HDF5 holds back
-CHUNK_BYTES = 256_000  # HDF5 chunk of a growing dataset
-
-# name -> (axes after [frame, replica], unit), as stored under observables/
-OBSERVABLES: dict[str, tuple[tuple[int, ...], str]] = {
-    "dipole": ((3,), "e Angstrom"),
-    "dipole_latent": ((3,), "e Angstrom"),
-    "polarizability": ((3, 3), "e+2 Angstrom+2 eV-1"),
-    "screening": ((), "1"),
-    "energy": ((), "eV"),
-    "temperature": ((), "K"),
-    "conserved": ((), "eV"),
-    "volume": ((), "Angstrom+3"),
-    "field": ((3,), "V Angstrom-1"),
-}
-SHARED = frozenset({"field"})  # observables without an axis of replicas
-
-
-@dataclass(frozen=True)
-class RunHeader:
-    """What a run file holds besides its frames.
-
-    Attributes:
-        numbers: [atom of one replica], atomic numbers.
-        masses_amu: [atom of one replica], amu.
-        periodic: whether there is a cell (periodic in three directions, or a slab).
-        n_replicas: independent copies.
-        timestep_fs: time between consecutive steps, fs.
-        observables: names from ``OBSERVABLES`` that are recorded.
-        positions: whether configurations are stored.
-        velocities: whether velocities are stored with them.
-        metadata: configuration, versions, model, seed, eps_inf: everything that JSON can hold.
-        slab: the third cell vector holds vacuum and is not periodic.
-    """
-
-    numbers: np.ndarray
-    masses_amu: np.ndarray
-    periodic: bool
-    n_replicas: int
-    timestep_fs: float
-    observables: tuple[str, ...]
-    positions: bool
-    velocities: bool
-    metadata: dict[str, Any]
-    slab: bool = False
-
-
-def replica_names(n_replicas: int) -> list[str]:
-    """Names of the groups under particles/."""
-    return ["all"] if n_replicas == 1 else [f"replica_{k}" for k in range(n_replicas)]
 
 
 class RunWriter:
@@ -109,7 +51,7 @@ class RunWriter:
         with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.unlink(missing_ok=True)  # a reader may still hold the old file open
-            self._file = _create(path, header)
+            self._file = create_run_file(path, header)
         self._flushed = time.monotonic()
 
     @classmethod
@@ -153,6 +95,8 @@ class RunWriter:
             "conserved": block.conserved_eV,
             "volume": block.volume_A3,
             "field": block.field_V_per_A,
+            "dipole_parts": block.dipole_parts_eA,
+            "polarizability_parts": block.polarizability_parts_e2A2_per_eV,
         }
         group = self._file["observables"]
         with explained(self.path):
@@ -300,64 +244,6 @@ def is_growing(path: Path) -> bool:
             return bool(head[11] & 0b101)
         time.sleep(0.02)  # a writer may be between the two
     raise OSError("truncated")
-
-
-def _create(path: Path, header: RunHeader) -> h5py.File:
-    file = h5py.File(path, "w", libver="latest", locking=True)
-    h5md = file.create_group("h5md")
-    h5md.attrs["version"] = np.array([1, 1])
-    h5md.create_group("author").attrs["name"] = "N/A"
-    creator = h5md.create_group("creator")
-    creator.attrs["name"] = "spectra-app"
-    creator.attrs["version"] = str(header.metadata.get("versions", {}).get("spectra_app", ""))
-    n_atoms, replicas = len(header.numbers), header.n_replicas
-    clock: h5py.Group | None = None
-    for name in replica_names(replicas):
-        group = file.create_group(f"particles/{name}")
-        box = group.create_group("box")
-        box.attrs["dimension"] = 3
-        lateral = "periodic" if header.periodic else "none"
-        box.attrs["boundary"] = [lateral, lateral, "none" if header.slab else lateral]
-        group.create_dataset("species", data=header.numbers.astype(np.int64))
-        mass = group.create_dataset("mass", data=header.masses_amu.astype(np.float64))
-        mass.attrs["unit"] = "amu"
-        if header.positions:
-            clock = _element(group, "position", (n_atoms, 3), "Angstrom", np.float64, clock)
-            if header.velocities:
-                _element(group, "velocity", (n_atoms, 3), "Angstrom fs-1", np.float32, clock)
-            if header.periodic:
-                _element(box, "edges", (3, 3), "Angstrom", np.float64, clock)
-    clock = None
-    observables = file.create_group("observables")
-    for name in header.observables:
-        axes, unit = OBSERVABLES[name]
-        shape = axes if name in SHARED else (replicas, *axes)
-        element = _element(observables, name, shape, unit, np.float64, clock)
-        clock = clock or element
-    parameters = file.create_group("parameters/spectra_app")
-    parameters["metadata"] = json.dumps(header.metadata)
-    parameters.create_dataset("complete", data=np.uint8(0))
-    parameters.create_dataset("ms_per_step", data=float("nan")).attrs["unit"] = "ms"
-    file.swmr_mode = True
-    return file
-
-
-def _element(
-    parent: h5py.Group, name: str, axes: tuple[int, ...], unit: str, dtype: Any, clock: h5py.Group | None
-) -> h5py.Group:
-    """A time-dependent H5MD element; step and time are hard links to those of ``clock`` where given."""
-    group = parent.create_group(name)
-    row = max(1, int(np.prod(axes))) * np.dtype(dtype).itemsize
-    frames = int(min(max(CHUNK_BYTES // row, 1), 1024))
-    value = group.create_dataset("value", shape=(0, *axes), maxshape=(None, *axes), chunks=(frames, *axes), dtype=dtype)
-    value.attrs["unit"] = unit
-    if clock is None:
-        group.create_dataset("step", shape=(0,), maxshape=(None,), chunks=(1024,), dtype=np.int64)
-        group.create_dataset("time", shape=(0,), maxshape=(None,), chunks=(1024,), dtype=np.float64)
-        group["time"].attrs["unit"] = "fs"
-    else:
-        group["step"], group["time"] = clock["step"], clock["time"]
-    return group
 
 
 def _append(dataset: h5py.Dataset, values: Any) -> None:

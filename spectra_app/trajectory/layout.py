@@ -1,0 +1,170 @@
+"""The run file: HDF5 in the H5MD layout (DOI 10.1016/j.cpc.2014.01.018).
+
+    h5md                             version, creator
+    particles/<all | replica_k>/     one group per replica
+        box/edges/{step,time,value}  [frame, vector, xyz] A
+        position, velocity/{...}     [frame, atom, xyz] A, A fs-1; unwrapped
+        species, mass                [atom]
+    observables/<name>/{step,time,value}   [frame, replica, ...]; the field, the same for all, [frame, xyz]
+        dipole_parts, polarizability_parts [frame, replica, part, ...], float32, where asked for
+    parameters/spectra_app/          metadata (JSON), complete, ms_per_step
+        parts/                       attribute level; atom_part [atom], kinds [part], molecules [part] (if there are)
+
+Contributions of the parts are physical, continuous in time, and add up to dipole and polarizability.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+
+CHUNK_BYTES = 256_000  # HDF5 chunk of a growing dataset
+
+# name -> (axes after [frame, replica], unit), as stored under observables/
+OBSERVABLES: dict[str, tuple[tuple[int, ...], str]] = {
+    "dipole": ((3,), "e Angstrom"),
+    "dipole_latent": ((3,), "e Angstrom"),
+    "polarizability": ((3, 3), "e+2 Angstrom+2 eV-1"),
+    "screening": ((), "1"),
+    "energy": ((), "eV"),
+    "temperature": ((), "K"),
+    "conserved": ((), "eV"),
+    "volume": ((), "Angstrom+3"),
+    "field": ((3,), "V Angstrom-1"),
+    "dipole_parts": ((3,), "e Angstrom"),
+    "polarizability_parts": ((3, 3), "e+2 Angstrom+2 eV-1"),
+}
+SHARED = frozenset({"field"})  # observables without an axis of replicas
+OF_PARTS = frozenset({"dipole_parts", "polarizability_parts"})  # with an axis of parts after that of replicas
+
+Level = Literal["molecules", "atoms"]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Parts of a structure whose contributions are recorded.
+
+    Attributes:
+        level: what a part is.
+        atom_part: [atom] part an atom belongs to, every part having one at least.
+        kinds: [part] formula of the molecule, or element.
+        molecules: [part] number of its molecule; None in a network.
+    """
+
+    level: Level
+    atom_part: np.ndarray
+    kinds: tuple[str, ...]
+    molecules: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class RunHeader:
+    """What a run file holds besides its frames.
+
+    Attributes:
+        numbers: [atom of one replica], atomic numbers.
+        masses_amu: [atom of one replica], amu.
+        periodic: whether there is a cell (periodic in three directions, or a slab).
+        n_replicas: independent copies.
+        timestep_fs: time between consecutive steps, fs.
+        observables: names from ``OBSERVABLES`` that are recorded.
+        positions: whether configurations are stored.
+        velocities: whether velocities are stored with them.
+        metadata: configuration, versions, model, seed, eps_inf: everything that JSON can hold.
+        slab: the third cell vector holds vacuum and is not periodic.
+        parts: whose contributions are recorded; None: nobody's.
+    """
+
+    numbers: np.ndarray
+    masses_amu: np.ndarray
+    periodic: bool
+    n_replicas: int
+    timestep_fs: float
+    observables: tuple[str, ...]
+    positions: bool
+    velocities: bool
+    metadata: dict[str, Any]
+    slab: bool = False
+    parts: Parts | None = None
+
+
+def replica_names(n_replicas: int) -> list[str]:
+    """Names of the groups under particles/."""
+    return ["all"] if n_replicas == 1 else [f"replica_{k}" for k in range(n_replicas)]
+
+
+def create_run_file(path: Path, header: RunHeader) -> h5py.File:
+    """A new run file with every dataset that will ever be written, open for a single writer."""
+    file = h5py.File(path, "w", libver="latest", locking=True)
+    h5md = file.create_group("h5md")
+    h5md.attrs["version"] = np.array([1, 1])
+    h5md.create_group("author").attrs["name"] = "N/A"
+    creator = h5md.create_group("creator")
+    creator.attrs["name"] = "spectra-app"
+    creator.attrs["version"] = str(header.metadata.get("versions", {}).get("spectra_app", ""))
+    n_atoms, replicas = len(header.numbers), header.n_replicas
+    clock: h5py.Group | None = None
+    for name in replica_names(replicas):
+        group = file.create_group(f"particles/{name}")
+        box = group.create_group("box")
+        box.attrs["dimension"] = 3
+        lateral = "periodic" if header.periodic else "none"
+        box.attrs["boundary"] = [lateral, lateral, "none" if header.slab else lateral]
+        group.create_dataset("species", data=header.numbers.astype(np.int64))
+        mass = group.create_dataset("mass", data=header.masses_amu.astype(np.float64))
+        mass.attrs["unit"] = "amu"
+        if header.positions:
+            clock = _element(group, "position", (n_atoms, 3), "Angstrom", np.float64, clock)
+            if header.velocities:
+                _element(group, "velocity", (n_atoms, 3), "Angstrom fs-1", np.float32, clock)
+            if header.periodic:
+                _element(box, "edges", (3, 3), "Angstrom", np.float64, clock)
+    clock = None
+    observables = file.create_group("observables")
+    for name in header.observables:
+        axes, unit = OBSERVABLES[name]
+        n_parts = (len(header.parts.kinds),) if header.parts is not None and name in OF_PARTS else ()
+        shape = axes if name in SHARED else (replicas, *n_parts, *axes)
+        element = _element(observables, name, shape, unit, np.float32 if n_parts else np.float64, clock)
+        clock = clock or element
+    parameters = file.create_group("parameters/spectra_app")
+    parameters["metadata"] = json.dumps(header.metadata)
+    parameters.create_dataset("complete", data=np.uint8(0))
+    parameters.create_dataset("ms_per_step", data=float("nan")).attrs["unit"] = "ms"
+    if header.parts is not None:
+        _write_parts(parameters, header.parts)
+    file.swmr_mode = True
+    return file
+
+
+def _element(
+    parent: h5py.Group, name: str, axes: tuple[int, ...], unit: str, dtype: Any, clock: h5py.Group | None
+) -> h5py.Group:
+    """A time-dependent H5MD element; step and time are hard links to those of ``clock`` where given."""
+    group = parent.create_group(name)
+    row = max(1, int(np.prod(axes))) * np.dtype(dtype).itemsize
+    frames = int(min(max(CHUNK_BYTES // row, 1), 1024))
+    value = group.create_dataset("value", shape=(0, *axes), maxshape=(None, *axes), chunks=(frames, *axes), dtype=dtype)
+    value.attrs["unit"] = unit
+    if clock is None:
+        group.create_dataset("step", shape=(0,), maxshape=(None,), chunks=(1024,), dtype=np.int64)
+        group.create_dataset("time", shape=(0,), maxshape=(None,), chunks=(1024,), dtype=np.float64)
+        group["time"].attrs["unit"] = "fs"
+    else:
+        group["step"], group["time"] = clock["step"], clock["time"]
+    return group
+
+
+def _write_parts(parameters: h5py.Group, parts: Parts) -> None:
+    """Store what the parts are."""
+    group = parameters.create_group("parts")
+    group.attrs["level"] = parts.level
+    group["atom_part"] = parts.atom_part.astype(np.int64)
+    group["kinds"] = list(parts.kinds)
+    if parts.molecules is not None:
+        group["molecules"] = parts.molecules.astype(np.int64)
