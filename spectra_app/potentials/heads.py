@@ -64,9 +64,12 @@ class LatentHead(nn.Module):
         n_radial: functions of the radial basis (pair terms).
         initial_charges: [species], e; a first guess of the mean charge of each element, which breaks the symmetry
             between the two signs.
+        covalent_radii: [species], A; how far induced charge moves between atoms.
         alpha_form: ``"scalar"`` or ``"tensor"``.
         alpha_positive: keep alpha positive definite.
     """
+
+    covalent_radii: Tensor
 
     def __init__(
         self,
@@ -74,6 +77,7 @@ class LatentHead(nn.Module):
         backbone: Backbone,
         n_radial: int,
         initial_charges: Tensor,
+        covalent_radii: Tensor,
         alpha_form: str,
         alpha_positive: bool,
     ) -> None:
@@ -100,6 +104,7 @@ class LatentHead(nn.Module):
             self.kappa = nn.Linear(hidden, 1)
         if variant.induced_charges and pairs:
             self.kappa_nodes = nn.Linear(hidden, n_radial)
+            self.register_buffer("covalent_radii", covalent_radii, persistent=False)
 
     def forward(
         self, system: System, species: Tensor, neighbors: Neighbors, pair: PairGeometry, f: Features
@@ -121,7 +126,7 @@ class LatentHead(nn.Module):
             fixed,
             moved,
             self._alpha(hidden, f) if self.variant.induced_dipoles else None,
-            self._kappa(hidden, neighbors, pair) if self.variant.induced_charges else None,
+            self._kappa(hidden, species, neighbors, pair) if self.variant.induced_charges else None,
         )
 
     def _moved_charges(self, hidden: Tensor, neighbors: Neighbors, pair: PairGeometry) -> Tensor:
@@ -143,12 +148,20 @@ class LatentHead(nn.Module):
         tensor = _INITIAL_ALPHA * self.alpha_tensor(hidden, f)
         return isotropic[:, None, None] * _identity_like(tensor) + tensor
 
-    def _kappa(self, hidden: Tensor, neighbors: Neighbors, pair: PairGeometry) -> Tensor:
+    def _kappa(self, hidden: Tensor, species: Tensor, neighbors: Neighbors, pair: PairGeometry) -> Tensor:
+        """Of atoms, or of pairs: these answer along bonds, and the weight exp(1 - (r/(R_i + R_j))^2) says what is one.
+
+        Without it thirty neighbours inside the cutoff, most of them no bond, start with ten times the polarizability
+        of an atom.
+        """
         if self.variant.charges == "atomic":
             return _INITIAL_KAPPA / math.log(2.0) * softplus(self.kappa(hidden)[:, 0])
         nodes = self.kappa_nodes(hidden)
         raw = (pair.radial * (nodes[:, None] + gather_neighbors(nodes, neighbors))).sum(-1)
-        return _INITIAL_KAPPA / math.log(2.0) * softplus(raw) * pair.envelope
+        radii = self.covalent_radii[species][:, None]
+        bond = radii + gather_neighbors(radii, neighbors)[..., 0]
+        weight = torch.exp(1.0 - (pair.distance / bond).square()) * pair.envelope
+        return _INITIAL_KAPPA / math.log(2.0) * softplus(raw) * weight
 
 
 class _VectorReadout(nn.Module):

@@ -56,6 +56,8 @@ def publish(
     interpretation = _interpretation(model, samples)
     if interpretation is not None:
         write_atomically(training.output / INTERPRETATION_FILE, interpretation_json(interpretation).encode())
+        if interpretation.periodic:
+            model.card = dataclasses.replace(model.card, chi=interpretation.chi.mean)  # as it is when loaded
     text = card_text(model.card, settings, interpretation, best_epoch)
     write_atomically(training.output / CARD_FILE, text.encode())
 

@@ -52,6 +52,7 @@ def interpret(model: Potential, structures: Sequence[tuple[System, Neighbors]], 
         )
     if not structures:
         raise DatasetError("interpretation", got="no structures", wanted="at least one")
+    model = _without_report(model)
     frames = [_observe(model, system, neighbors) for system, neighbors in structures[:MOST_SAMPLES]]
     atoms = {name: np.concatenate([f.atoms[name] for f in frames]) for name in frames[0].atoms}
     of_element = {symbol: atoms["species"] == index for index, symbol in enumerate(model.species)}
@@ -60,15 +61,16 @@ def interpret(model: Potential, structures: Sequence[tuple[System, Neighbors]], 
     means = {element.symbol: element.born_e.mean for element in elements}
     order, charged = charge_order(means), any(float(s.charge.abs().max()) > 0 for s, _ in structures[:MOST_SAMPLES])
     per_frame = {name: np.array([f.scalars[name] for f in frames]) for name in frames[0].scalars}
+    in_cells = np.array([bool(system.periodic.any()) for system, _ in structures[:MOST_SAMPLES]])
     report = Interpretation(
         source=source,
         n_frames=len(frames),
         variant=model.variant.name,
         elements=elements,
-        periodic=any(bool(system.periodic.any()) for system, _ in structures[:MOST_SAMPLES]),
+        periodic=bool(in_cells.any()),
         eps_inf=model.eps_inf,
         eps_e=_spread(per_frame["eps_e"]),
-        chi=_spread(per_frame["chi"]),
+        chi=_spread(per_frame["chi"][in_cells] if in_cells.any() else per_frame["chi"]),
         excess_charge_e=_spread(per_frame["excess_charge"]),
         sum_rule_e=float(per_frame["sum_rule"].max()),
         long_range=LongRangeShare(
@@ -179,6 +181,13 @@ def _optional(model: Potential, result: Evaluation) -> dict[str, Tensor]:
     if variant.induced_dipoles and result.dipoles is not None:
         found["induced_dipole_eA"] = (result.dipoles if permanent is None else result.dipoles - permanent).norm(dim=1)
     return found
+
+
+def _without_report(model: Potential) -> Potential:
+    """The same weights (shared, not copied); chi is measured here, frame by frame, and not taken from a report."""
+    other = copy.copy(model)
+    other.card = dataclasses.replace(model.card, chi=None)
+    return other
 
 
 def _with_parts(model: Potential, *, long_range: bool = True, response: bool = True) -> Potential:

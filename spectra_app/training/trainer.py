@@ -36,7 +36,7 @@ from spectra_app.training.dataset import (
     split_frames,
 )
 from spectra_app.training.loss import Errors, squared_errors, total_loss, weights_at
-from spectra_app.training.optimizers import Muon
+from spectra_app.training.optimizers import Muon, parameter_groups
 from spectra_app.training.publish import publish
 from spectra_app.training.sanity import check_units
 
@@ -194,11 +194,13 @@ def _start(model: Potential, settings: TrainFile) -> _Run:
     for parameter in average.parameters():
         parameter.requires_grad_(False)
     optimizer: torch.optim.Optimizer
-    if settings.training.optimizer == "muon":
-        optimizer = Muon(model, settings.training.learning_rate)
+    t = settings.training
+    if t.optimizer == "muon":
+        optimizer = Muon(model, t.learning_rate, t.response_learning_rate)
     else:
-        optimizer = torch.optim.Adam(model.parameters(), lr=settings.training.learning_rate, amsgrad=True)
-    return _Run(model, average, optimizer, np.random.default_rng(settings.training.seed))
+        groups = parameter_groups(model, t.response_learning_rate)
+        optimizer = torch.optim.Adam(groups, lr=t.learning_rate, amsgrad=True)
+    return _Run(model, average, optimizer, np.random.default_rng(t.seed))
 
 
 def _optimize(
@@ -254,13 +256,11 @@ def _step(run: _Run, batch: Sample, settings: TrainFile, fraction: float) -> Non
     t = settings.training
     weights = weights_at(t.loss, fraction)
     for group in run.optimizer.param_groups:
-        group["lr"] = learning_rate_at(t.learning_rate, t.final_learning_rate, t.warmup, fraction)
+        group["lr"] = group["share"] * learning_rate_at(t.learning_rate, t.final_learning_rate, t.warmup, fraction)
     errors = squared_errors(run.model, batch, max(t.loss.stress) > 0, create_graph=True)
     loss = total_loss(errors, weights)
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    if fraction < t.response_start:
-        _hold_responses(run.model)
     norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), t.clip)
     run.step += 1
     if not math.isfinite(float(norm)):
@@ -279,19 +279,6 @@ def _step(run: _Run, batch: Sample, settings: TrainFile, fraction: float) -> Non
     n = batch.system.n_structures
     for place, value in enumerate((loss, errors.energy, errors.forces)):
         run.train_sums[place] += n * float(value.detach())
-
-
-def _hold_responses(model: Potential) -> None:
-    """Drop the gradients of alpha and kappa.
-
-    While the network still learns the bonds, the induced energy is an error that shrinking responses remove; they found
-    no way back in the steps left (quartz, 3325 steps: the polarizability correlates with DFT by 0.29 on the diagonal,
-    held at first by 0.83).
-    """
-    if model.variant.electrostatic:
-        for name, parameter in model.latent_head.named_parameters():
-            if name.startswith(("alpha_", "kappa")):
-                parameter.grad = None
 
 
 def learning_rate_at(peak: float, final: float, warmup: float, fraction: float) -> float:

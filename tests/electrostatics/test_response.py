@@ -116,3 +116,13 @@ def test_screening_by_hand():
     assert electronic_screening(system, alpha, 3.0).item() == pytest.approx(2.0)
     assert electronic_screening(system, alpha, None).item() == 1.0
     assert electronic_screening(make_system(np.zeros((1, 3)), [1]), alpha, 3.0).item() == 1.0
+
+
+def test_screening_is_a_number_of_the_material_so_that_the_susceptibility_fluctuates():
+    system = make_system(np.zeros((1, 3)), [1], np.eye(3) * 4.0)
+    unit = torch.eye(3, dtype=torch.float64)[None] * EPSILON_0 * 64.0
+    eps = [electronic_screening(system, chi * unit, 3.0, material_chi=0.5).item() for chi in (0.4, 0.6)]
+    assert eps == [2.0, 2.0]
+    whole = [e * (1.0 + chi) - 1.0 for e, chi in zip(eps, (0.4, 0.6), strict=True)]  # background and induced dipoles
+    assert whole == pytest.approx([1.8, 2.2])  # about eps_inf - 1; with a chi of each frame both would be 2.0
+    assert electronic_screening(make_system(np.zeros((1, 3)), [1]), 0.4 * unit, 3.0, material_chi=0.5).item() == 1.0

@@ -113,19 +113,25 @@ def test_ctrl_c_saves_a_checkpoint_between_two_steps(tmp_path, data, monkeypatch
     assert all(torch.equal(t, resumed.model.state_dict()[name]) for name, t in whole.model.state_dict().items())
 
 
-def test_responses_are_held_at_first(tmp_path, data):
-    def response_weights(**changes):
-        model = train(settings(tmp_path / str(changes), data, epochs=2, ema=0.0, **changes)).model
-        return {n: p.clone() for n, p in model.latent_head.named_parameters() if n.startswith("alpha")}
-
-    never, always = response_weights(response_start=0.999), response_weights(response_start=0.0)
+@pytest.mark.parametrize("optimizer", ["muon", "adam"])
+def test_responses_learn_at_their_own_rate(tmp_path, data, optimizer):
     torch.manual_seed(0)
-    start = Potential(SMALL, ("H", "O")).double().latent_head
-    assert never
-    for name, parameter in start.named_parameters():
-        if name in never:
-            assert torch.equal(never[name], parameter), name
-            assert not torch.equal(always[name], parameter), name
+    start = dict(Potential(SMALL, ("H", "O")).double().named_parameters())
+
+    def moved(share):
+        """Length of the way from the first weights: of alpha, and of everything else."""
+        changes = {"epochs": 2, "ema": 0.0, "optimizer": optimizer, "response_learning_rate": share}
+        model = train(settings(tmp_path / f"{share}", data, **changes)).model
+        alpha, other = 0.0, 0.0
+        for name, parameter in model.named_parameters():
+            square = float((parameter - start[name]).detach().square().sum())
+            alpha, other = (alpha + square, other) if "head.alpha" in name else (alpha, other + square)
+        return alpha**0.5, other**0.5
+
+    full, tenth, none = moved(1.0), moved(0.1), moved(0.0)
+    assert none[0] == 0.0 < none[1]
+    assert tenth[0] == pytest.approx(0.1 * full[0], rel=0.5)
+    assert tenth[1] == pytest.approx(full[1], rel=0.2)
 
 
 def test_resume_refuses_other_settings_and_a_missing_checkpoint(tmp_path, data):
