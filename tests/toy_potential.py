@@ -71,6 +71,7 @@ class ToyPotential:
         forces: bool = True,
         stress: bool = False,
         field: Tensor | None = None,
+        polarizability: bool = True,
     ) -> ToyPrediction:
         self.n_calls += 1
         strain = torch.zeros(system.n_structures, 3, 3, dtype=self.dtype, requires_grad=True)
@@ -93,7 +94,7 @@ class ToyPotential:
             forces=-gradient if forces else None,
             stress=None if not stress else tension / system.volume[:, None, None],
             dipole=dipole.detach(),
-            polarizability=square,
+            polarizability=square if polarizability else torch.zeros_like(square),
             screening=1.5 / (1.0 + 1e-3 * square.diagonal(dim1=1, dim2=2).sum(-1)),
             charges=charges.detach(),
             dipole_by_atom=charges[:, None].detach() * system.positions,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -59,6 +60,7 @@ class PotentialLike(Protocol):
         forces: bool = True,
         stress: bool = False,
         field: Tensor | None = None,
+        polarizability: bool = True,
     ) -> PredictionLike: ...
 
 
@@ -107,6 +109,7 @@ class ForceField:
         skin_A: extra range of the table, A.
         stress: also ask for the stress (needed when the cell fluctuates).
         field: external field along the steps.
+        is_recorded: whether a step's polarizability will be read; None: every one.
     """
 
     def __init__(
@@ -116,8 +119,10 @@ class ForceField:
         skin_A: float,
         stress: bool = False,
         field: FieldSchedule | None = None,
+        is_recorded: Callable[[int], bool] | None = None,
     ) -> None:
         self.model = model
+        self._is_recorded = is_recorded
         self.skin_A = skin_A
         self.stress = stress
         self._template = system
@@ -157,7 +162,10 @@ class ForceField:
             neighbors = tighten(neighbors, system, self.model.cutoff)
         field = self._field_at(step)
         value = None if field is None else field.value
-        prediction = self.model(system, neighbors, forces=True, stress=self.stress, field=value)
+        recorded = self._is_recorded is None or self._is_recorded(step)
+        prediction = self.model(
+            system, neighbors, forces=True, stress=self.stress, field=value, polarizability=recorded
+        )
         if field is None:
             return Evaluated(prediction, reference_positions, reference_cell)
         moments = field_moments(prediction.dipole, prediction.polarizability, prediction.screening, field.weights)

@@ -94,11 +94,16 @@ class MolecularDynamics:
             else FieldSchedule(self.field, settings.timestep_fs, settings.equilibration_steps)
         )
         self.force_field = ForceField(
-            model, particles.system, settings.skin_A, settings.ensemble == "npt", self.schedule
+            model, particles.system, settings.skin_A, settings.ensemble == "npt", self.schedule, self._is_recorded
         )
         self._equilibrate = self._stepper(thermostat=True)
         self._produce = self._stepper(thermostat=settings.ensemble != "nve")
         self.ms_per_step = float("nan")
+
+    def _is_recorded(self, step: int) -> bool:
+        """Whether dipole and polarizability of a step, counted from the very start, go into the run file."""
+        recorded_step = step - self.settings.equilibration_steps
+        return recorded_step >= 0 and recorded_step % self.settings.record_stride == 0
 
     @property
     def total_steps(self) -> int:

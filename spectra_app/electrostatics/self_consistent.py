@@ -148,6 +148,7 @@ def self_consistent(
     permanent: Electrostatics,
     tolerance: float,
     uniform_fields: bool,
+    energy_only: bool = False,
 ) -> tuple[Induced, Tensor, Tensor]:
     """Response in which induced charges and dipoles see each other.
 
@@ -158,6 +159,8 @@ def self_consistent(
         permanent: potential and field of the permanent multipoles.
         tolerance: relative residual of the potentials and fields.
         uniform_fields: also answer uniform fields, for the polarizability.
+        energy_only: only the energy will be differentiated, and once.  It is stationary in the solution, which then
+            carries no derivative: half the time of forces.
 
     Returns:
         the induced quantities (one source); energy [structure], eV; polarizability by atom [atom, xyz, xyz],
@@ -172,7 +175,8 @@ def self_consistent(
     to_field = direct.charges is not None or direct.dipoles is not None
     if to_field:
         rhs = torch.cat([rhs, equation.act(direct)], dim=1)
-    phi = equation.solve(rhs)
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not energy_only):
+        phi = equation.solve(rhs)
     bare, full = rhs[:, :1], phi[:, :1]
     induced = equation.respond(full)
     # The functional (x, phi_0) - (x, phi)/2 + (x, G x)/2 instead of its value (x, phi_0)/2: it is stationary in phi, so

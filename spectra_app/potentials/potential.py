@@ -163,7 +163,14 @@ class Potential(nn.Module):
                 todo="Train a model on data that holds it",
             )
 
-    def evaluate(self, system: System, neighbors: Neighbors, k: KVectors | None, responses: bool = True) -> Evaluation:
+    def evaluate(
+        self,
+        system: System,
+        neighbors: Neighbors,
+        k: KVectors | None,
+        responses: bool = True,
+        energy_only: bool = False,
+    ) -> Evaluation:
         """Energy, polarization and polarizability with their graph.
 
         Args:
@@ -171,6 +178,7 @@ class Potential(nn.Module):
             neighbors: table complete to ``self.cutoff``.
             k: reciprocal vectors, from ``prepare_k_vectors(system, self.k_cutoff)``.
             responses: also the polarizability (zero otherwise), which training has no use for.
+            energy_only: only the energy will be differentiated, and once.
 
         Raises:
             ConvergenceError: the self-consistent response has no solution.
@@ -199,7 +207,7 @@ class Potential(nn.Module):
             else:
                 tolerance = self.settings.response_tolerance
                 induced, response, alpha = self_consistent(
-                    system, interaction, susceptibility, permanent, tolerance, responses
+                    system, interaction, susceptibility, permanent, tolerance, responses, energy_only
                 )
             energy = energy + response
             if induced.charges is not None:
@@ -237,6 +245,7 @@ class Potential(nn.Module):
         forces: bool = True,
         stress: bool = False,
         field: Tensor | None = None,
+        polarizability: bool = True,
     ) -> Prediction:
         """Evaluate a batch: one forward and (for forces or stress) one backward pass; P and alpha come with it.
 
@@ -248,6 +257,8 @@ class Potential(nn.Module):
             field: [structure or 1, xyz], uniform external field, V/A; the energy becomes
                 U - P'.F - (1/2) F.alpha'.F with the physical P' = sqrt(eps_e) P and alpha' = eps_e alpha at fixed
                 eps_e, which is a number of the material: it makes no force and no stress.
+            polarizability: also compute the polarizability, which self-consistent response solves three equations for;
+                zero otherwise, except where a field or an unknown chi of the material needs it.
 
         Returns:
             see ``Prediction``; no graph is kept.
@@ -258,7 +269,8 @@ class Potential(nn.Module):
         k = self.k_vectors(system)
         with torch.enable_grad():
             strained, strain = with_gradients(system, forces or field is not None, stress)
-            result = self.evaluate(strained, neighbors, k)
+            needed = polarizability or field is not None or self.card.chi is None
+            result = self.evaluate(strained, neighbors, k, responses=needed, energy_only=field is None)
             screening = self._screening(strained, result.polarizability)
             energy = result.energy
             if field is not None:

@@ -42,7 +42,7 @@ class Polarizable(ToyPotential):
         super().__init__()
         self.steady_screening, self.alpha = steady_screening, alpha
 
-    def __call__(self, system, neighbors, forces=True, stress=False, field=None):  # type: ignore[no-untyped-def]
+    def __call__(self, system, neighbors, forces=True, stress=False, field=None, polarizability=True):  # type: ignore[no-untyped-def]
         plain: ToyPrediction = super().__call__(system, neighbors, forces, stress, None)
         with torch.enable_grad():
             strain = torch.zeros(system.n_structures, 3, 3, dtype=self.dtype, requires_grad=True)

@@ -78,6 +78,25 @@ def record(n_steps: int, dtype: torch.dtype = torch.float64) -> tuple[Memory, li
     return memory, seen
 
 
+def test_polarizability_is_asked_for_where_it_is_recorded() -> None:
+    atoms = dumbbells()
+    particles = make_particles(from_ase(atoms), torch.from_numpy(atoms.get_masses()), 1)
+    settings = MDSettings(steps=7, equilibration_steps=2, record_stride=3)
+    dynamics, wanted = MolecularDynamics(ToyPotential(), particles, settings), []
+
+    class Spy(Recorder):
+        def observe(self, recorded_step, state, prediction):  # type: ignore[no-untyped-def]
+            super().observe(recorded_step, state, prediction)
+            wanted.append((recorded_step, bool(prediction.polarizability.any())))
+
+    memory = Memory()
+    spy = Spy(particles, memory, 0.5, record_stride=3, trajectory_stride=5, has_polarizability=True)
+    dynamics.run(spy)
+    spy.flush()
+    assert wanted == [(step, step % 3 == 0) for step in range(8)]
+    assert memory.observables[0].polarizability_e2A2_per_eV.any(axis=(2, 3)).all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_recorded_numbers_are_those_of_the_states(dtype: torch.dtype) -> None:
     memory, seen = record(301, dtype)
