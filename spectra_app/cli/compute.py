@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from spectra_app.errors import SeriesError
 if TYPE_CHECKING:
     from spectra_app.spectra import Spectrum
     from spectra_app.trajectory import Run
+
+S = TypeVar("S", bound="Spectrum")
 
 
 def temperature_of(run: Run, settings: SpectraSettings) -> float:
@@ -92,7 +94,11 @@ def spectrum_of_run(kind: str, run: Run, settings: SpectraSettings) -> Spectrum:
         run: the run.
         settings: of the spectrum.
     """
-    spectrum = SPECTRA[kind](run, settings)
+    return with_field_note(SPECTRA[kind](run, settings), run)
+
+
+def with_field_note(spectrum: S, run: Run) -> S:
+    """A spectrum of a run, with a warning where an external field acted."""
     note = field_note(run)
     if note is None:
         return spectrum

@@ -20,17 +20,20 @@ def figure_of(kind: str, spectrum: Spectrum, references: Sequence[Curve] = (), t
     """The figure that belongs to a kind of spectrum.
 
     Args:
-        kind: ir, raman, vdos, dielectric or sfg.
+        kind: ir, raman, vdos, dielectric, sfg, ir_parts or raman_parts.
         spectrum: what was computed.
         references: curves to compare with.
         title: above the axes.
     """
     from spectra_app import plotting
+    from spectra_app.spectra import SpectrumParts
 
     settings = plotting.PlotSettings(title=title)
     if kind == "raman":
         curves, depolarization = plotting.raman_curves(spectrum)
         return plotting.figure_raman([*curves, *references], depolarization, settings)
+    if isinstance(spectrum, SpectrumParts):
+        return plotting.figure_parts(*plotting.parts_curves(spectrum), references, settings)
     if kind == "vdos":
         return plotting.figure_vdos([*plotting.vdos_curves(spectrum), *references], settings)
     if kind == "sfg":
@@ -60,7 +63,7 @@ def write_spectrum(
     """Write a spectrum to every output by its suffix.
 
     Args:
-        kind: ir, raman, vdos, dielectric or sfg.
+        kind: ir, raman, vdos, dielectric, sfg, ir_parts or raman_parts.
         spectrum: what was computed.
         outputs: files; one without a suffix stands for csv, h5, jdx, png and pdf of that name.
         references: curves drawn into figures.

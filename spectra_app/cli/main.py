@@ -13,7 +13,7 @@ from typing import Annotated, TextIO
 import typer
 
 from spectra_app import __version__
-from spectra_app.cli import born, evaluate, md, models, plot, record, run, sfg, spectra, train
+from spectra_app.cli import born, evaluate, md, models, parts, plot, record, run, sfg, spectra, train
 from spectra_app.cli.console import EXIT_INTERRUPTED, say, warn
 from spectra_app.errors import SpectraAppError
 
@@ -39,6 +39,7 @@ for name, function in (
     ("raman", spectra.raman),
     ("vdos", spectra.vdos),
     ("dielectric", spectra.dielectric),
+    ("parts", parts.parts),
     ("sfg", sfg.sfg),
     ("born", born.born),
     ("plot", plot.plot),

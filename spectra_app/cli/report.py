@@ -43,7 +43,7 @@ def compare_with_references(spectrum: Spectrum, references: Sequence[Curve]) -> 
 
 def describe_spectrum(spectrum: Spectrum, comparisons: Sequence[Comparison] = ()) -> list[str]:
     """A spectrum, and what it is beside its references, in a few lines for a person."""
-    from spectra_app.spectra import DielectricFunction
+    from spectra_app.spectra import DielectricFunction, SpectrumParts
 
     report, unit = spectrum.report, spectrum.columns()[spectrum.main].unit
     length = f"{report.duration_ps:.4g} ps" + (f" in {report.n_replicas} replicas" if report.n_replicas > 1 else "")
@@ -54,6 +54,10 @@ def describe_spectrum(spectrum: Spectrum, comparisons: Sequence[Comparison] = ()
     ]
     if isinstance(spectrum, DielectricFunction):
         lines.append(f"  {spectrum.static.sentence}")
+    if isinstance(spectrum, SpectrumParts):
+        fractions = spectrum.fractions()
+        for family, names in spectrum.families.items():
+            lines.append(f"  {family}: " + ", ".join(f"{name} {100.0 * fractions[name]:.0f}%" for name in names))
     strongest = sorted(spectrum.peaks, key=lambda peak: -abs(peak.height))[:MAIN_PEAKS]
     for peak in sorted(strongest, key=lambda peak: peak.position_per_cm):
         position = _with_error(peak.position_per_cm, peak.position_error_per_cm, 0)
@@ -70,6 +74,12 @@ def describe_spectrum(spectrum: Spectrum, comparisons: Sequence[Comparison] = ()
 
 def spectrum_facts(spectrum: Spectrum, comparisons: Sequence[Comparison] = ()) -> dict[str, Any]:
     """The numbers of a spectrum that a program may want."""
+    from spectra_app.spectra import SpectrumParts
+
+    extra: dict[str, Any] = {}
+    if isinstance(spectrum, SpectrumParts):
+        families = {family: list(names) for family, names in spectrum.families.items()}
+        extra = {"families": families, "fractions": spectrum.fractions()}
     return {
         "title": spectrum.title,
         "quantity": spectrum.main,
@@ -79,6 +89,7 @@ def spectrum_facts(spectrum: Spectrum, comparisons: Sequence[Comparison] = ()) -
         "peaks": [asdict(peak) for peak in spectrum.peaks],
         "comparisons": [asdict(comparison) for comparison in comparisons],
         "history": list(spectrum.history),
+        **extra,
     }
 
 

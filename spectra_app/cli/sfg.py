@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from spectra_app.cli import options
 from spectra_app.cli.spectra import finish
+from spectra_app.cli.tables import read_arrays
 from spectra_app.config import SpectraSettings
 from spectra_app.errors import SeriesError
 
@@ -93,21 +94,8 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     Raises:
         SeriesError: no such file, or neither set of arrays in it.
     """
-    import h5py
-    import numpy as np
-
     wanted = f"an NPZ or HDF5 file with {', '.join(PARTS)}; or with {' and '.join(WHOLE)}"
-    if not path.is_file():
-        raise SeriesError(f"file {path}", got="no such file", wanted=wanted)
-    try:
-        if path.suffix.lower() in (".h5", ".hdf5"):
-            with h5py.File(path) as file:
-                found = {name: np.asarray(file[name]) for name in {*PARTS, *WHOLE} & set(file)}
-        else:
-            with cast("Any", np.load(path, allow_pickle=False)) as content:
-                found = {name: content[name] for name in {*PARTS, *WHOLE} & set(content.files)}
-    except (OSError, ValueError, EOFError, AttributeError):  # numpy's own words speak of pickles
-        raise SeriesError(f"file {path}", got="something else, or a damaged file", wanted=wanted) from None
+    found = read_arrays(path, (*PARTS, *WHOLE), wanted)
     if not (set(found) >= set(PARTS) or set(found) >= set(WHOLE)):
         raise SeriesError(f"arrays in {path}", got=", ".join(sorted(found)) or "none of them", wanted=wanted)
     return found

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from spectra_app.cli.console import say
 from spectra_app.config import SpectraSettings
 from spectra_app.errors import ConfigError, SeriesError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from spectra_app.series import Series
 
 NOT_RUN_FILES = (".csv", ".txt", ".dat", ".tsv", ".npy", ".npz", ".out", ".polar")
+
+
+CELL_WANTED = "3 lengths or 9 components, A, comma-separated"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +82,7 @@ def open_input(
             given.columns,
             given.key,
             given.unwrap,
-            _numbers(given.cell_A),
+            None if given.cell_A is None else parse_numbers(given.cell_A, "--cell-A", CELL_WANTED),
         )
         series = open_series(source, request)
         for note in (f"{source}: {dict(_labels())[series.format]}", *series.notes):
@@ -87,6 +93,44 @@ def open_input(
         volume_A3=given.volume_A3 if given.volume_A3 is not None else series.volume_A3,
         eps_inf=settings.eps_inf if settings.eps_inf is not None else series.eps_inf,
     )
+
+
+def read_arrays(path: Path, names: Sequence[str], wanted: str) -> dict[str, np.ndarray]:
+    """The arrays of an NPZ or HDF5 file that have one of the given names.
+
+    Args:
+        path: the file.
+        names: of arrays to look for.
+        wanted: what the file should hold, for the message.
+
+    Raises:
+        SeriesError: no such file, or not of this kind.
+    """
+    import h5py
+    import numpy as np
+
+    if not path.is_file():
+        raise SeriesError(f"file {path}", got="no such file", wanted=wanted)
+    try:
+        if path.suffix.lower() in (".h5", ".hdf5"):
+            with h5py.File(path) as file:
+                return {name: np.asarray(file[name]) for name in names if name in file}
+        with cast("Any", np.load(path, allow_pickle=False)) as content:
+            return {name: content[name] for name in names if name in content.files}
+    except (OSError, ValueError, EOFError, AttributeError):  # numpy's own words speak of pickles
+        raise SeriesError(f"file {path}", got="something else, or a damaged file", wanted=wanted) from None
+
+
+def parse_numbers(text: str, option: str, wanted: str) -> tuple[float, ...]:
+    """Comma-separated numbers of an option.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    try:
+        return tuple(float(word) for word in text.replace(",", " ").split())
+    except ValueError:
+        raise ConfigError(option, got=text, wanted=wanted) from None
 
 
 def needed(value: float | None, option: str, source: Path, example: str) -> float:
@@ -104,17 +148,3 @@ def _labels() -> list[tuple[str, str]]:
     from spectra_app.series import FORMATS
 
     return list(FORMATS.items())
-
-
-def _numbers(text: str | None) -> tuple[float, ...] | None:
-    """Comma-separated numbers of an option.
-
-    Raises:
-        ConfigError: anything else.
-    """
-    if text is None:
-        return None
-    try:
-        return tuple(float(word) for word in text.replace(",", " ").split())
-    except ValueError:
-        raise ConfigError("--cell-A", got=text, wanted="3 lengths or 9 components, A, comma-separated") from None

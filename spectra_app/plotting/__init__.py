@@ -15,6 +15,7 @@ from spectra_app.plotting.figures import (
 )
 from spectra_app.plotting.overview import figure_overview
 from spectra_app.plotting.panels import RunTrace, TrainingHistory, figure_born, figure_training_history, read_history
+from spectra_app.plotting.parts import figure_parts, parts_curves
 from spectra_app.plotting.readers import read_curve, read_references, read_table
 from spectra_app.plotting.report import format_summary, render_summary, summary_json, write_summary
 from spectra_app.plotting.results import curve_from_spectrum, raman_curves, vdos_curves
@@ -37,11 +38,13 @@ __all__ = [
     "figure_ir",
     "figure_overlay",
     "figure_overview",
+    "figure_parts",
     "figure_raman",
     "figure_training_history",
     "figure_vdos",
     "format_summary",
     "make_curve",
+    "parts_curves",
     "raman_curves",
     "read_curve",
     "read_history",

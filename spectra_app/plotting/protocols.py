@@ -45,6 +45,14 @@ class SpectrumLike(Protocol):
         """{name: (values [nu], unit, description)}, wavenumber first."""
 
 
+class PartsLike(SpectrumLike, Protocol):
+    """What a spectrum in parts must have (``spectra_app.spectra.parts.SpectrumParts``)."""
+
+    @property
+    def families(self) -> Mapping[str, tuple[str, ...]]:
+        """{family: names of the columns that add up to the main one}."""
+
+
 class LengthLike(Protocol):
     """What the report of a spectrum must have (``spectra_app.spectra.uncertainty.LengthReport``)."""
 

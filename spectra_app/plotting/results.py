@@ -32,6 +32,7 @@ _QUANTITIES: dict[str, tuple[str, str]] = {
 
 _KINDS: dict[str, str] = {
     "raman": "Raman intensity",
+    "infrared spectrum in parts": "infrared absorption",
     "density of states": "density of states",
     "sum-frequency": "surface susceptibility",
 }

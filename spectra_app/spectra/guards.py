@@ -108,7 +108,7 @@ def as_replicas(values: Any, name: str, tail: tuple[int, ...]) -> Any:
     raise SeriesError(f"shape of {name}", got=shape, wanted=f"[frame, {axes}] or [frame, replica, {axes}]")
 
 
-def check_series(values: Any, name: str, checks: Checks, *, continuous: bool) -> tuple[str, ...]:
+def check_series(values: Any, name: str, checks: Checks, *, continuous: bool, drift: bool = True) -> tuple[str, ...]:
     """Look for NaN, branch jumps and drift.
 
     A branch jump (P wrapped by a lattice vector times a charge, an atom wrapped into the cell) is an increment of more
@@ -121,6 +121,7 @@ def check_series(values: Any, name: str, checks: Checks, *, continuous: bool) ->
         name: name for the messages.
         checks: ``error`` refuses NaN and jumps, ``warn`` warns of jumps, ``off`` looks for NaN only.
         continuous: the series itself is recorded (look for jumps and drift), not its time derivative.
+        drift: look for drift too.
 
     Returns:
         Sentences to be warned of.
@@ -142,7 +143,7 @@ def check_series(values: Any, name: str, checks: Checks, *, continuous: bool) ->
         jumps, thin = _scan(values, replica)
         for component, jump in enumerate(jumps):
             where = f"{name}, component {component}" + (f", replica {replica}" if n_replicas > 1 else "")
-            sentences += _continuity(thin[:, component], jump, where, checks)
+            sentences += _continuity(thin[:, component] if drift else None, jump, where, checks)
     return tuple(sentences)
 
 
@@ -198,9 +199,9 @@ def _usual_step(steps: NDArray[np.float64]) -> float:
 
 
 def _continuity(
-    thin: NDArray[np.float64], jump: tuple[int, float, float] | None, where: str, checks: Checks
+    thin: NDArray[np.float64] | None, jump: tuple[int, float, float] | None, where: str, checks: Checks
 ) -> list[str]:
-    """Jumps (refused or warned) and drift (warned) of one component [every so many frames]."""
+    """Jumps (refused or warned) and, where asked for, drift (warned) of one component [every so many frames]."""
     if jump is not None:
         error = SeriesError(
             f"{where} jumps between frames {jump[0]} and {jump[0] + 1}",
@@ -211,6 +212,8 @@ def _continuity(
         if checks == "error":
             raise error
         return [str(error)]
+    if thin is None:
+        return []
     return [f"{where} drifts: a straight line explains more than 95% of it; low wavenumbers are affected."] * (
         _drifts(thin)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -82,6 +83,11 @@ class SpectrumParts(Spectrum):
                 table[name] = Column(self.parts[name], self.unit, f"part {name} of the family {family}")
                 table[f"{name}_error"] = Column(self.part_errors[name], self.unit, error_description(f"part {name}"))
         return table
+
+    def fractions(self) -> dict[str, float]:
+        """Part -> its integral over all wavenumbers of the table, divided by that of the total."""
+        whole = float(np.sum(self.total))
+        return {name: float(np.sum(part)) / whole if whole else math.nan for name, part in self.parts.items()}
 
     def shares(self) -> dict[str, Array]:
         """Kind -> [nu] its own part and half of each cross part it has a share in; they add up to the total."""
@@ -257,7 +263,8 @@ def _parts(
 ) -> SpectrumParts:
     """Densities of the parts times one factor of the frequency."""
     settings = as_estimator_settings(settings)
-    warnings = guards.check_series(series.values, "contributions", checks, continuous=series.derivative)
+    # A molecule that turns or an ion that travels drifts; that is no fault of the whole.
+    warnings = guards.check_series(series.values, "contributions", checks, continuous=series.derivative, drift=False)
     names, density = partitioned_density(series, components, mixing, partition, settings)
     scale = factor(density.omega_per_fs)
 
