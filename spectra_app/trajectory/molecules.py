@@ -50,7 +50,6 @@ def find_molecules(positions_A: np.ndarray, numbers: np.ndarray, cell_A: np.ndar
         i, j, image = neighbor_pairs(positions_A, cell_A, reach)
         vectors = positions_A[j] - positions_A[i] + (0.0 if cell_A is None else image @ cell_A)
         near = np.linalg.norm(vectors, axis=1) < BOND_FACTOR * (radius[i] + radius[j])
-        near &= (radius[i] > 0.0) & (radius[j] > 0.0)
         for first, second, step in zip(i[near].tolist(), j[near].tolist(), image[near], strict=True):
             bonds[first].append((second, step))
     number = np.full(len(numbers), -1, dtype=np.int64)

@@ -7,6 +7,7 @@ import os
 import signal
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
 import torch
@@ -18,7 +19,7 @@ from spectra_app.config import MDSettings, ModelSettings
 from spectra_app.dynamics.contributions import PARTS_BYTES, Contributions, sum_by_part
 from spectra_app.errors import SimulationError, StructureError, TrajectoryError
 from spectra_app.potentials import Potential
-from spectra_app.trajectory import Simulation, SimulationInterruptedError, read_run, record_trajectory
+from spectra_app.trajectory import Run, Simulation, SimulationInterruptedError, read_run, record_trajectory
 from spectra_app.trajectory.molecules import find_molecules, formula_of
 from spectra_app.trajectory.parts import find_parts
 from spectra_app.trajectory.writer import open_run_file
@@ -183,9 +184,7 @@ def test_decoration_gives_the_parts_of_the_run_also_after_an_interruption(tmp_pa
     settings = MDSettings(
         steps=60, equilibration_steps=10, record_stride=2, trajectory_stride=2, parts="molecules", ensemble="npt"
     )
-    start = dumbbells()
-    start.wrap()
-    Simulation(ToyPotential(), start, settings, tmp_path / "md.h5").run()
+    Simulation(ToyPotential(), torn_apart(dumbbells()), settings, tmp_path / "md.h5").run()
     again = {"batch_size": batch_size, "parts": "molecules"}
     calls = 4 if batch_size == 7 else 20
     with pytest.raises(SimulationInterruptedError):
@@ -200,8 +199,39 @@ def test_decoration_gives_the_parts_of_the_run_also_after_an_interruption(tmp_pa
         after.parts.polarizability_e2A2_per_eV, during.parts.polarizability_e2A2_per_eV, atol=1e-6
     )
     assert after.parts.kinds == during.parts.kinds
-    # Whole molecules, although the start was wrapped atom by atom: the dipole of a bond of 1 A, not that of the cell.
-    assert np.linalg.norm(np.asarray(during.parts.dipole_eA)[0], axis=-1).max() < 0.4 * 1.5**0.5 * 1.3
+    check_whole(during)
+
+
+def torn_apart(atoms: Atoms) -> Atoms:
+    """The same structure moved and wrapped atom by atom, so that faces of the cell cut bonds."""
+    atoms = atoms.copy()
+    atoms.positions -= 1.0
+    atoms.wrap()
+    assert np.linalg.norm(atoms.positions[1::2] - atoms.positions[::2], axis=1).max() > 3.0
+    return atoms
+
+
+def check_whole(run: Run) -> None:
+    """Each bond of 1 A has the dipole of its own length, not one of the cell's."""
+    assert run.parts is not None
+    dipole = np.linalg.norm(np.asarray(run.parts.dipole_eA), axis=-1)
+    assert dipole.max() < 0.4 * 1.5**0.5 * 1.6
+    assert dipole.min() > 0.4 * 0.5
+
+
+def test_molecules_of_a_wrapped_trajectory_are_whole(tmp_path: Path) -> None:
+    settings = MDSettings(steps=20, equilibration_steps=0, trajectory_stride=1, ensemble="npt")
+    Simulation(ToyPotential(), dumbbells(), settings, tmp_path / "md.h5").run()
+    run = read_run(tmp_path / "md.h5")
+    cells = np.broadcast_to(run.cell_A if run.cell_A.ndim == 2 else run.cell_A[:, 0], (21, 3, 3))
+    frames = [
+        torn_apart(Atoms("OH" * 8, frame, cell=cell, pbc=True))
+        for frame, cell in zip(run.positions_A[:, 0], cells, strict=True)
+    ]
+    ase.io.write(tmp_path / "t.extxyz", frames)
+    record_trajectory(tmp_path / "t.extxyz", ToyPotential(), tmp_path / "r.h5", timestep_fs=1.0, parts="molecules")
+    check_sums(tmp_path / "r.h5")
+    check_whole(read_run(tmp_path / "r.h5"))
 
 
 def test_killed_run_leaves_readable_contributions(tmp_path: Path) -> None:
