@@ -264,9 +264,9 @@ def _finite(value: float) -> float | None:
 
 def _belongs(peak: PeakMark, x: Array, y: Array) -> bool:
     """Whether a noted peak is one of this column: the metadata note those of the main column only."""
-    # The position is that of a parabola through the top, the height that of the highest point somewhere near it.
+    # Position and height are those of a fit, with the window's broadening taken off: up to 1.33 times what is seen.
     near = np.abs(x - peak.wavenumber_per_cm) <= _PEAK_REACH_PER_CM
     if not near.any():
         return False
     around = np.append(y[near], np.interp(peak.wavenumber_per_cm, x, y))
-    return bool(np.min(np.abs(around - peak.height)) <= 0.05 * abs(peak.height))
+    return bool(np.any((peak.height >= 0.95 * around) & (peak.height <= 1.4 * around)))

@@ -96,7 +96,12 @@ def assemble(
     missing = np.full(len(grid[kept]), np.nan)
     errors = {name: accumulators[name].error() if mains else missing for name in values}
     search = find_signed_peaks if signed else find_peaks
-    peaks = search(grid[kept], values[main], errors[main], mains, density.plan.resolution_per_cm, density.resampling)
+    sharp = density.sharpened()
+    sharpened = None
+    if sharp is not None:
+        sharpened = compute(sharp.total)[main][kept], [compute(one)[main][kept] for one in sharp.resamples()]
+    resolution = density.plan.resolution_per_cm
+    peaks = search(grid[kept], values[main], errors[main], mains, resolution, density.resampling, sharpened)
     all_warnings = (*warnings, *density.plan.warnings, *suspicions)
     report = _report(series, density, settings, values[main], errors[main], mains, highest, all_warnings)
     guards.emit(all_warnings)

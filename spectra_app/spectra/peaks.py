@@ -11,19 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
+from spectra_app.spectra.band_fit import fit_band
 from spectra_app.spectra.uncertainty import Resampling, resampling_error
 
 _MIN_PROMINENCE = 0.03
 """Smallest prominence of a peak, in units of the highest point of the spectrum."""
-_MIN_SIGNIFICANCE = 2.0
-"""Smallest prominence of a peak, in standard errors of the spectrum at its top."""
-_EDGE = 0.2
-"""Share of the half width over which the weights of the fit fall at its edges: it shall move smoothly with the data."""
-_FEWEST_POINTS = 1.5
-"""Smallest half width of the fit, in points of the grid."""
-_MOST_ROUNDS = 25
-_SETTLED = 1e-4
-"""Change of position and half width, in half widths, at which the fit has found its own window."""
+_MIN_SIGNIFICANCE = 3.0
+"""Smallest prominence of a peak, in standard errors of top minus valley.  A broad band holds many ripples to choose
+from: two errors of the top alone cut a band 150 cm^-1 wide in two in half of the runs of 10 ps."""
+_STRONG = 0.1
+"""Points of which the relative error is taken, in units of the highest point."""
+Measured = tuple[float, float, float]
+"""Position, height, width."""
+Sharpened = tuple[NDArray[np.float64], list[NDArray[np.float64]]]
+"""A spectrum and its resamples, all [nu]."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Peak:
     """One band.
 
     Attributes:
-        position_per_cm: wavenumber of the maximum of the fitted top (see ``find_peaks``).
+        position_per_cm: wavenumber of the maximum of the fitted top (see ``find_peaks``), as height and width of the
+            line before the window broadened it, to first order.
         position_error_per_cm: its standard error.
         height: value at the maximum of the fitted top, unit of the spectrum.
         height_error: its standard error.
@@ -62,16 +64,18 @@ def find_peaks(
     resamples: Iterable[NDArray[np.float64]],
     resolution_per_cm: float,
     resampling: Resampling = "jackknife",
+    sharpened: Sharpened | None = None,
 ) -> tuple[Peak, ...]:
     """Peaks of a spectrum in order of wavenumber.
 
-    A peak rises over its surroundings by 3% of the highest point and by two standard errors, and stands at least one
-    resolution from a higher one.  Each resampled spectrum is measured between the same two valleys.
+    A peak rises over its surroundings by 3% of the highest point and by three standard errors of the difference between
+    top and valley, and stands at least one resolution from a higher one.  Each resampled spectrum is measured between
+    the same two valleys.
 
-    The width is that of a parabola fitted to the logarithm of the upper half of the band, above the higher valley:
-    exact for a Gaussian line, within 1% for a Lorentzian.  Position and height are the maximum of a cubic through the
-    same points, for bands are skewed.  The highest point of a noisy broad band jumps from ripple to ripple and is too
-    high; the fit moves smoothly, which the jackknife needs.
+    Position, height and width are those of a polynomial of fourth degree in the logarithm, above the higher valley,
+    fitted to the band within 1.4 half widths by the likelihood of a spectral estimate (band_fit.py):
+    exact for a Gaussian line, within 1% for a Lorentzian.  The highest point of a noisy broad band jumps from ripple to
+    ripple and is too high; the fit moves smoothly, which the jackknife needs.
 
     Args:
         wavenumber_per_cm: [nu], uniform.
@@ -80,7 +84,23 @@ def find_peaks(
         resamples: spectra [nu] without each group, or scattered samples.
         resolution_per_cm: full width at half maximum of the window's spectral kernel.
         resampling: what the resamples are.
+        sharpened: spectrum [nu] and resamples with the broadening by the window taken off; bands are searched and
+            integrated in ``values``; position, height and width are measured here.
     """
+    noise = _pooled(values, errors)
+    return _find(wavenumber_per_cm, values, noise, resamples, resolution_per_cm, resampling, sharpened)
+
+
+def _find(
+    wavenumber_per_cm: NDArray[np.float64],
+    values: NDArray[np.float64],
+    errors: NDArray[np.float64],
+    resamples: Iterable[NDArray[np.float64]],
+    resolution_per_cm: float,
+    resampling: Resampling,
+    sharpened: Sharpened | None,
+) -> tuple[Peak, ...]:
+    """``find_peaks`` with errors that are taken as they are."""
     step = float(wavenumber_per_cm[1] - wavenumber_per_cm[0])
     top = float(np.max(values, initial=0.0))
     if not top > 0.0:
@@ -89,19 +109,23 @@ def find_peaks(
     found, properties = signal.find_peaks(
         values, prominence=_MIN_PROMINENCE * top, distance=max(1, round(resolution_per_cm / step))
     )
-    noise = np.where(np.isfinite(errors[found]), errors[found], 0.0)
-    strong = properties["prominences"] >= _MIN_SIGNIFICANCE * noise
+    strong = properties["prominences"] >= _MIN_SIGNIFICANCE * _prominence_errors(values, errors, found, properties)
     others = list(resamples)
+    sharp, sharp_others = (values, others) if sharpened is None else sharpened
     peaks = []
     tops = found[strong]
     for i, index in enumerate(tops):
         left = _valley(values, tops[i - 1] if i > 0 else 0, index)
         right = _valley(values, index, tops[i + 1] if i + 1 < len(tops) else len(values) - 1)
-        best = _measure(wavenumber_per_cm, values, left, right)
+        best = _measure(wavenumber_per_cm, sharp, left, right)
         spread = np.full(4, math.nan)
         if len(others) > 1:
-            measured = np.array([_measure(wavenumber_per_cm, other, left, right, best) for other in others])
-            spread = resampling_error(measured, resampling)
+            band = slice(left, right + 1)
+            tops_and_areas = (
+                (*_measure(wavenumber_per_cm, other, left, right, best), float(np.trapezoid(plain[band], dx=step)))
+                for other, plain in zip(sharp_others, others, strict=True)
+            )
+            spread = resampling_error(map(np.array, tops_and_areas), resampling)
         peaks.append(
             Peak(
                 position_per_cm=best[0],
@@ -110,7 +134,7 @@ def find_peaks(
                 height_error=float(spread[1]),
                 width_per_cm=best[2],
                 width_error_per_cm=float(spread[2]),
-                integral=best[3],
+                integral=float(np.trapezoid(values[left : right + 1], dx=step)),
                 integral_error=float(spread[3]),
                 from_per_cm=float(wavenumber_per_cm[left]),
                 to_per_cm=float(wavenumber_per_cm[right]),
@@ -126,6 +150,7 @@ def find_signed_peaks(
     resamples: Iterable[NDArray[np.float64]],
     resolution_per_cm: float,
     resampling: Resampling = "jackknife",
+    sharpened: Sharpened | None = None,
 ) -> tuple[Peak, ...]:
     """Peaks of either sign of a spectrum in order of wavenumber; negative ones have negative heights and integrals.
 
@@ -138,10 +163,31 @@ def find_signed_peaks(
     for sign in (1.0, -1.0):
         side = np.maximum(sign * values, 0.0)
         cut = [np.maximum(sign * other, 0.0) for other in others]
-        for peak in find_peaks(wavenumber_per_cm, side, errors, cut, resolution_per_cm, resampling):
-            if peak.height >= _MIN_PROMINENCE * strongest:
+        sharp = None if sharpened is None else (sign * sharpened[0], [sign * other for other in sharpened[1]])
+        for peak in _find(wavenumber_per_cm, side, errors, cut, resolution_per_cm, resampling, sharp):
+            inside = (wavenumber_per_cm >= peak.from_per_cm) & (wavenumber_per_cm <= peak.to_per_cm)
+            if np.max(side[inside]) >= _MIN_PROMINENCE * strongest:
                 found.append(dataclasses.replace(peak, height=sign * peak.height, integral=sign * peak.integral))
     return tuple(sorted(found, key=lambda peak: peak.position_per_cm))
+
+
+def _pooled(values: NDArray[np.float64], errors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Errors [nu] with one relative error for all points, the median over the strong ones; 0 where unknown.
+
+    The relative error of a spectral density is the same everywhere (a chi-squared variable), but a few blocks know it
+    to a third only at each point.
+    """
+    strong = np.isfinite(errors) & (values >= _STRONG * np.max(values)) & (values > 0.0)
+    return values * (float(np.median(errors[strong] / values[strong])) if strong.any() else 0.0)
+
+
+def _prominence_errors(
+    values: NDArray[np.float64], errors: NDArray[np.float64], tops: NDArray[np.int64], properties: dict[str, NDArray]
+) -> NDArray[np.float64]:
+    """Standard error [peak] of top minus valley, from errors of the spectrum [nu]; 0 where unknown."""
+    noise = np.where(np.isfinite(errors), errors, 0.0)
+    left, right = properties["left_bases"], properties["right_bases"]
+    return np.asarray(np.hypot(noise[tops], noise[np.where(values[left] > values[right], left, right)]))
 
 
 def _valley(values: NDArray[np.float64], start: int, stop: int) -> int:
@@ -150,87 +196,33 @@ def _valley(values: NDArray[np.float64], start: int, stop: int) -> int:
 
 
 def _measure(
-    wavenumber: NDArray[np.float64],
-    values: NDArray[np.float64],
-    left: int,
-    right: int,
-    start: tuple[float, float, float, float] | None = None,
-) -> tuple[float, float, float, float]:
-    """Position, height, width and integral of the band between two valleys.
+    wavenumber: NDArray[np.float64], values: NDArray[np.float64], left: int, right: int, start: Measured | None = None
+) -> Measured:
+    """Position, height and width of the band between two valleys.
 
     Args:
         wavenumber: [nu] uniform.
         values: [nu].
         left: index of the valley below.
         right: index of the valley above.
-        start: a measurement of nearly the same band from which the fit begins; None begins at the highest point.
+        start: a measurement of nearly the same band from which the fit begins; None begins with the whole band.
     """
     x, y = wavenumber[left : right + 1], values[left : right + 1]
     step = float(wavenumber[1] - wavenumber[0])
-    area = float(np.trapezoid(y, dx=step))
     base = max(float(y[0]), float(y[-1]))
     top = int(np.argmax(y))
     height = float(y[top])
     points = [_crossing(y, top, end, side, 0.5 * (height + base)) for end, side in ((len(y) - 1, 1), (0, -1))]
     raw = (float(x[top]), height, step * sum(points))
-    begin = raw if start is None else start[:3]
-    fitted = _fit_top(x, y - base, begin[0], 0.5 * begin[2])
-    if fitted is None:
-        return (*raw, area)
-    return fitted[0], fitted[1] + base, fitted[2], area
-
-
-def _fit_top(
-    x: NDArray[np.float64], y: NDArray[np.float64], centre: float, half: float
-) -> tuple[float, float, float] | None:
-    """Position, height and full width of the parabola through ln y where it is above half its height; None: no such.
-
-    The window and the parabola are made to agree with each other by repetition.
-    """
-    step = float(x[1] - x[0])
-    good = y > 0.0
-    logarithm = np.log(np.where(good, y, 1.0))
-    narrowest, widest = _FEWEST_POINTS * step, 0.5 * float(x[-1] - x[0])
-    top = 0.0
-    for _ in range(_MOST_ROUNDS):
-        half = min(max(half, narrowest), widest)
-        u = (x - centre) / half
-        weight = np.clip((1.0 + 0.5 * _EDGE - np.abs(u)) / _EDGE, 0.0, 1.0) * good
-        if np.count_nonzero(weight > 0.5) < 3:
-            return None
-        curvature, slope, level = np.polyfit(u, logarithm, 2, w=weight)
-        if not curvature < 0.0:
-            return None
-        shift = -0.5 * slope / curvature
-        top = level - 0.25 * slope**2 / curvature
-        wider = math.sqrt(-math.log(2.0) / curvature)
-        if abs(shift) > 1.0 or not x[0] <= centre + shift * half <= x[-1]:
-            return None
-        centre, half, change = centre + shift * half, wider * half, max(abs(shift), abs(wider - 1.0))
-        if change < _SETTLED:
-            break
-    if not narrowest <= half <= 2.0 * widest:
-        return None
-    summit = _summit((x - centre) / half, logarithm, good)
-    shift, top = (0.0, top) if summit is None else summit
-    return centre + shift * half, math.exp(top), 2.0 * half
-
-
-def _summit(
-    u: NDArray[np.float64], logarithm: NDArray[np.float64], good: NDArray[np.bool_]
-) -> tuple[float, float] | None:
-    """Maximum of a cubic through the same window, in half widths from its centre, and ln y there: bands are skewed."""
-    weight = np.clip((1.0 + 0.5 * _EDGE - np.abs(u)) / _EDGE, 0.0, 1.0) * good
-    if np.count_nonzero(weight > 0.5) < 5:
-        return None
-    a, b, c, d = np.polyfit(u, logarithm, 3, w=weight)
-    root = b * b - 3.0 * a * c
-    if not (b < 0.0 < root):
-        return None
-    shift = c / (-b + math.sqrt(root))  # of the two stationary points the maximum, without loss of digits as a -> 0
-    if abs(shift) > 1.0:
-        return None
-    return shift, ((a * shift + b) * shift + c) * shift + d
+    if start is not None:
+        centre, half = start[0], 0.5 * start[2]
+    else:
+        # Median and equivalent width of the area, which no ripple moves: wider than the top of any usual line.
+        area_above = np.cumsum(np.maximum(y - base, 0.0))
+        centre = float(np.interp(0.5 * area_above[-1], area_above, x))
+        half = 0.7 * step * float(area_above[-1]) / max(height - base, np.finfo(np.float64).tiny)
+    fitted = fit_band(x, y - base, max(base, 0.0), centre, half)
+    return raw if fitted is None else (fitted[0], fitted[1] + base, fitted[2])
 
 
 def _crossing(values: NDArray[np.float64], top: int, end: int, direction: int, level: float) -> float:

@@ -49,6 +49,13 @@ def lag_window(window: WindowName, n: int) -> NDArray[np.float64]:
     return half / half[0]
 
 
+def correlation_of_window(window: WindowName, n: int) -> NDArray[np.float64]:
+    """Weights [n] that a segment's window gives to the lags 0 to n - 1 (``welch``): 1 at lag zero."""
+    weights = segment_window(window, n)
+    power = np.abs(fft.rfft(weights, 2 * n)) ** 2
+    return np.asarray(fft.irfft(power, 2 * n)[:n] / np.sum(weights**2))
+
+
 @functools.cache
 def kernel_width(window: WindowName, method: Method) -> float:
     """Full width at half maximum of the spectral kernel, in units of 1 / T (T: segment length, or largest lag).
