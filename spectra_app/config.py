@@ -62,6 +62,10 @@ class ModelSettings(Settings):
     response_tolerance: float = Field(
         1e-6, gt=0, lt=0.1, description="relative residual of the self-consistent potentials and fields"
     )
+    total_charge: Literal["fixed", "free"] = Field(
+        "fixed",
+        description="atomic charges (variants without p): shifted evenly to the total charge, or as they come",
+    )
     alpha: Literal["scalar", "tensor"] = Field("tensor", description="form of the atomic polarizability")
     alpha_positive: bool = Field(True, description="keep every atomic polarizability positive definite")
 
@@ -111,6 +115,9 @@ class TrainingSettings(Settings):
     learning_rate: float = Field(5e-3, gt=0, description="peak learning rate")
     final_learning_rate: float = Field(2e-5, gt=0, description="learning rate at the end of the cosine")
     warmup: float = Field(0.01, ge=0, lt=1, description="share of the training over which the learning rate rises")
+    response_start: float = Field(
+        0.6, ge=0, lt=1, description="share of the training before which alpha and kappa keep their first values"
+    )
     response_learning_rate: float = Field(
         0.1,
         ge=0,

@@ -25,7 +25,7 @@ from spectra_app.potentials.potential import Potential
 from spectra_app.potentials.records import ModelCard
 from spectra_app.zoo import INTERPRETATION_FILE, MODEL_FILE, find_model
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 WEIGHTS_FILE = "weights.safetensors"
 UNITS = {"energy": "eV", "length": "A", "charge": "e", "polarizability": "e^2 A^2/eV"}
 
@@ -37,7 +37,22 @@ def _without_products(description: dict[str, Any]) -> dict[str, Any]:
     return description | {"architecture": {"products": False} | description["architecture"]}
 
 
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _without_products}
+def _with_free_charges(description: dict[str, Any]) -> dict[str, Any]:
+    """2 -> 3: atomic charges of version 2 summed to what they liked, and kappa of pairs reached over all neighbours."""
+    if "architecture" not in description:
+        return description
+    variant = str(description["architecture"].get("variant", ""))
+    if "ip" in variant:
+        raise ModelError(
+            f"model of variant {variant}",
+            got="format version 2, whose kappa was another function",
+            wanted="format version 3",
+            todo="Train it again",
+        )
+    return description | {"architecture": {"total_charge": "free"} | description["architecture"]}
+
+
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _without_products, 2: _with_free_charges}
 """Format version -> function that makes the next version's description from it."""
 
 

@@ -67,6 +67,8 @@ class LatentHead(nn.Module):
         covalent_radii: [species], A; how far induced charge moves between atoms.
         alpha_form: ``"scalar"`` or ``"tensor"``.
         alpha_positive: keep alpha positive definite.
+        fixed_total: atomic charges sum to the structure's charge: without it the dipole of a molecule depends on the
+            origin.
     """
 
     covalent_radii: Tensor
@@ -80,8 +82,10 @@ class LatentHead(nn.Module):
         covalent_radii: Tensor,
         alpha_form: str,
         alpha_positive: bool,
+        fixed_total: bool = True,
     ) -> None:
         super().__init__()
+        self.fixed_total = fixed_total
         self.variant, self.n_radial = variant, n_radial
         self.alpha_form, self.alpha_positive = alpha_form, alpha_positive
         hidden, n_vectors = backbone.n_scalars, backbone.n_vectors
@@ -97,9 +101,11 @@ class LatentHead(nn.Module):
         if variant.quadrupoles:
             self.quadrupole = _TracelessReadout(hidden, backbone)
         if variant.induced_dipoles:
-            self.alpha_isotropic = nn.Linear(hidden, 1)
+            self.alpha_isotropic = _constant_readout(hidden)
             if alpha_form == "tensor":
                 self.alpha_tensor = (_SquareReadout if alpha_positive else _TracelessReadout)(hidden, backbone)
+                if alpha_positive and backbone.n_rank2:  # the square of the root is half of the first alpha
+                    nn.init.constant_(self.alpha_isotropic.bias, math.log(math.sqrt(2.0) - 1.0))
         if variant.induced_charges and atomic:
             self.kappa = nn.Linear(hidden, 1)
         if variant.induced_charges and pairs:
@@ -114,7 +120,8 @@ class LatentHead(nn.Module):
         fixed = self.element_charges[species]
         moved: Tensor | None = None
         if self.variant.charges == "atomic":
-            charges = fixed = fixed + _VECTOR_SCALE * self.charge(hidden)[:, 0]
+            charges = fixed + _VECTOR_SCALE * self.charge(hidden)[:, 0]
+            charges = fixed = _shift_to_total_charge(charges, system) if self.fixed_total else charges
         else:
             fixed = _shift_to_total_charge(fixed, system)
             moved = self._moved_charges(hidden, neighbors, pair)
@@ -208,7 +215,7 @@ class _SquareReadout(nn.Module):
         self.mix = nn.Linear(backbone.n_vectors, _N_PRODUCTS, bias=False)
         if backbone.n_rank2:
             self.rank2_gate = nn.Linear(hidden, backbone.n_rank2)
-            self.root = nn.Linear(hidden, 1)
+            self.root = _constant_readout(hidden, math.sqrt(0.5) - 1.0)
 
     def forward(self, hidden: Tensor, f: Features) -> Tensor:
         assert f.vectors is not None
@@ -220,6 +227,14 @@ class _SquareReadout(nn.Module):
         # An isotropic part in the root makes the anisotropy linear in the features: (c + M)^2 = c^2 + 2 c M + M^2.
         root = _VECTOR_SCALE * root + (1.0 + self.root(hidden))[:, :, None] * _identity_like(root)
         return square + root @ root.transpose(1, 2)
+
+
+def _constant_readout(hidden: int, value: float = 0.0) -> nn.Linear:
+    """A readout that begins as one number for all atoms."""
+    layer = nn.Linear(hidden, 1)
+    nn.init.zeros_(layer.weight)
+    nn.init.constant_(layer.bias, value)
+    return layer
 
 
 def _identity_like(tensors: Tensor) -> Tensor:

@@ -102,6 +102,7 @@ class Potential(nn.Module):
                 torch.tensor([float(covalent_radii[atomic_numbers[symbol]]) for symbol in species]),
                 settings.alpha,
                 settings.alpha_positive,
+                settings.total_charge == "fixed",
             )
         self._highest_rank = self.variant.highest_rank
         if settings.response == "self-consistent":

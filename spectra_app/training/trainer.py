@@ -36,7 +36,7 @@ from spectra_app.training.dataset import (
     split_frames,
 )
 from spectra_app.training.loss import Errors, squared_errors, total_loss, weights_at
-from spectra_app.training.optimizers import Muon, parameter_groups
+from spectra_app.training.optimizers import RESPONSE_PARAMETERS, Muon, parameter_groups
 from spectra_app.training.publish import publish
 from spectra_app.training.sanity import check_units
 
@@ -261,6 +261,8 @@ def _step(run: _Run, batch: Sample, settings: TrainFile, fraction: float) -> Non
     loss = total_loss(errors, weights)
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    if fraction < t.response_start:
+        _hold_responses(run.model)
     norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), t.clip)
     run.step += 1
     if not math.isfinite(float(norm)):
@@ -279,6 +281,17 @@ def _step(run: _Run, batch: Sample, settings: TrainFile, fraction: float) -> Non
     n = batch.system.n_structures
     for place, value in enumerate((loss, errors.energy, errors.forces)):
         run.train_sums[place] += n * float(value.detach())
+
+
+def _hold_responses(model: Potential) -> None:
+    """Drop the gradients of alpha and kappa.
+
+    While the network still learns the bonds, the induced energy is an error that shrinking responses remove, and they
+    find no way back in the steps left (docs/ablation.md).
+    """
+    for name, parameter in model.named_parameters():
+        if name.startswith(RESPONSE_PARAMETERS):
+            parameter.grad = None
 
 
 def learning_rate_at(peak: float, final: float, warmup: float, fraction: float) -> float:

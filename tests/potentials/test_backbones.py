@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 import yaml
 
 from spectra_app.config import ModelSettings
+from spectra_app.errors import ModelError
 from spectra_app.potentials.backbones.painn import _outer, _rank2_basis, _rank2_products
 from spectra_app.potentials.checkpoint import load_model, save_model
 from spectra_app.potentials.potential import Potential
@@ -29,12 +31,24 @@ def test_products_are_the_symmetric_traceless_parts_of_matrix_products():
     torch.testing.assert_close(found, traceless(left @ right))
 
 
-def test_a_model_of_format_version_1_has_no_products(tmp_path):
-    settings = ModelSettings(variant="sr", channels=8, cutoff_A=3.0, products=False)
-    save_model(Potential(settings, ("H", "O")), tmp_path / "old")
-    path = tmp_path / "old" / "model.yaml"
-    description = yaml.safe_load(path.read_text())
-    description["format_version"] = 1
-    del description["architecture"]["products"]
-    path.write_text(yaml.safe_dump(description))
-    assert load_model(tmp_path / "old").settings == settings
+def write_as_version(folder, settings: ModelSettings, version: int, without: tuple[str, ...]) -> None:
+    """A model folder as an earlier format version wrote it."""
+    save_model(Potential(settings, ("H", "O")), folder)
+    description = yaml.safe_load((folder / "model.yaml").read_text())
+    description["format_version"] = version
+    for key in without:
+        del description["architecture"][key]
+    (folder / "model.yaml").write_text(yaml.safe_dump(description))
+
+
+def test_models_of_earlier_formats_load_as_they_were(tmp_path):
+    small = {"channels": 8, "cutoff_A": 3.0, "total_charge": "free"}
+    first = ModelSettings(variant="sr", products=False, **small)
+    write_as_version(tmp_path / "1", first, 1, ("products", "total_charge"))
+    assert load_model(tmp_path / "1").settings == first
+    second = ModelSettings(variant="uiu", **small)
+    write_as_version(tmp_path / "2", second, 2, ("total_charge",))
+    assert load_model(tmp_path / "2").settings == second
+    write_as_version(tmp_path / "kappa", ModelSettings(variant="puipiu", **small), 2, ("total_charge",))
+    with pytest.raises(ModelError, match="kappa was another function"):
+        load_model(tmp_path / "kappa")

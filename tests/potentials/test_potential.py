@@ -377,6 +377,20 @@ def test_a_slab_is_scaled_as_its_material_however_much_vacuum_there_is():
     assert predict(make_potential("pu"), slab).screening.item() == pytest.approx(1.8)
 
 
+@pytest.mark.parametrize("variant", ["q", "uiu"])
+def test_atomic_charges_sum_to_the_total_charge_and_the_dipole_forgets_the_origin(variant):
+    fixed, free = (make_potential(variant, total_charge=form) for form in ("fixed", "free"))
+    molecule = structure(None)
+    away = molecule._replace(positions=molecule.positions + 7.0)
+    assert predict(fixed, molecule).charges.sum().item() == pytest.approx(0.0, abs=1e-12)
+    torch.testing.assert_close(predict(fixed, away).dipole, predict(fixed, molecule).dipole, rtol=0, atol=1e-10)
+    assert abs(predict(free, molecule).charges.sum().item()) > 1e-3
+    shifted = predict(fixed, molecule).charges - predict(free, molecule).charges
+    assert torch.allclose(shifted, shifted.mean())
+    ion = molecule._replace(charge=torch.tensor([-1.0], dtype=torch.float64))
+    assert predict(fixed, ion).charges.sum().item() == pytest.approx(-1.0, abs=1e-12)
+
+
 def test_a_turned_sign_keeps_the_total_charge_of_an_ion():
     """Reported charges and Born charges sum to the ion's charge, whichever sign training has settled on."""
     potential = make_potential("puiu")

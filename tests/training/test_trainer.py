@@ -118,18 +118,19 @@ def test_responses_learn_at_their_own_rate(tmp_path, data, optimizer):
     torch.manual_seed(0)
     start = dict(Potential(SMALL, ("H", "O")).double().named_parameters())
 
-    def moved(share):
+    def moved(share, held=0.0):
         """Length of the way from the first weights: of alpha, and of everything else."""
-        changes = {"epochs": 2, "ema": 0.0, "optimizer": optimizer, "response_learning_rate": share}
-        model = train(settings(tmp_path / f"{share}", data, **changes)).model
+        own = {"response_learning_rate": share, "response_start": held}
+        model = train(settings(tmp_path / f"{share}{held}", data, epochs=2, ema=0.0, optimizer=optimizer, **own)).model
         alpha, other = 0.0, 0.0
         for name, parameter in model.named_parameters():
             square = float((parameter - start[name]).detach().square().sum())
             alpha, other = (alpha + square, other) if "head.alpha" in name else (alpha, other + square)
         return alpha**0.5, other**0.5
 
-    full, tenth, none = moved(1.0), moved(0.1), moved(0.0)
-    assert none[0] == 0.0 < none[1]
+    full, tenth = moved(1.0), moved(0.1)
+    for none in (moved(0.0), moved(1.0, held=0.999)):
+        assert none[0] == 0.0 < none[1]
     assert tenth[0] == pytest.approx(0.1 * full[0], rel=0.5)
     assert tenth[1] == pytest.approx(full[1], rel=0.2)
 
