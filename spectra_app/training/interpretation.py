@@ -18,6 +18,7 @@ _FEW_CHARGE_E = 0.02  # likewise for latent charges without dipoles
 _FEW_FORCES = 0.02  # share of the forces below which the data can hardly speak of electrostatics
 _FEW_ALPHA = 1e-4  # e^2 A^2/eV, 0.0014 A^3
 _FEW_KAPPA = 1e-5  # e^2/eV
+_FEW_ATOMS = 20  # of a molecule: its groups are then within reach of each other
 _RIGID_ALPHA = 0.005  # relative spread
 _SUM_RULE_E = 0.01  # per atom
 
@@ -209,6 +210,11 @@ def find_warnings(report: Interpretation) -> tuple[str, ...]:
             f"the acoustic sum rule is violated by {report.sum_rule_e / n_atoms:.3f} e per atom: "
             "independent atomic charges do not conserve charge."
         )
+    if not report.periodic and report.variant.startswith("p") and n_atoms > _FEW_ATOMS:
+        found.append(
+            "charge moves between neighbours only: if these molecules have charged groups far apart, their dipoles are "
+            "wrong; train variant uiu, whose atomic charges see the whole molecule's charge."
+        )
     return tuple(found)
 
 
@@ -221,7 +227,8 @@ def _element_warnings(element: ElementInterpretation) -> list[str]:
         found.append(f"alpha of {element.symbol} is at zero: this data does not determine it.")
     elif alpha is not None and alpha.std < _RIGID_ALPHA * abs(alpha.mean):
         found.append(
-            f"alpha of {element.symbol} does not depend on the environment: it adds nothing to a Raman spectrum."
+            f"alpha of {element.symbol} does not depend on the environment: with one-shot response it adds nothing to a Raman "
+            "spectrum."
         )
     if element.negative_alpha > 0:
         found.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import math
 
@@ -17,7 +18,7 @@ from spectra_app.potentials import Potential
 from spectra_app.system import make_system
 from spectra_app.training.card import MEANING, card_text, interpretation_lines, renew_meaning
 from spectra_app.training.dataset import make_samples, read_frames
-from spectra_app.training.interpretation import interpretation_json
+from spectra_app.training.interpretation import find_warnings, interpretation_json
 from spectra_app.training.sign import charge_order, fix_sign
 from spectra_app.training.survey import interpret
 from tests.training.data import water_like_frames, write_frames
@@ -155,6 +156,19 @@ def test_vanishing_charges_are_called_undetermined():
     assert share.forces_rms_meV_per_A > 1.0
     assert share.permanent_forces_rms_meV_per_A < 1e-3
     assert share.long_range_forces_rms_meV_per_A < 1e-3
+
+
+def test_large_open_molecules_in_the_conserving_family_are_warned_of():
+    report = interpret(potential("p"), structures(potential("p")))
+
+    def warned(**changes):
+        return any("train variant uiu" in w for w in find_warnings(dataclasses.replace(report, **changes)))
+
+    large = tuple(dataclasses.replace(e, n_atoms=30 * report.n_frames) for e in report.elements)
+    assert warned(periodic=False, elements=large)
+    assert not warned(periodic=True, elements=large)
+    assert not warned(periodic=False, elements=large, variant="uiu")
+    assert not warned(periodic=False)
 
 
 def test_order_of_charges_by_hand():
