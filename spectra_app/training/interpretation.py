@@ -227,8 +227,8 @@ def _element_warnings(element: ElementInterpretation) -> list[str]:
         found.append(f"alpha of {element.symbol} is at zero: this data does not determine it.")
     elif alpha is not None and alpha.std < _RIGID_ALPHA * abs(alpha.mean):
         found.append(
-            f"alpha of {element.symbol} does not depend on the environment: with one-shot response it adds nothing to a Raman "
-            "spectrum."
+            f"alpha of {element.symbol} does not depend on the environment: with one-shot response it adds nothing to a "
+            "Raman spectrum."
         )
     if element.negative_alpha > 0:
         found.append(
