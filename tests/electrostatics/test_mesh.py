@@ -15,8 +15,11 @@ from spectra_app.electrostatics.phases import waves, waves_by_trigonometry
 from spectra_app.electrostatics.reciprocal import k_vectors, reciprocal_cutoff
 from spectra_app.electrostatics.transforms import DenseEngine
 from spectra_app.errors import ConfigError, MissingExtraError
+from spectra_app.neighbors import build_neighbors
+from spectra_app.potentials.potential import with_gradients
 from spectra_app.system import System, concatenate
 from tests.electrostatics.test_permanent import SIGMA, TRICLINIC, random_multipoles, random_system
+from tests.potentials.test_potential import make_potential, structure
 
 needs_mesh = pytest.mark.skipif(not mesh.mesh_available(), reason="finufft, the extra 'mesh', is not installed")
 N_ATOMS = 6
@@ -163,3 +166,28 @@ def test_phases_by_products_are_cosines_and_sines(dtype, error):
     phase = 2 * math.pi * float(np.dot(fractional[1, 3].double().numpy(), integers[1, k].numpy()))
     assert expected[1, 3, k].item() == pytest.approx(math.cos(phase), abs=1e-12)
     assert expected[1, 3, integers.shape[1] + k].item() == pytest.approx(math.sin(phase), abs=1e-12)
+
+
+@needs_mesh
+@pytest.mark.parametrize("variant", ["puipiu", "uiqiu"])
+def test_self_consistent_response_is_the_same_on_the_mesh(variant, monkeypatch):
+    system = structure()
+
+    def everything_of(method: str) -> dict[str, torch.Tensor]:
+        potential = make_potential(variant, response="self-consistent", response_tolerance=1e-10)
+        monkeypatch.setattr(potential, "k_vectors", lambda s: prepare_k_vectors(s, potential.k_cutoff, method))
+        neighbors = build_neighbors(system, potential.cutoff)
+        prediction = potential(system, neighbors, stress=True)
+        weights = [p.requires_grad_() for p in potential.latent_head.parameters() if p.dim() > 1]
+        moving, _ = with_gradients(system, True, False)
+        energy = potential.evaluate(moving, neighbors, potential.k_vectors(system), responses=False).energy
+        (forces,) = torch.autograd.grad(energy.sum(), moving.positions, create_graph=True)
+        of_the_loss = torch.autograd.grad(forces.square().sum(), weights, allow_unused=True)
+        found = prediction._asdict() | {"born": potential.born_charges(system, neighbors)}
+        found["loss"] = torch.cat([g.flatten() for g in of_the_loss if g is not None])
+        return {name: value for name, value in found.items() if value is not None}
+
+    plain, fast = everything_of("sum"), everything_of("mesh")
+    for name, expected in plain.items():
+        assert (fast[name] - expected).norm() <= 2e-7 * expected.norm(), name
+    assert not torch.equal(fast["forces"], plain["forces"])  # it was the mesh
