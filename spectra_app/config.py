@@ -116,13 +116,7 @@ class TrainingSettings(Settings):
     final_learning_rate: float = Field(2e-5, gt=0, description="learning rate at the end of the cosine")
     warmup: float = Field(0.01, ge=0, lt=1, description="share of the training over which the learning rate rises")
     response_start: float = Field(
-        0.6, ge=0, lt=1, description="share of the training before which alpha and kappa keep their first values"
-    )
-    response_learning_rate: float = Field(
-        0.1,
-        ge=0,
-        le=1,
-        description="learning rate of alpha and kappa relative to the other parameters'",
+        0.4, ge=0, lt=1, description="share of the training before which alpha and kappa keep their first values"
     )
     loss: LossSettings = LossSettings()
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the exponential moving average of the weights")

@@ -213,8 +213,12 @@ class _SquareReadout(nn.Module):
         super().__init__()
         self.gate = nn.Linear(hidden, _N_PRODUCTS)
         self.mix = nn.Linear(backbone.n_vectors, _N_PRODUCTS, bias=False)
+        nn.init.constant_(self.gate.bias, 0.1)  # nearly isotropic: a random anisotropy stays where data is silent
+        nn.init.zeros_(self.gate.weight)
         if backbone.n_rank2:
             self.rank2_gate = nn.Linear(hidden, backbone.n_rank2)
+            nn.init.zeros_(self.rank2_gate.weight)
+            nn.init.zeros_(self.rank2_gate.bias)
             self.root = _constant_readout(hidden, math.sqrt(0.5) - 1.0)
 
     def forward(self, hidden: Tensor, f: Features) -> Tensor:

@@ -45,7 +45,8 @@ def card_text(card: ModelCard, settings: TrainFile, interpretation: Interpretati
     lines = [
         f"# Model {card.name}",
         "",
-        f"Elements {', '.join(card.species)}; variant `{model.variant}`; backbone {model.backbone}, "
+        f"Elements {', '.join(card.species)}; variant `{model.variant}`, {model.response} response; "
+        f"backbone {model.backbone}, "
         f"{model.layers} layers, "
         f"{model.channels} channels, rank {model.rank}, cutoff {model.cutoff_A:g} A; smearing {model.sigma_A:g} A.",
         "",

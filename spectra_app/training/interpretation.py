@@ -118,6 +118,7 @@ class Interpretation:
         source: the frames in words.
         n_frames: structures.
         variant: of the model.
+        response: one-shot or self-consistent.
         elements: one entry per element that is there.
         periodic: whether any frame is periodic.
         eps_inf: high-frequency dielectric constant used; None: latent values are reported as physical ones.
@@ -134,6 +135,7 @@ class Interpretation:
     source: str
     n_frames: int
     variant: str
+    response: str
     elements: tuple[ElementInterpretation, ...]
     periodic: bool
     eps_inf: float | None
@@ -196,7 +198,7 @@ def find_warnings(report: Interpretation) -> tuple[str, ...]:
             "charges, and the responses rest on little."
         )
     for element in report.elements:
-        found += _element_warnings(element)
+        found += _element_warnings(element, report.response)
     if report.periodic and report.eps_inf is None:
         found.append("no eps_inf: the physical values are the latent ones, unscaled.")
     if report.periodic and report.eps_inf is not None and report.eps_e.mean < 1.0:
@@ -218,7 +220,7 @@ def find_warnings(report: Interpretation) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _element_warnings(element: ElementInterpretation) -> list[str]:
+def _element_warnings(element: ElementInterpretation, response: str) -> list[str]:
     found, latent = [], element.latent
     if latent.dipole_eA is None and math.hypot(latent.charge_e.mean, latent.charge_e.std) < _FEW_CHARGE_E:
         found.append(f"latent charges of {element.symbol} are near zero: this data does not determine them.")
@@ -227,8 +229,12 @@ def _element_warnings(element: ElementInterpretation) -> list[str]:
         found.append(f"alpha of {element.symbol} is at zero: this data does not determine it.")
     elif alpha is not None and alpha.std < _RIGID_ALPHA * abs(alpha.mean):
         found.append(
-            f"alpha of {element.symbol} does not depend on the environment: with one-shot response it adds nothing to a "
-            "Raman spectrum."
+            f"alpha of {element.symbol} does not depend on the environment: "
+            + (
+                "it adds nothing to a Raman spectrum."
+                if response == "one-shot"
+                else "its share of a Raman spectrum is that of dipoles inducing each other."
+            )
         )
     if element.negative_alpha > 0:
         found.append(

@@ -20,7 +20,6 @@ _ITERATIONS = 5
 _MATRIX_MOMENTUM = 0.95
 _ADAM_BETAS = (0.9, 0.999)
 _TINY = 1e-12
-RESPONSE_PARAMETERS = ("latent_head.alpha_", "latent_head.kappa")  # first parts of their names
 _ADAM_RMS = 0.2  # typical size of an Adam step in units of the learning rate; makes both kinds share one
 
 
@@ -40,35 +39,23 @@ def as_matrix(tensor: Tensor) -> Tensor:
     return tensor if tensor.dim() == 2 else tensor.reshape(-1, tensor.shape[-1])
 
 
-def parameter_groups(model: nn.Module, response_share: float) -> list[dict[str, Any]]:
-    """Groups for an optimizer: ``orthogonal`` (matrices) or not, and ``share`` of the learning rate.
-
-    Args:
-        model: whose parameters are trained.
-        response_share: of the parameters of alpha and kappa; 1 of all others.
-    """
-    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            is_matrix = parameter.dim() >= 2 and id(parameter) not in embeddings and min(as_matrix(parameter).shape) > 1
-            share = response_share if name.startswith(RESPONSE_PARAMETERS) else 1.0
-            groups.setdefault((is_matrix, share), []).append(parameter)
-    return [{"params": members, "orthogonal": o, "share": share} for (o, share), members in groups.items()]
-
-
 class Muon(torch.optim.Optimizer):
     """Orthogonalized momentum for the matrices of a model, Adam for its vectors, embeddings and single rows.
 
     Args:
         model: whose parameters are trained.
         learning_rate: of both kinds; a matrix steps by 0.2 ``learning_rate`` in root mean square, as Adam often does.
-        response_share: see ``parameter_groups``; who changes the learning rate multiplies it with the groups' share.
     """
 
-    def __init__(self, model: nn.Module, learning_rate: float, response_share: float = 1.0) -> None:
-        groups = parameter_groups(model, response_share)
-        super().__init__([group | {"lr": learning_rate * group["share"]} for group in groups], {"lr": learning_rate})
+    def __init__(self, model: nn.Module, learning_rate: float) -> None:
+        embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+        matrices: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
+        for parameter in (p for p in model.parameters() if p.requires_grad):
+            is_matrix = parameter.dim() >= 2 and id(parameter) not in embeddings and min(as_matrix(parameter).shape) > 1
+            (matrices if is_matrix else others).append(parameter)
+        groups = [{"params": matrices, "orthogonal": True}, {"params": others, "orthogonal": False}]
+        super().__init__([group for group in groups if group["params"]], {"lr": learning_rate})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]

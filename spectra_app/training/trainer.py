@@ -36,12 +36,13 @@ from spectra_app.training.dataset import (
     split_frames,
 )
 from spectra_app.training.loss import Errors, squared_errors, total_loss, weights_at
-from spectra_app.training.optimizers import RESPONSE_PARAMETERS, Muon, parameter_groups
+from spectra_app.training.optimizers import Muon
 from spectra_app.training.publish import publish
 from spectra_app.training.sanity import check_units
 
 CHECKPOINT_FILE = "training.checkpoint"
 HISTORY_FILE = "history.csv"
+RESPONSE_PARAMETERS = ("latent_head.alpha_", "latent_head.kappa")  # first parts of their names
 EMA_RAMP = 10  # the average starts with short memory: decay = min(ema, (1 + step) / (10 + step))
 
 
@@ -196,10 +197,9 @@ def _start(model: Potential, settings: TrainFile) -> _Run:
     optimizer: torch.optim.Optimizer
     t = settings.training
     if t.optimizer == "muon":
-        optimizer = Muon(model, t.learning_rate, t.response_learning_rate)
+        optimizer = Muon(model, t.learning_rate)
     else:
-        groups = parameter_groups(model, t.response_learning_rate)
-        optimizer = torch.optim.Adam(groups, lr=t.learning_rate, amsgrad=True)
+        optimizer = torch.optim.Adam(model.parameters(), lr=t.learning_rate, amsgrad=True)
     return _Run(model, average, optimizer, np.random.default_rng(t.seed))
 
 
@@ -256,7 +256,7 @@ def _step(run: _Run, batch: Sample, settings: TrainFile, fraction: float) -> Non
     t = settings.training
     weights = weights_at(t.loss, fraction)
     for group in run.optimizer.param_groups:
-        group["lr"] = group["share"] * learning_rate_at(t.learning_rate, t.final_learning_rate, t.warmup, fraction)
+        group["lr"] = learning_rate_at(t.learning_rate, t.final_learning_rate, t.warmup, fraction)
     errors = squared_errors(run.model, batch, max(t.loss.stress) > 0, create_graph=True)
     loss = total_loss(errors, weights)
     run.optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,219 @@
+"""Infrared and Raman spectrum of liquid water from finished runs, beside the measured ones: figure and tables.
+
+    spectra-app md models/water/start.extxyz -m water -o run1.h5 --seed 1 --steps 100000 --record-stride 2 ...
+    python benchmarks/water_experiment.py run1.h5 [run2.h5 ...] [--data ../shared/data/experiment]
+        [--figure docs/water_experiment.png] [--page docs/water_experiment.md]
+
+Independent runs of the same model are replicas: one spectrum, one error.  Measured: n and k of liquid water at 25 C
+(Bertie and Lan 1996, DOI 10.1366/0003702963905385) give alpha n; the depolarized low-frequency spectrum at 300 K
+(Castner et al., J. Chem. Phys. 102, 653, 1995) is a response Im chi without an absolute scale.  Says so and stops where
+these files are missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+from scipy.integrate import trapezoid
+
+from spectra_app import infrared_spectrum, raman_spectrum, read_run
+from spectra_app.config import SpectraSettings
+from spectra_app.plotting.style import PALETTE, REFERENCE_COLOUR, house_style, new_figure, save_figure
+from spectra_app.spectra.infrared import InfraredSpectrum
+from spectra_app.spectra.peaks import Peak
+from spectra_app.spectra.raman import RamanSpectrum
+from spectra_app.trajectory.record import Run
+
+Array = NDArray[np.float64]
+Curve = tuple[Array, Array]
+
+WINDOWS = {
+    "H-bond stretch": (120.0, 300.0),
+    "libration": (350.0, 1200.0),
+    "bend": (1500.0, 1800.0),
+    "OH stretch": (2900.0, 3950.0),
+}
+"""Ranges, cm^-1, in which a band is looked for and integrated."""
+N_BLOCKS = 8
+BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
+
+
+def main() -> None:
+    """Compute, compare, draw, print."""
+    options = read_options()
+    files = ("water_imaginary-refractive-index.csv", "water_real-refractive-index.csv", "water_raman_castner_300K.dat")
+    if not all((options.data / name).is_file() for name in files):
+        raise SystemExit(f"skipped: no measured spectra at {options.data} (give --data)")
+    measured = measured_alpha_n(options.data / files[0], options.data / files[1])
+    kerr = np.genfromtxt(options.data / files[2])
+    runs = [read_run(path) for path in options.runs]
+    infrared, raman, response = spectra_of(runs, options.resolution_per_cm)
+    text = "\n".join([conditions(runs), "", infrared_table(runs, infrared, measured), "", raman_table(raman)])
+    print(text)
+    if options.figure is not None:
+        draw(infrared, raman, response, measured, kerr, options.figure)
+    if options.page is not None:
+        before, _, rest = options.page.read_text(encoding="utf-8").partition(BEGIN)
+        after = rest.partition(END)[2]
+        options.page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+
+
+def read_options() -> argparse.Namespace:
+    """Options of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path, help="run files of one model with one set of strides")
+    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data" / "experiment")
+    parser.add_argument("--resolution-per-cm", type=float, default=20.0)
+    parser.add_argument("--figure", type=Path)
+    parser.add_argument("--page", type=Path, help="renew the tables in this page")
+    return parser.parse_args()
+
+
+def measured_alpha_n(extinction_csv: Path, index_csv: Path) -> Curve:
+    """Wavenumber [point], cm^-1, and 4 pi nu k n [point], cm^-1, of n and k on the same grid."""
+    nu, k = np.genfromtxt(extinction_csv, delimiter=",", skip_header=1).T
+    other, n = np.genfromtxt(index_csv, delimiter=",", skip_header=1).T
+    return nu, 4.0 * np.pi * nu * k * np.interp(nu, other, n)
+
+
+def spectra_of(runs: list[Run], resolution_per_cm: float) -> tuple[InfraredSpectrum, RamanSpectrum, RamanSpectrum]:
+    """Infrared, Raman, and Raman without prefactor, of all runs as replicas of one, cut to the shortest."""
+    n_frames = min(len(run.step) for run in runs)
+    dipole = np.concatenate([run.dipole_eA[:n_frames] for run in runs], axis=1)
+    alpha = np.concatenate([run.polarizability_e2A2_per_eV[:n_frames] for run in runs], axis=1)
+    common: dict[str, Any] = {
+        "timestep_fs": runs[0].metadata["timestep_fs"] * runs[0].metadata["record_stride"],
+        "temperature_K": float(np.mean([run.temperature_K.mean() for run in runs])),
+        "settings": SpectraSettings(resolution_per_cm=resolution_per_cm),
+    }
+    first = runs[0]
+    infrared = infrared_spectrum(dipole, volume_A3=first.volume_A3, eps_inf=first.metadata["eps_inf"], **common)
+    return infrared, raman_spectrum(alpha, **common), raman_spectrum(alpha, prefactor="none", **common)
+
+
+def conditions(runs: list[Run]) -> str:
+    """What was run, in one sentence."""
+    first = runs[0]
+    step = first.metadata["timestep_fs"]
+    pieces = ", ".join(f"{(run.step[-1] - run.step[0]) * step / 1e3:.1f}" for run in runs)
+    kelvin = np.concatenate([run.temperature_K.ravel() for run in runs])
+    drift = [np.polyfit(run.time_fs / 1e3, run.conserved_eV.mean(1), 1)[0] / len(run.numbers) * 1e3 for run in runs]
+    return (
+        f"{len(runs)} independent runs of {pieces} ps, {len(first.numbers) // 3} H2O, {step:g} fs steps, dipole and "
+        f"polarizability every {step * first.metadata['record_stride']:g} fs, mean temperature {kelvin.mean():.1f} K, "
+        f"drift of the conserved energy {', '.join(f'{value:+.3f}' for value in drift)} meV/atom/ps; "
+        f"model {first.metadata['model_name']} {first.metadata['model_hash']}."
+    )
+
+
+def infrared_table(runs: list[Run], infrared: InfraredSpectrum, measured: Curve) -> str:
+    """Markdown: bands of alpha n, computed and measured."""
+    assert infrared.alpha_n_per_cm is not None
+    blocks = block_integrals(runs)
+    lines = [
+        "| infrared band | computed, cm^-1 | measured | difference | area of alpha n, 10^3 cm^-2 | measured | ratio |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, (low, high) in WINDOWS.items():
+        peak, integral = strongest(infrared.peaks, low, high), blocks[name]
+        x, y = measured
+        inside = (x >= low) & (x <= high)
+        top, area = float(x[inside][np.argmax(y[inside])]), float(trapezoid(y[inside], x[inside]))
+        mean, error = float(np.mean(integral)), float(np.std(integral, ddof=1) / np.sqrt(len(integral)))
+        place = "no maximum" if peak is None else f"{peak.position_per_cm:.0f} ± {peak.position_error_per_cm:.0f}"
+        shift = "" if peak is None else f"{peak.position_per_cm - top:+.0f}"
+        lines.append(
+            f"| {name} ({low:.0f}-{high:.0f}) | {place} | {top:.0f} | {shift} | {mean / 1e3:.0f} ± {error / 1e3:.0f} | "
+            f"{area / 1e3:.0f} | {mean / area:.2f} ± {error / area:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def block_integrals(runs: list[Run]) -> dict[str, list[float]]:
+    """Areas of alpha n in every window, one number per block of all runs, cm^-2."""
+    found: dict[str, list[float]] = {name: [] for name in WINDOWS}
+    per_run = max(2, N_BLOCKS // len(runs))
+    for run in runs:
+        length = len(run.step) // per_run
+        for block in range(per_run):
+            part = slice(block * length, (block + 1) * length)
+            spectrum = infrared_spectrum(
+                run.dipole_eA[part],
+                timestep_fs=run.metadata["timestep_fs"] * run.metadata["record_stride"],
+                temperature_K=float(np.mean(run.temperature_K)),
+                volume_A3=run.volume_A3,
+            )
+            nu, alpha_n = spectrum.wavenumber_per_cm, spectrum.alpha_n_per_cm
+            assert alpha_n is not None
+            for name, (low, high) in WINDOWS.items():
+                inside = (nu >= low) & (nu <= high)
+                found[name].append(float(trapezoid(alpha_n[inside], nu[inside])))
+    return found
+
+
+def strongest(peaks: tuple[Peak, ...], low: float, high: float) -> Peak | None:
+    """The highest of the peaks in a range."""
+    inside = [peak for peak in peaks if low <= peak.position_per_cm <= high]
+    return max(inside, key=lambda peak: peak.height) if inside else None
+
+
+def raman_table(raman: RamanSpectrum) -> str:
+    """Markdown: bands of the unpolarized Raman spectrum and what is known of them."""
+    lines = ["| Raman band, cm^-1 | width, cm^-1 | depolarization ratio at the top |", "|---|---|---|"]
+    for peak in raman.peaks:
+        at = int(np.argmin(np.abs(raman.wavenumber_per_cm - peak.position_per_cm)))
+        ratio, error = raman.depolarization[at], raman.depolarization_error[at]
+        lines.append(
+            f"| {peak.position_per_cm:.0f} ± {peak.position_error_per_cm:.0f} | {peak.width_per_cm:.0f} ± "
+            f"{peak.width_error_per_cm:.0f} | {ratio:.2f} ± {error:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def draw(
+    infrared: InfraredSpectrum,
+    raman: RamanSpectrum,
+    kerr_raman: RamanSpectrum,
+    measured: Curve,
+    kerr: Array,
+    path: Path,
+) -> None:
+    """Three panels: infrared, Raman VV and VH, depolarized low-frequency response."""
+    with house_style():
+        figure = new_figure("two", 6.6)
+        top, middle, bottom = figure.subplots(3, 1)
+        nu = infrared.wavenumber_per_cm
+        band(top, nu, infrared.alpha_n_per_cm, infrared.alpha_n_per_cm_error, PALETTE[0], "computed")
+        top.plot(*measured, color=REFERENCE_COLOUR, lw=1.0, label="measured, Bertie and Lan 1996")
+        top.set(xlim=(0, 4200), ylim=(0, None), ylabel=r"infrared $\alpha n$ (cm$^{-1}$)")
+        band(middle, raman.wavenumber_per_cm, raman.vv, raman.vv_error, PALETTE[0], "computed, VV")
+        band(middle, raman.wavenumber_per_cm, raman.vh, raman.vh_error, PALETTE[1], "computed, VH")
+        high = raman.wavenumber_per_cm > 250.0
+        middle.set(xlim=(0, 4200), ylim=(0, 1.15 * float(np.max(raman.vv[high]))))
+        middle.set(ylabel="Raman, Stokes at 532 nm\n(10$^{-30}$ cm$^2$ sr$^{-1}$ cm)", xlabel="wavenumber (cm$^{-1}$)")
+        x = kerr_raman.wavenumber_per_cm
+        response, error = kerr_raman.anisotropic / x, kerr_raman.anisotropic_error / x
+        inside = (x >= 100.0) & (x <= 300.0)
+        factor = np.interp(x[inside], *kerr.T).mean() / response[inside].mean()
+        band(bottom, x, factor * response, factor * error, PALETTE[0], "computed, scaled to 100-300 cm$^{-1}$")
+        bottom.plot(*kerr.T, color=REFERENCE_COLOUR, lw=1.0, label="measured, Castner et al. 1995")
+        bottom.set(xlim=(0, 1200), ylim=(0, None), xlabel="wavenumber (cm$^{-1}$)", yticks=[])
+        bottom.set(ylabel=r"depolarized Im $\chi$ (arb. units)")
+        for axes in (top, middle, bottom):
+            axes.legend(frameon=False)
+        save_figure(figure, path)
+
+
+def band(axes: Axes, x: Array, y: Array, error: Array, colour: str, label: str) -> None:
+    """A curve and one standard error on either side."""
+    axes.plot(x, y, color=colour, lw=1.0, label=label)
+    axes.fill_between(x, y - error, y + error, color=colour, alpha=0.25, lw=0)
+
+
+if __name__ == "__main__":
+    main()
