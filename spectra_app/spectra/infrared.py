@@ -141,8 +141,15 @@ def infrared_spectrum(
             return {"intensity_km_per_mol": prefactors.molar_intensity_per_density(temperature_K) * factor * trace[0]}
         return _cell(omega, factor * trace[0], temperature_K, volume, eps_inf, n_molecules)
 
+    def compute_main(trace: Array) -> Array:  # neither Kramers-Kronig nor what follows
+        if volume is None:
+            return compute(trace)[main]
+        return prefactors.absorption_per_density(temperature_K, volume) * factor * trace[0]
+
     main = "intensity_km_per_mol" if volume is None else "alpha_n_per_cm"
-    parts = assemble(series, density, settings, compute, main, keep_zero=False, warnings=warnings)
+    parts = assemble(
+        series, density, settings, compute, main, keep_zero=False, warnings=warnings, compute_main=compute_main
+    )
     formula = "N_A/(6 eps0 c kB T) S" if volume is None else "eps'' = S/(6 eps0 V kB T omega)"
     return InfraredSpectrum(
         wavenumber_per_cm=parts.wavenumber_per_cm,
