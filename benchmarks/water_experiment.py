@@ -13,6 +13,7 @@ these files are missing.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +53,12 @@ def main() -> None:
         raise SystemExit(f"skipped: no measured spectra at {options.data} (give --data)")
     measured = measured_alpha_n(options.data / files[0], options.data / files[1])
     kerr = np.genfromtxt(options.data / files[2])
-    runs = [read_run(path) for path in options.runs]
-    infrared, raman, response = spectra_of(runs, options.resolution_per_cm)
+    runs = [without_beginning(read_run(path), options.from_ps) for path in options.runs]
+    infrared, raman = spectra_of(runs, options.resolution_per_cm)
     text = "\n".join([conditions(runs), "", infrared_table(runs, infrared, measured), "", raman_table(raman)])
     print(text)
     if options.figure is not None:
-        draw(infrared, raman, response, measured, kerr, options.figure)
+        draw(infrared, raman, measured, kerr, options.figure)
     if options.page is not None:
         before, _, rest = options.page.read_text(encoding="utf-8").partition(BEGIN)
         after = rest.partition(END)[2]
@@ -70,6 +71,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("runs", nargs="+", type=Path, help="run files of one model with one set of strides")
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data" / "experiment")
     parser.add_argument("--resolution-per-cm", type=float, default=20.0)
+    parser.add_argument("--from-ps", type=float, default=0.0, help="leave out what was recorded before, ps")
     parser.add_argument("--figure", type=Path)
     parser.add_argument("--page", type=Path, help="renew the tables in this page")
     return parser.parse_args()
@@ -82,8 +84,25 @@ def measured_alpha_n(extinction_csv: Path, index_csv: Path) -> Curve:
     return nu, 4.0 * np.pi * nu * k * np.interp(nu, other, n)
 
 
-def spectra_of(runs: list[Run], resolution_per_cm: float) -> tuple[InfraredSpectrum, RamanSpectrum, RamanSpectrum]:
-    """Infrared, Raman, and Raman without prefactor, of all runs as replicas of one, cut to the shortest."""
+def without_beginning(run: Run, from_ps: float) -> Run:
+    """The run from a time on."""
+    kept, stored = run.time_fs >= 1e3 * from_ps, run.trajectory_time_fs >= 1e3 * from_ps
+    later = dataclasses.replace(
+        run,
+        step=run.step[kept],
+        time_fs=run.time_fs[kept],
+        dipole_eA=run.dipole_eA[kept],
+        polarizability_e2A2_per_eV=run.polarizability_e2A2_per_eV[kept],
+        temperature_K=run.temperature_K[kept],
+        conserved_eV=run.conserved_eV[kept],
+        trajectory_step=run.trajectory_step[stored],
+    )
+    object.__setattr__(later, "positions_A", run.positions_A[stored])  # cached on first use otherwise, from the start
+    return later
+
+
+def spectra_of(runs: list[Run], resolution_per_cm: float) -> tuple[InfraredSpectrum, RamanSpectrum]:
+    """Infrared and reduced Raman spectrum of all runs as replicas of one, cut to the shortest."""
     n_frames = min(len(run.step) for run in runs)
     dipole = np.concatenate([run.dipole_eA[:n_frames] for run in runs], axis=1)
     alpha = np.concatenate([run.polarizability_e2A2_per_eV[:n_frames] for run in runs], axis=1)
@@ -94,7 +113,7 @@ def spectra_of(runs: list[Run], resolution_per_cm: float) -> tuple[InfraredSpect
     }
     first = runs[0]
     infrared = infrared_spectrum(dipole, volume_A3=first.volume_A3, eps_inf=first.metadata["eps_inf"], **common)
-    return infrared, raman_spectrum(alpha, **common), raman_spectrum(alpha, prefactor="none", **common)
+    return infrared, raman_spectrum(alpha, prefactor="reduced", **common)
 
 
 def conditions(runs: list[Run]) -> str:
@@ -106,12 +125,12 @@ def conditions(runs: list[Run]) -> str:
     drift = [np.polyfit(run.time_fs / 1e3, run.conserved_eV.mean(1), 1)[0] / len(run.numbers) * 1e3 for run in runs]
     curves = [radial_distribution(run, 8) for run in runs]
     distance, g = curves[0][0], np.mean([curve[1] for curve in curves], axis=0)
-    first = int(np.argmax(g[distance < 3.5]))
+    top = int(np.argmax(g[distance < 3.5]))
     return (
-        f"{len(runs)} independent runs of {pieces} ps, {len(first.numbers) // 3} H2O, {step:g} fs steps, dipole and "
+        f"{len(runs)} independent runs, {pieces} ps used, {len(first.numbers) // 3} H2O, {step:g} fs steps, dipole and "
         f"polarizability every {step * first.metadata['record_stride']:g} fs, mean temperature {kelvin.mean():.1f} K, "
         f"drift of the conserved energy {', '.join(f'{value:+.3f}' for value in drift)} meV/atom/ps; first "
-        f"maximum of g_OO at {distance[first]:.2f} A, height {g[first]:.2f} (measured at 295 K: 2.80 A, 2.57); "
+        f"maximum of g_OO at {distance[top]:.2f} A, height {g[top]:.2f} (measured at 295 K: 2.80 A, 2.57); "
         f"model {first.metadata['model_name']} {first.metadata['model_hash']}."
     )
 
@@ -183,7 +202,6 @@ def raman_table(raman: RamanSpectrum) -> str:
 def draw(
     infrared: InfraredSpectrum,
     raman: RamanSpectrum,
-    kerr_raman: RamanSpectrum,
     measured: Curve,
     kerr: Array,
     path: Path,
@@ -198,11 +216,10 @@ def draw(
         top.set(xlim=(0, 4200), ylim=(0, None), ylabel=r"infrared $\alpha n$ (cm$^{-1}$)")
         band(middle, raman.wavenumber_per_cm, raman.vv, raman.vv_error, PALETTE[0], "computed, VV")
         band(middle, raman.wavenumber_per_cm, raman.vh, raman.vh_error, PALETTE[1], "computed, VH")
-        high = raman.wavenumber_per_cm > 250.0
-        middle.set(xlim=(0, 4200), ylim=(0, 1.15 * float(np.max(raman.vv[high]))))
-        middle.set(ylabel="Raman, Stokes at 532 nm\n(10$^{-30}$ cm$^2$ sr$^{-1}$ cm)", xlabel="wavenumber (cm$^{-1}$)")
-        x = kerr_raman.wavenumber_per_cm
-        response, error = kerr_raman.anisotropic / x, kerr_raman.anisotropic_error / x
+        middle.set(xlim=(0, 4200), ylim=(0, None), xlabel="wavenumber (cm$^{-1}$)")
+        middle.set(ylabel="reduced Raman activity\n(A$^4$ amu$^{-1}$ cm)")
+        x = raman.wavenumber_per_cm
+        response, error = raman.anisotropic / x, raman.anisotropic_error / x
         inside = (x >= 100.0) & (x <= 300.0)
         factor = np.interp(x[inside], *kerr.T).mean() / response[inside].mean()
         band(bottom, x, factor * response, factor * error, PALETTE[0], "computed, scaled to 100-300 cm$^{-1}$")
