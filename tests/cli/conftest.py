@@ -64,6 +64,9 @@ def write_tiny_model(folder: Path, variant: str) -> None:
     model = Potential(settings, ("H", "O"), torch.tensor([-13.6, -430.0]), 1e-3, 1.78)
     with torch.no_grad():  # nothing repels in an untrained network: weak charges, or atoms fall into each other
         model.latent_head.element_charges.mul_(0.1)
+        for name, parameter in model.latent_head.named_parameters():
+            if name.startswith("alpha_"):  # begins as one number; here it shall depend on the environment
+                parameter.add_(0.3 * torch.randn_like(parameter))
     model.card = dataclasses.replace(model.card, name="tiny")
     save_model(model, folder)
 

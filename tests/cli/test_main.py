@@ -30,6 +30,7 @@ COMMANDS = [
     "raman",
     "vdos",
     "dielectric",
+    "parts",
     "sfg",
     "born",
     "plot",

@@ -239,7 +239,7 @@ def test_killed_run_leaves_readable_contributions(tmp_path: Path) -> None:
     child = os.fork()
     if child == 0:  # dies without closing anything
         kill = Interrupting(75, signal.SIGKILL)
-        Simulation(kill, dumbbells(), settings, tmp_path / "run.h5", checkpoint_s=0.1).run()
+        Simulation(kill, dumbbells(), settings, tmp_path / "run.h5", checkpoint_s=0.001).run()
         os._exit(1)
     os.waitpid(child, 0)
     check_sums(tmp_path / "run.h5")
