@@ -81,6 +81,13 @@ def _open(
     lammps_units: str | None,
 ) -> Trajectory:
     suffix = path.suffix.lower()
+    is_dump = suffix in LAMMPS_SUFFIXES or (suffix not in MDANALYSIS_FORMATS and _first_line(path).startswith("ITEM:"))
+    if lammps_units is not None and not is_dump:
+        raise TrajectoryError(
+            f"unit style {lammps_units} for {path}",
+            got="a file that is no LAMMPS dump",
+            wanted="--lammps-units with dumps only: other formats say their units",
+        )
     if suffix in MDANALYSIS_FORMATS:
         if topology is None:
             raise TrajectoryError(
@@ -95,7 +102,7 @@ def _open(
     if suffix in H5MD_SUFFIXES:
         numbers, masses, n_frames = _h5md_particles(path, topology)
         return make_trajectory(path, numbers, masses, lambda: _h5md_frames(path, n_frames), timestep_fs, n_frames)
-    if suffix in LAMMPS_SUFFIXES or _first_line(path).startswith("ITEM:"):
+    if is_dump:
         numbers = read_topology(topology)[0] if topology is not None else lammps_dump_numbers(path, species)
         masses = np.asarray(atomic_masses)[numbers]
         return make_trajectory(path, numbers, masses, lambda: read_lammps_dump(path, lammps_units), timestep_fs)

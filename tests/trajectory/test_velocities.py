@@ -111,6 +111,12 @@ def test_lammps_units_that_are_missing_or_wrong(tmp_path: Path, images, speeds) 
         open_trajectory(dump, lammps_units="real", **common)
 
 
+def test_lammps_units_of_a_file_that_is_no_dump_are_refused(tmp_path: Path, images) -> None:  # type: ignore[no-untyped-def]
+    ase.io.write(tmp_path / "a.extxyz", images)
+    with pytest.raises(TrajectoryError, match="a file that is no LAMMPS dump"):
+        open_trajectory(tmp_path / "a.extxyz", timestep_fs=STEP_FS, lammps_units="metal")
+
+
 def test_gromacs_trr(tmp_path: Path, atoms, images, speeds) -> None:  # type: ignore[no-untyped-def]
     """TRR holds nm/ps; the file is written by MDAnalysis, which takes A/ps."""
     import MDAnalysis
