@@ -72,10 +72,14 @@ def main() -> None:
     if options.table is None:
         print(text)
     else:
-        page = options.table.read_text(encoding="utf-8")
-        before, _, rest = page.partition(BEGIN)
-        _, _, after = rest.partition(END)
-        options.table.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+        renew_tables(options.table, text)
+
+
+def renew_tables(page: Path, text: str) -> None:
+    """Put the text between the marks of a page."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
 
 
 def read_options() -> argparse.Namespace:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ablation import renew_tables
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from scipy.integrate import trapezoid
@@ -42,7 +43,6 @@ WINDOWS = {
 }
 """Ranges, cm^-1, in which a band is looked for and integrated."""
 N_BLOCKS = 8
-BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
 
 
 def main() -> None:
@@ -60,9 +60,7 @@ def main() -> None:
     if options.figure is not None:
         draw(infrared, raman, measured, kerr, options.figure)
     if options.page is not None:
-        before, _, rest = options.page.read_text(encoding="utf-8").partition(BEGIN)
-        after = rest.partition(END)[2]
-        options.page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+        renew_tables(options.page, text)
 
 
 def read_options() -> argparse.Namespace:
@@ -96,6 +94,7 @@ def without_beginning(run: Run, from_ps: float) -> Run:
         temperature_K=run.temperature_K[kept],
         conserved_eV=run.conserved_eV[kept],
         trajectory_step=run.trajectory_step[stored],
+        trajectory_time_fs=run.trajectory_time_fs[stored],
     )
     object.__setattr__(later, "positions_A", run.positions_A[stored])  # cached on first use otherwise, from the start
     return later

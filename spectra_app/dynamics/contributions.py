@@ -22,8 +22,8 @@ class PhysicalDipole:
     """Accumulates the physical dipole from the latent one.
 
     P(t+1) = P(t) + (sqrt(e(t)) + sqrt(e(t+1)))/2 (P_lat(t+1) - P_lat(t)),  P(0) = sqrt(e(0)) P_lat(0):
-    the screening e fluctuates and P_lat of a cell has a large constant that depends on the choice of images; the
-    product sqrt(e) P_lat would turn that constant into noise, its increment does not.
+    P_lat of a cell has a large constant that depends on the choice of images; where the screening e fluctuates (a
+    model without a report on its material) the product sqrt(e) P_lat would turn it into noise, its increment does not.
 
     Attributes:
         carry: the last (physical, latent, sqrt(e)) [replica, ...], or None at the start.

@@ -7,14 +7,14 @@ import math
 import torch
 from torch import Tensor
 
-from spectra_app.system import System, sum_by_structure
+from spectra_app.system import System
 
 
-def atomic_polarization(system: System, charges: Tensor, dipoles: Tensor | None) -> Tensor:
-    """P = sum_i q_i r_i + sum_i u_i.
+def atomic_moments(system: System, charges: Tensor, dipoles: Tensor | None) -> Tensor:
+    """q_i r_i + u_i, what every atom adds to P = sum_i q_i r_i + sum_i u_i.
 
     For a periodic cell this depends on the origin and on the image an atom sits in unless the charges are constant in
-    time and sum to zero; the charge-conserving variants pass the constant z_i here and add ``pair_polarization``.
+    time and sum to zero; the charge-conserving variants pass the constant z_i here and add ``pair_moments``.
 
     Args:
         system: the structures, positions unwrapped in time.
@@ -22,33 +22,24 @@ def atomic_polarization(system: System, charges: Tensor, dipoles: Tensor | None)
         dipoles: [atom, xyz], e A, or None.
 
     Returns:
-        [structure, xyz], e A.
+        [atom, xyz], e A.
     """
-    return sum_by_structure(atomic_moments(system, charges, dipoles), system)
-
-
-def atomic_moments(system: System, charges: Tensor, dipoles: Tensor | None) -> Tensor:
-    """q_i r_i + u_i [atom, xyz], e A: what every atom adds to ``atomic_polarization``."""
     moments = charges[:, None] * system.positions
     return moments if dipoles is None else moments + dipoles
 
 
-def pair_polarization(system: System, moved: Tensor, vectors: Tensor) -> Tensor:
-    """P = sum_{i<j} p_ij r_ij with r_ij = r_i - r_j of the pair's own image: exact in any cell.
+def pair_moments(moved: Tensor, vectors: Tensor) -> Tensor:
+    """(1/2) sum_j p_ij r_ij, what every atom adds to P = sum_{i<j} p_ij r_ij: half of every pair to either end.
+
+    With r_ij = r_i - r_j of the pair's own image this is exact in any cell.
 
     Args:
-        system: the structures.
         moved: [atom, slot], charge moved from j to i, e, antisymmetric, zero in empty slots.
         vectors: [atom, slot, xyz], r_j - r_i, A.
 
     Returns:
-        [structure, xyz], e A.
+        [atom, xyz], e A.
     """
-    return sum_by_structure(pair_moments(moved, vectors), system)
-
-
-def pair_moments(moved: Tensor, vectors: Tensor) -> Tensor:
-    """(1/2) sum_j p_ij r_ij [atom, xyz], e A: ``pair_polarization`` by atom, half of every pair to either end."""
     return -0.5 * (moved[:, None, :] @ vectors)[:, 0]
 
 

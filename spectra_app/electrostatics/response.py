@@ -109,21 +109,18 @@ def one_shot(system: System, susceptibility: Susceptibility, permanent: Electros
     return induced, 0.5 * sum_by_structure(induced.work(potential, field)[:, 0], system)
 
 
-def direct_polarizability(system: System, susceptibility: Susceptibility) -> Tensor:
-    """alpha_sys = sum_i alpha_i + sum_{i<j} kappa_ij r_ij r_ij^T, nothing induced by what is induced.
+def direct_polarizability_by_atom(susceptibility: Susceptibility) -> Tensor:
+    """alpha_i + (1/2) sum_j kappa_ij r_ij r_ij^T, what every atom adds to the polarizability of its structure.
+
+    alpha_sys = sum_i alpha_i + sum_{i<j} kappa_ij r_ij r_ij^T, nothing induced by what is induced; half of every pair
+    belongs to either end.
 
     Args:
-        system: the structures.
         susceptibility: of atoms and pairs.
 
     Returns:
-        [structure, xyz, xyz], e^2 A^2/eV.
+        [atom, xyz, xyz], e^2 A^2/eV.
     """
-    return sum_by_structure(direct_polarizability_by_atom(susceptibility), system)
-
-
-def direct_polarizability_by_atom(susceptibility: Susceptibility) -> Tensor:
-    """alpha_i + (1/2) sum_j kappa_ij r_ij r_ij^T [atom, xyz, xyz], e^2 A^2/eV: half of every pair to either end."""
     return induced_moments(susceptibility.respond_to_uniform_fields(), susceptibility.vectors)
 
 

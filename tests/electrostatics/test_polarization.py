@@ -12,14 +12,14 @@ from ase import Atoms
 from spectra_app.config import ModelSettings
 from spectra_app.electrostatics.polarization import (
     atomic_born_charges,
-    atomic_polarization,
+    atomic_moments,
     gradient_of_vector,
-    pair_polarization,
+    pair_moments,
 )
 from spectra_app.neighbors import build_neighbors
 from spectra_app.potentials import Potential
 from spectra_app.potentials.backbones import pair_geometry
-from spectra_app.system import System, from_ase, make_system
+from spectra_app.system import System, from_ase, make_system, sum_by_structure
 
 TRICLINIC = np.array([[6.0, 0.0, 0.0], [1.3, 5.5, 0.0], [0.7, -1.1, 5.8]])
 SLOPE, LENGTH = 0.3, 9.0  # e/A, A
@@ -63,8 +63,8 @@ def both_forms(model: Potential, system: System) -> tuple[np.ndarray, np.ndarray
     species = model.species_index[system.numbers]
     pair = pair_geometry(system, neighbors, model.radial)
     latents = model.latent_head(system, species, neighbors, pair, model.backbone(system, species, neighbors, pair))
-    total = atomic_polarization(system, latents.fixed_charges, None)
-    total = total + pair_polarization(system, latents.moved, pair.vectors)
+    moments = atomic_moments(system, latents.fixed_charges, None) + pair_moments(latents.moved, pair.vectors)
+    total = sum_by_structure(moments, system)
     by_pairs = gradient_of_vector(total, system.positions)
     by_k = atomic_born_charges(system, latents.multipoles.charges, None)
     return by_pairs[:6].numpy(), by_k[:6].detach().numpy()

@@ -7,10 +7,15 @@ import pytest
 import torch
 
 from spectra_app.electrostatics.multipoles import Electrostatics
-from spectra_app.electrostatics.polarization import atomic_polarization, pair_polarization
-from spectra_app.electrostatics.response import Susceptibility, direct_polarizability, electronic_screening, one_shot
+from spectra_app.electrostatics.polarization import atomic_moments, pair_moments
+from spectra_app.electrostatics.response import (
+    Susceptibility,
+    direct_polarizability_by_atom,
+    electronic_screening,
+    one_shot,
+)
 from spectra_app.neighbors import Neighbors, build_neighbors, pair_vectors
-from spectra_app.system import System, make_system
+from spectra_app.system import System, make_system, sum_by_structure
 from spectra_app.units import EPSILON_0
 from tests.potentials.test_potential import RESPONSIVE, make_potential, predict, structure
 
@@ -39,7 +44,8 @@ def respond(potential, field=None, alpha=None, kappa=None, pairs=None):
     field = torch.zeros(len(potential), 3, dtype=torch.float64) if field is None else field
     susceptibility = Susceptibility(alpha, kappa, neighbors, vectors)
     permanent = Electrostatics(torch.zeros(1), potential, field)
-    return (*one_shot(system, susceptibility, permanent), direct_polarizability(system, susceptibility)[0])
+    alpha = sum_by_structure(direct_polarizability_by_atom(susceptibility), system)
+    return (*one_shot(system, susceptibility, permanent), alpha[0])
 
 
 def test_induced_charge_flows_against_the_potential_and_lowers_the_energy():
@@ -56,7 +62,8 @@ def test_induced_pair_charge_flows_to_the_lower_potential_and_lowers_the_energy(
     assert induced.charges[:, 0].tolist() == pytest.approx([-0.6, 0.6])
     assert energy.item() == pytest.approx(-0.9)
     # Atom 1, 2 A above, has gained 0.6 e.
-    assert pair_polarization(system, induced.moved[..., 0], vectors)[0].tolist() == pytest.approx([0, 0, 1.2])
+    dipole = sum_by_structure(pair_moments(induced.moved[..., 0], vectors), system)
+    assert dipole[0].tolist() == pytest.approx([0, 0, 1.2])
     assert alpha.numpy() == pytest.approx(np.diag([0, 0, 0.2 * 4.0]))
 
 
@@ -82,7 +89,8 @@ def test_induced_dipole_minimises_its_energy_in_the_field():
 
 def test_polarization_by_hand():
     system, _, _ = two_atoms()
-    dipole = atomic_polarization(system, tensor([-0.4, 0.4]), tensor([[0.1, 0, 0], [0, 0.2, 0]]))
+    moments = atomic_moments(system, tensor([-0.4, 0.4]), tensor([[0.1, 0, 0], [0, 0.2, 0]]))
+    dipole = sum_by_structure(moments, system)
     assert dipole[0].tolist() == pytest.approx([0.1, 0.2, 0.8])
 
 
