@@ -19,6 +19,7 @@ from spectra_app.cli.main import main
 from spectra_app.config import ModelSettings
 from spectra_app.potentials.checkpoint import save_model
 from spectra_app.potentials.potential import Potential
+from tests.random_weights import with_random_weights
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # makes tests/toy_potential.py importable
 
@@ -63,10 +64,8 @@ def write_tiny_model(folder: Path, variant: str) -> None:
     settings = ModelSettings(channels=8, layers=1, n_radial=4, cutoff_A=3.0, variant=variant, ewald_tolerance=1e-2)
     model = Potential(settings, ("H", "O"), torch.tensor([-13.6, -430.0]), 1e-3, 1.78)
     with torch.no_grad():  # nothing repels in an untrained network: weak charges, or atoms fall into each other
+        with_random_weights(model)
         model.latent_head.element_charges.mul_(0.1)
-        for name, parameter in model.latent_head.named_parameters():
-            if name.startswith("alpha_"):  # begins as one number; here it shall depend on the environment
-                parameter.add_(0.3 * torch.randn_like(parameter))
     model.card = dataclasses.replace(model.card, name="tiny")
     save_model(model, folder)
 

@@ -20,6 +20,7 @@ from spectra_app.neighbors import build_neighbors
 from spectra_app.potentials import Potential
 from spectra_app.potentials.backbones import pair_geometry
 from spectra_app.system import System, from_ase, make_system, sum_by_structure
+from tests.random_weights import with_random_weights
 
 TRICLINIC = np.array([[6.0, 0.0, 0.0], [1.3, 5.5, 0.0], [0.7, -1.1, 5.8]])
 SLOPE, LENGTH = 0.3, 9.0  # e/A, A
@@ -43,11 +44,7 @@ def test_two_atoms_by_hand(distance):
 def random_model(variant: str) -> Potential:
     torch.manual_seed(4)
     settings = ModelSettings(variant=variant, channels=6, layers=1, n_radial=4, cutoff_A=3.0, ewald_tolerance=1e-2)
-    model = Potential(settings, ("H", "O"), eps_inf=1.8).double()
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-        parameter.mul_(2.0)
-    return model
+    return with_random_weights(Potential(settings, ("H", "O"), eps_inf=1.8).double(), 2.0)
 
 
 def six_atoms() -> Atoms:

@@ -16,7 +16,9 @@ from spectra_app.errors import ModelError, StructureError
 from spectra_app.neighbors import build_neighbors
 from spectra_app.potentials import Potential
 from spectra_app.system import System, concatenate, from_ase, make_system
+from spectra_app.training.optimizers import Muon
 from tests.conftest import TOLERANCES
+from tests.random_weights import with_random_weights
 
 TRICLINIC = np.array([[6.0, 0.0, 0.0], [1.3, 5.5, 0.0], [0.7, -1.1, 5.8]])
 NUMBERS = [8, 1, 1, 8, 1, 1]
@@ -30,10 +32,7 @@ def make_potential(variant: str, **settings) -> Potential:
     torch.manual_seed(5)
     chosen = {"channels": 8, "n_radial": 4, "cutoff_A": 3.5, "ewald_tolerance": 1e-8, **settings}
     potential = Potential(ModelSettings(variant=variant, **chosen), ("H", "O"), eps_inf=1.8).double()
-    for parameter in potential.parameters():
-        parameter.requires_grad_(False)
-        parameter.mul_(1.5)
-    return potential
+    return with_random_weights(potential, 1.5)
 
 
 def structure(cell: np.ndarray | None = TRICLINIC, seed: int = 0) -> System:
@@ -400,3 +399,30 @@ def test_a_turned_sign_keeps_the_total_charge_of_an_ion():
         born = potential.born_charges(ion, build_neighbors(ion, potential.cutoff))
         assert predict(potential, ion).charges.sum().item() == pytest.approx(1.0)
         assert born.sum(0).numpy() == pytest.approx(np.eye(3), abs=1e-12)
+
+
+@pytest.mark.parametrize("variant", ["p", "puiu", "puQipiu", "uiqiu"])
+def test_a_training_begins_near_the_short_range_model_and_every_weight_can_learn(variant: str) -> None:
+    """What sums over neighbours begins at zero or at one number: forces are small for every seed; nothing is stuck."""
+    system, sizes = structure(), []
+    for seed in range(4):
+        torch.manual_seed(seed)
+        potential = Potential(ModelSettings(variant=variant, response="self-consistent"), ("H", "O"), eps_inf=1.8)
+        potential = potential.double()
+        neighbors = build_neighbors(system, potential.cutoff)
+        latents = potential.evaluate(system, neighbors, potential.k_vectors(system)).latents
+        assert latents.moved is None or float(latents.moved.detach().abs().max()) == 0.0
+        for parameter in potential.energy_head.parameters():
+            parameter.data.zero_()
+        sizes.append(float(predict(potential, system).forces.detach().square().mean().sqrt()))
+    assert max(sizes) < 0.15  # eV/A; forces in a liquid are ten times larger
+    assert max(sizes) < 2.0 * min(sizes)
+    before = {name: p.detach().clone() for name, p in potential.latent_head.named_parameters()}
+    optimizer = Muon(potential.latent_head, 1e-3)
+    for _ in range(3):  # two factors that begin at zero and at random learn one after the other
+        optimizer.zero_grad(set_to_none=True)
+        potential.evaluate(system, neighbors, potential.k_vectors(system)).energy.sum().backward()
+        optimizer.step()
+    for name, parameter in potential.latent_head.named_parameters():
+        if name != "charge.bias":  # moves all charges alike, which the fixed total takes back
+            assert float((parameter.detach() - before[name]).abs().max()) > 1e-5, name

@@ -21,6 +21,7 @@ from spectra_app.training.dataset import make_samples, read_frames
 from spectra_app.training.interpretation import find_warnings, interpretation_json
 from spectra_app.training.sign import charge_order, fix_sign
 from spectra_app.training.survey import interpret
+from tests.random_weights import with_random_weights
 from tests.training.data import water_like_frames, write_frames
 
 CELL = np.array([[6.0, 0.0, 0.0], [1.3, 5.5, 0.0], [0.7, -1.1, 5.8]])
@@ -31,11 +32,9 @@ K_E = 14.3996454784  # eV A e^-2
 def potential(variant: str, **settings) -> Potential:
     torch.manual_seed(5)
     chosen = {"channels": 8, "n_radial": 4, "cutoff_A": 3.5, "ewald_tolerance": 1e-6, **settings}
-    model = Potential(ModelSettings(variant=variant, **chosen), ("H", "C", "O"), eps_inf=1.8).double()
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-        parameter.mul_(1.5)
-    return model
+    return with_random_weights(
+        Potential(ModelSettings(variant=variant, **chosen), ("H", "C", "O"), eps_inf=1.8).double(), 1.5
+    )
 
 
 def structures(model: Potential, cell: np.ndarray | None = CELL, n: int = 2):
@@ -100,6 +99,7 @@ def test_open_structures_are_not_scaled():
 def test_parts_of_energy_and_forces_are_those_of_models_without_them():
     """A model whose polarizability is set to zero has the permanent part alone, whatever the code that splits."""
     model = potential("puiu", alpha="scalar", alpha_positive=False)
+    model.latent_head.alpha_isotropic.weight.mul_(0.1)  # every alpha stays near the first one, which is positive
     frames = structures(model, n=1)
     blind = copy.deepcopy(model)
     blind.latent_head.alpha_isotropic.weight.zero_()
