@@ -7,7 +7,7 @@
 Needs the reference data of development (--data); says so and stops where it is missing.  Finished trainings are
 kept in --output and not repeated, a killed one continues from its checkpoint, and several of these commands may share
 one output folder.  Force errors are on frames that were neither trained on nor used to choose an epoch; responses
-(dipole, Born charges, polarizability) were in no training at all.
+(dipole, Born charges, polarizability) were in no training at all.  Rows are means over the seeds (--seed) found.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import json
 import os
 import time
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from spectra_app.config import TrainFile, parse_settings
@@ -58,8 +59,10 @@ COLUMNS = (
     ("born_rmse_e", "Born RMSE, e", ".3f"),
     ("polarizability_latent_pearson_diagonal", "alpha r, diagonal", ".3f"),
     ("polarizability_latent_pearson_offdiagonal", "alpha r, off-diagonal", ".3f"),
-    ("polarizability_latent_pearson", "alpha r, all", ".3f"),
-    ("steps", "steps", "d"),
+    ("polarizability_slope_diagonal", "slope, diagonal", ".2f"),
+    ("polarizability_slope_offdiagonal", "slope, off-diagonal", ".2f"),
+    ("steps", "steps", ".0f"),
+    ("seeds", "seeds", "d"),
     ("cpu_minutes", "CPU minutes", ".1f"),
 )
 
@@ -71,7 +74,7 @@ def main() -> None:
         raise SystemExit(f"skipped: no reference data at {options.data} (give --data)")
     for name in options.sets.split(","):
         for variant in options.variants.split(",") if options.table is None else ():
-            folder = options.output / f"{name}-{variant}"
+            folder = options.output / f"{name}-{variant}-{options.seed}"
             if claim(folder):
                 try:
                     run(options, name, variant, folder)
@@ -144,14 +147,16 @@ def run(options: argparse.Namespace, name: str, variant: str, folder: Path) -> N
 
 
 def table(output: Path, sets: list[str], variants: list[str]) -> str:
-    """Markdown tables of the finished trainings, one per data set."""
+    """Markdown tables of the finished trainings, one per data set, each row a mean over seeds."""
     blocks = []
     for name in sets:
-        rows = {}
+        rows: dict[str, dict[str, Any]] = {}
         for variant in variants:
-            path = output / f"{name}-{variant}" / METRICS_FILE
-            if path.is_file():
-                rows[variant] = json.loads(path.read_text(encoding="utf-8"))
+            found = [
+                json.loads(p.read_text(encoding="utf-8")) for p in output.glob(f"{name}-{variant}-*/{METRICS_FILE}")
+            ]
+            if found:
+                rows[variant] = {key: mean(one[key] for one in found) for key in found[0]} | {"seeds": len(found)}
         columns = [column for column in COLUMNS if any(column[0] in metrics for metrics in rows.values())]
         lines = [f"### {name}", "", "| variant | " + " | ".join(words for _, words, _ in columns) + " |"]
         lines.append("|---" * (len(columns) + 1) + "|")

@@ -66,8 +66,13 @@ class ModelSettings(Settings):
         "fixed",
         description="atomic charges (variants without p): shifted evenly to the total charge, or as they come",
     )
-    alpha: Literal["scalar", "tensor"] = Field("tensor", description="form of the atomic polarizability")
+    alpha: Literal["scalar", "tensor", "bonds"] = Field(
+        "tensor", description="atomic polarizability: a number or a tensor of the features, or a tensor of the bonds"
+    )
     alpha_positive: bool = Field(True, description="keep every atomic polarizability positive definite")
+    bounded_response: bool = Field(
+        True, description="keep alpha and kappa below the values at which atoms could polarize each other without end"
+    )
 
 
 class DataKeys(Settings):
@@ -115,8 +120,12 @@ class TrainingSettings(Settings):
     learning_rate: float = Field(5e-3, gt=0, description="peak learning rate")
     final_learning_rate: float = Field(2e-5, gt=0, description="learning rate at the end of the cosine")
     warmup: float = Field(0.01, ge=0, lt=1, description="share of the training over which the learning rate rises")
-    response_start: float = Field(
-        0.4, ge=0, lt=1, description="share of the training before which alpha and kappa keep their first values"
+    response_start: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="share of the training before which alpha and kappa keep their first values; "
+        "None: 0.4, and 0 where alpha is of the bonds",
     )
     loss: LossSettings = LossSettings()
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the exponential moving average of the weights")

@@ -25,7 +25,7 @@ from spectra_app.potentials.potential import Potential
 from spectra_app.potentials.records import ModelCard
 from spectra_app.zoo import INTERPRETATION_FILE, MODEL_FILE, find_model
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 WEIGHTS_FILE = "weights.safetensors"
 UNITS = {"energy": "eV", "length": "A", "charge": "e", "polarizability": "e^2 A^2/eV"}
 
@@ -52,7 +52,18 @@ def _with_free_charges(description: dict[str, Any]) -> dict[str, Any]:
     return description | {"architecture": {"total_charge": "free"} | description["architecture"]}
 
 
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _without_products, 2: _with_free_charges}
+def _without_bound(description: dict[str, Any]) -> dict[str, Any]:
+    """3 -> 4: alpha and kappa of version 3 knew no bound."""
+    if "architecture" not in description:
+        return description
+    return description | {"architecture": {"bounded_response": False} | description["architecture"]}
+
+
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: _without_products,
+    2: _with_free_charges,
+    3: _without_bound,
+}
 """Format version -> function that makes the next version's description from it."""
 
 

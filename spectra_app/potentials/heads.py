@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from spectra_app.electrostatics.multipoles import Multipoles, Variant
+from spectra_app.electrostatics.stability import bounded_kappa, bounded_polarizability
 from spectra_app.neighbors import Neighbors, gather_neighbors
 from spectra_app.potentials.backbones.base import Backbone, Features, PairGeometry
+from spectra_app.potentials.bond_polarizability import BondPolarizability, bond_weights
 from spectra_app.system import System, sum_by_structure
 
 _N_PRODUCTS = 8  # vectors that enter the products which make a rank-2 tensor
@@ -66,10 +68,11 @@ class LatentHead(nn.Module):
         initial_charges: [species], e; a first guess of the mean charge of each element, which breaks the symmetry
             between the two signs.
         covalent_radii: [species], A; how far induced charge moves between atoms.
-        alpha_form: ``"scalar"`` or ``"tensor"``.
+        alpha_form: ``"scalar"``, ``"tensor"`` or ``"bonds"``.
         alpha_positive: keep alpha positive definite.
         fixed_total: atomic charges sum to the structure's charge: without it the dipole of a molecule depends on the
             origin.
+        bounding_sigma: A; smearing that bounds positive alpha and kappa (``electrostatics.stability``); None: no bound.
     """
 
     covalent_radii: Tensor
@@ -84,11 +87,13 @@ class LatentHead(nn.Module):
         alpha_form: str,
         alpha_positive: bool,
         fixed_total: bool = True,
+        bounding_sigma: float | None = None,
     ) -> None:
         super().__init__()
+        self.bounding_sigma = bounding_sigma
         self.fixed_total = fixed_total
         self.variant, self.n_radial = variant, n_radial
-        self.alpha_form, self.alpha_positive = alpha_form, alpha_positive
+        self.alpha_form, self.alpha_positive = alpha_form, alpha_positive or alpha_form == "bonds"
         hidden, n_vectors = backbone.n_scalars, backbone.n_vectors
         self.hidden = nn.Sequential(nn.Linear(backbone.n_scalars, hidden), nn.SiLU())
         self.element_charges = nn.Parameter(initial_charges.clone())  # z_Z, or the mean of q_Z
@@ -104,7 +109,9 @@ class LatentHead(nn.Module):
             self.dipole = _VectorReadout(hidden, n_vectors)
         if variant.quadrupoles:
             self.quadrupole = _TracelessReadout(hidden, backbone)
-        if variant.induced_dipoles:
+        if variant.induced_dipoles and alpha_form == "bonds":
+            self.alpha_bonds = BondPolarizability(len(initial_charges), n_radial)
+        elif variant.induced_dipoles:
             self.alpha_isotropic = _constant_readout(hidden)
             if alpha_form == "tensor":
                 self.alpha_tensor = (_SquareReadout if alpha_positive else _TracelessReadout)(hidden, backbone)
@@ -116,7 +123,7 @@ class LatentHead(nn.Module):
             self.kappa_nodes = nn.Linear(hidden, n_radial)
             nn.init.zeros_(self.kappa_nodes.weight)
             nn.init.zeros_(self.kappa_nodes.bias)
-            self.register_buffer("covalent_radii", covalent_radii, persistent=False)
+        self.register_buffer("covalent_radii", covalent_radii, persistent=False)
 
     def forward(
         self, system: System, species: Tensor, neighbors: Neighbors, pair: PairGeometry, f: Features
@@ -132,14 +139,21 @@ class LatentHead(nn.Module):
             fixed = _shift_to_total_charge(fixed, system)
             moved = self._moved_charges(hidden, neighbors, pair)
             charges = fixed + moved.sum(1)
+        alpha = self._alpha(hidden, f, species, neighbors, pair) if self.variant.induced_dipoles else None
+        kappa = self._kappa(hidden, species, neighbors, pair) if self.variant.induced_charges else None
+        if self.bounding_sigma is not None:
+            if alpha is not None and self.alpha_positive:
+                alpha = bounded_polarizability(alpha, self.bounding_sigma)
+            if kappa is not None:
+                kappa = bounded_kappa(kappa, self.bounding_sigma, neighbors)
         dipoles = self.dipole(hidden, f) if self.variant.dipoles else None
         quadrupoles = _VECTOR_SCALE * self.quadrupole(hidden, f) if self.variant.quadrupoles else None
         return Latents(
             Multipoles(charges, dipoles, quadrupoles),
             fixed,
             moved,
-            self._alpha(hidden, f) if self.variant.induced_dipoles else None,
-            self._kappa(hidden, species, neighbors, pair) if self.variant.induced_charges else None,
+            alpha,
+            kappa,
         )
 
     def _moved_charges(self, hidden: Tensor, neighbors: Neighbors, pair: PairGeometry) -> Tensor:
@@ -150,7 +164,10 @@ class LatentHead(nn.Module):
         strength = g[:, None] - gj + a[:, None] * hj - h[:, None] * aj
         return _VECTOR_SCALE * (pair.radial * strength).sum(-1)
 
-    def _alpha(self, hidden: Tensor, f: Features) -> Tensor:
+    def _alpha(self, hidden: Tensor, f: Features, species: Tensor, neighbors: Neighbors, pair: PairGeometry) -> Tensor:
+        if self.alpha_form == "bonds":
+            weights = bond_weights(species, self.covalent_radii, neighbors, pair)
+            return _INITIAL_ALPHA * self.alpha_bonds(species, neighbors, pair, weights)
         raw = self.alpha_isotropic(hidden)[:, 0]
         if self.alpha_positive:
             isotropic = _INITIAL_ALPHA / math.log(2.0) * softplus(raw)
@@ -171,9 +188,7 @@ class LatentHead(nn.Module):
             return _INITIAL_KAPPA / math.log(2.0) * softplus(self.kappa(hidden)[:, 0])
         nodes = self.kappa_nodes(hidden)
         raw = (pair.radial * (nodes[:, None] + gather_neighbors(nodes, neighbors))).sum(-1)
-        radii = self.covalent_radii[species][:, None]
-        bond = radii + gather_neighbors(radii, neighbors)[..., 0]
-        weight = torch.exp(1.0 - (pair.distance / bond).square()) * pair.envelope
+        weight = bond_weights(species, self.covalent_radii, neighbors, pair)
         return _INITIAL_KAPPA / math.log(2.0) * softplus(raw) * weight
 
 

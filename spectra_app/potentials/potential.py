@@ -103,10 +103,11 @@ class Potential(nn.Module):
                 settings.alpha,
                 settings.alpha_positive,
                 settings.total_charge == "fixed",
+                settings.sigma_A if settings.bounded_response else None,
             )
         self._highest_rank = self.variant.highest_rank
         if settings.response == "self-consistent":
-            if self.variant.induced_dipoles and not settings.alpha_positive:
+            if self.variant.induced_dipoles and not self.latent_head.alpha_positive:
                 raise ConfigError(
                     "model.response",
                     got="self-consistent with alpha_positive: false",

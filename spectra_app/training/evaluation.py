@@ -58,6 +58,16 @@ def pearson(predicted: np.ndarray, true: np.ndarray) -> float:
     return float("nan") if scatter == 0 else float(x @ y) / scatter
 
 
+def slope(predicted: np.ndarray, true: np.ndarray) -> float:
+    """Share of the deviations from the mean that a prediction has, by least squares; NaN where the labels do not vary.
+
+    A correlation does not see that a model's fluctuations, and with them its Raman intensities (slope squared), are
+    too small.
+    """
+    x, y = predicted.reshape(-1) - predicted.mean(), true.reshape(-1) - true.mean()
+    return float("nan") if float(y @ y) == 0 else float(x @ y) / float(y @ y)
+
+
 def evaluate_file(model: Potential, path: Path | str, keys: DataKeys = DataKeys()) -> dict[str, float | int]:  # noqa: B008
     """Errors on every label a file carries; the metrics of ``spectra-app evaluate``.
 
@@ -130,6 +140,8 @@ def evaluate_structures(
         predicted, true = collected["polarizability"].arrays()
         metrics["polarizability_rmse_e2A2_per_eV"] = rmse(predicted, true)
         metrics |= _correlations("polarizability", predicted, true)
+        metrics["polarizability_slope_diagonal"] = slope(predicted[:, _DIAGONAL], true[:, _DIAGONAL])
+        metrics["polarizability_slope_offdiagonal"] = slope(predicted[:, ~_DIAGONAL], true[:, ~_DIAGONAL])
         metrics |= _correlations("polarizability_latent", *collected["latent_polarizability"].arrays())
     return metrics
 

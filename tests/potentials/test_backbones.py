@@ -43,12 +43,18 @@ def write_as_version(folder, settings: ModelSettings, version: int, without: tup
 
 def test_models_of_earlier_formats_load_as_they_were(tmp_path):
     small = {"channels": 8, "cutoff_A": 3.0, "total_charge": "free"}
-    first = ModelSettings(variant="sr", products=False, **small)
-    write_as_version(tmp_path / "1", first, 1, ("products", "total_charge"))
+    unbounded = small | {"bounded_response": False}
+    first = ModelSettings(variant="sr", products=False, **unbounded)
+    write_as_version(tmp_path / "1", first, 1, ("products", "total_charge", "bounded_response"))
     assert load_model(tmp_path / "1").settings == first
-    second = ModelSettings(variant="uiu", **small)
-    write_as_version(tmp_path / "2", second, 2, ("total_charge",))
+    second = ModelSettings(variant="uiu", **unbounded)
+    write_as_version(tmp_path / "2", second, 2, ("total_charge", "bounded_response"))
     assert load_model(tmp_path / "2").settings == second
-    write_as_version(tmp_path / "kappa", ModelSettings(variant="puipiu", **small), 2, ("total_charge",))
+    third = ModelSettings(variant="puiu", **unbounded)
+    write_as_version(tmp_path / "3", third, 3, ("bounded_response",))
+    assert load_model(tmp_path / "3").settings == third
+    write_as_version(
+        tmp_path / "kappa", ModelSettings(variant="puipiu", **small), 2, ("total_charge", "bounded_response")
+    )
     with pytest.raises(ModelError, match="kappa was another function"):
         load_model(tmp_path / "kappa")

@@ -7,16 +7,16 @@ import pytest
 import torch
 from ase import Atoms
 
-from spectra_app.config import LossSettings, ModelSettings, TrainFile, TrainingSettings
+from spectra_app.config import LossSettings, ModelSettings, TrainFile, TrainingSettings, parse_settings
 from spectra_app.errors import ModelError
 from spectra_app.neighbors import build_neighbors
 from spectra_app.potentials.checkpoint import load_model
 from spectra_app.potentials.potential import Potential
 from spectra_app.system import from_ase
-from spectra_app.training.evaluation import evaluate_file, evaluate_structures, pearson, r_squared
+from spectra_app.training.evaluation import evaluate_file, evaluate_structures, pearson, r_squared, slope
 from spectra_app.training.loss import weights_at
 from spectra_app.training.sign import fix_sign, mean_born_charges
-from spectra_app.training.trainer import CHECKPOINT_FILE, learning_rate_at, train
+from spectra_app.training.trainer import CHECKPOINT_FILE, learning_rate_at, response_start, train
 from tests.training.data import CHARGES, water_like_frames, write_frames
 
 SMALL = ModelSettings(channels=12, n_radial=5, cutoff_A=3.5, variant="puiu")
@@ -129,6 +129,12 @@ def test_responses_are_held_at_first(tmp_path, data, optimizer):
     assert not unmoved(0.0)
 
 
+@pytest.mark.parametrize(("form", "chosen", "held"), [("tensor", None, 0.4), ("bonds", None, 0.0), ("bonds", 0.2, 0.2)])
+def test_few_numbers_of_bonds_need_not_be_held(form, chosen, held):
+    training = {"data": ["x.xyz"]} | ({} if chosen is None else {"response_start": chosen})
+    assert response_start(parse_settings(TrainFile, {"model": {"alpha": form}, "training": training})) == held
+
+
 def test_resume_refuses_other_settings_and_a_missing_checkpoint(tmp_path, data):
     with pytest.raises(ModelError, match="no checkpoint"):
         train(settings(tmp_path, data), resume=True)
@@ -225,6 +231,9 @@ def test_statistics_by_hand():
     assert r_squared(x, y) == pytest.approx(1 - 2.0 / 8.0)
     assert pearson(x, y) == pytest.approx(6.0 / np.sqrt(8.0 * 14.0 / 3.0))
     assert np.isnan(pearson(np.ones(3), y))
+    assert slope(7.0 - 0.25 * x, x) == pytest.approx(-0.25)
+    assert slope(x + np.array([1.0, -2.0, 1.0]), np.arange(3.0)) == pytest.approx(slope(x, np.arange(3.0)))  # noise: no
+    assert np.isnan(slope(y, np.ones(3)))
 
 
 def test_energy_error_ignores_one_shift_per_composition(tmp_path, data):

@@ -1,0 +1,93 @@
+"""Bounds of alpha and kappa: with them the response has a minimum in every geometry, without them it has none."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from spectra_app.electrostatics import Multipoles, prepare_interaction, prepare_k_vectors
+from spectra_app.electrostatics.reciprocal import reciprocal_cutoff
+from spectra_app.electrostatics.response import Susceptibility
+from spectra_app.electrostatics.self_consistent import self_consistent
+from spectra_app.electrostatics.stability import (
+    bounded_kappa,
+    bounded_polarizability,
+    largest_kappa,
+    largest_polarizability,
+)
+from spectra_app.errors import ConvergenceError
+from spectra_app.neighbors import build_neighbors, pair_vectors
+from spectra_app.system import make_system
+from spectra_app.units import COULOMB_CONSTANT, EPSILON_0
+
+SIGMA = 0.9
+CELL = np.array([[5.0, 0.0, 0.0], [0.9, 4.6, 0.0], [0.3, -0.7, 4.8]])
+
+
+def double(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_the_bounds_are_the_self_terms_of_physics_md_2():
+    # U_self = (1/(2 eps0 (2 pi)^{3/2})) (q^2/sigma + u^2/(3 sigma^3)) = q^2/(2 kappa_max) + u^2/(2 alpha_max)
+    common = 1.0 / (EPSILON_0 * (2.0 * math.pi) ** 1.5)
+    assert largest_kappa(SIGMA) == pytest.approx(0.9 * SIGMA / common)
+    assert largest_polarizability(SIGMA) == pytest.approx(0.9 * 3.0 * SIGMA**3 / common)
+    assert largest_polarizability(1.0) * COULOMB_CONSTANT == pytest.approx(0.9 * 3.760, rel=1e-3)  # A^3
+
+
+def test_small_values_stay_and_large_ones_bend_under_the_bound():
+    limit = largest_polarizability(SIGMA)
+    root = double(5, 3, 3)
+    tensors = root @ root.transpose(1, 2)
+    small = bounded_polarizability(1e-6 * tensors, SIGMA)
+    assert small.numpy() == pytest.approx((1e-6 * tensors).numpy(), rel=1e-4, abs=1e-9)
+    large = bounded_polarizability(1e4 * tensors, SIGMA)
+    assert large.numpy() == pytest.approx(large.transpose(1, 2).numpy(), abs=0.0)
+    values = torch.linalg.eigvalsh(bounded_polarizability(tensors, SIGMA))
+    before = torch.linalg.eigvalsh(tensors)
+    assert values.numpy() == pytest.approx((before / (1.0 + before / limit)).numpy(), rel=1e-9)
+    assert float(torch.linalg.eigvalsh(large).max()) < limit
+    scalars = torch.tensor([0.0, 0.02, 3.0], dtype=torch.float64)
+    as_tensors = bounded_polarizability(scalars[:, None, None] * torch.eye(3, dtype=torch.float64), SIGMA)
+    assert bounded_polarizability(scalars, SIGMA).numpy() == pytest.approx(as_tensors[:, 1, 1].numpy())
+
+
+def test_bounds_differentiate_twice():
+    root = double(2, 3, 3).requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda r: bounded_polarizability(r @ r.transpose(1, 2), SIGMA), (root,))
+
+
+@pytest.mark.parametrize("cell", [None, CELL], ids=["open", "periodic"])
+@pytest.mark.parametrize("form", ["u", "qu", "pu", "p"])
+def test_no_geometry_has_a_catastrophe(form: str, cell: np.ndarray | None):
+    """Twelve atoms in a heap, tenths of an Angstrom apart, with a thousand times too much alpha and kappa."""
+    heap = 2.2 + 0.25 * double(12, 3, seed=3).numpy()
+    system = make_system(heap, [8] * 12, cell)
+    neighbors = build_neighbors(system, 2.0)
+    vectors = pair_vectors(system, neighbors, 2.0)
+    root = double(12, 3, 3, seed=1)
+    alpha = 30.0 * root @ root.transpose(1, 2) if "u" in form else None
+    kappa = None
+    if "q" in form:
+        kappa = torch.full((12,), 50.0, dtype=torch.float64)
+    elif "p" in form:
+        kappa = torch.where(neighbors.mask, 50.0 * torch.exp(-(vectors * vectors).sum(-1)), 0.0)
+    interaction = prepare_interaction(system, prepare_k_vectors(system, reciprocal_cutoff(1e-6, SIGMA, 1)), SIGMA, 1)
+    charges = double(12, seed=2)
+    permanent = interaction.permanent(Multipoles(charges - charges.mean(), 0.3 * double(12, 3, seed=4)))
+    free = Susceptibility(alpha, kappa, neighbors, vectors)
+    with pytest.raises(ConvergenceError):
+        self_consistent(system, interaction, free, permanent, 1e-6, False)
+    bounded = Susceptibility(
+        None if alpha is None else bounded_polarizability(alpha, SIGMA),
+        None if kappa is None else bounded_kappa(kappa, SIGMA, neighbors),
+        neighbors,
+        vectors,
+    )
+    _, energy, by_atom = self_consistent(system, interaction, bounded, permanent, 1e-6, True)
+    assert float(energy) < 0.0
+    assert float(torch.linalg.eigvalsh(by_atom.sum(0)).min()) > 0.0

@@ -1,0 +1,82 @@
+"""Polarizabilities from bonds: what they see, how they turn, where they begin."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from spectra_app.neighbors import build_neighbors
+from spectra_app.potentials.backbones.base import RadialBasis, pair_geometry
+from spectra_app.potentials.bond_polarizability import BondPolarizability, bond_weights
+from spectra_app.system import make_system
+from tests.potentials.test_potential import finite_difference, make_potential, predict, structure
+
+RADII = torch.tensor([0.31, 0.66], dtype=torch.float64)  # H, O
+WATER = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
+
+
+def alpha_of(model: BondPolarizability, positions: np.ndarray, species: list[int], cutoff: float = 4.0):
+    system = make_system(positions, [1 if kind == 0 else 8 for kind in species])
+    neighbors = build_neighbors(system, cutoff)
+    pair = pair_geometry(system, neighbors, RadialBasis(cutoff, 6).double())
+    kinds = torch.tensor(species)
+    return model(kinds, neighbors, pair, bond_weights(kinds, RADII, neighbors, pair)).detach().numpy()
+
+
+@pytest.fixture
+def model() -> BondPolarizability:
+    torch.manual_seed(0)
+    made = BondPolarizability(2, 6).double()
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return made
+
+
+def test_begins_as_one_number():
+    assert alpha_of(BondPolarizability(2, 6).double(), WATER, [1, 0, 0]) == pytest.approx(np.tile(np.eye(3), (3, 1, 1)))
+
+
+def test_of_two_atoms_by_hand(model):
+    r, cutoff = 1.05, 4.0
+    found = alpha_of(model, np.array([[0.0, 0, 0], [0, 0, r]]), [1, 0])
+    radial = RadialBasis(cutoff, 6).double()
+    system = make_system(np.array([[0.0, 0, 0], [0, 0, r]]), [8, 1])
+    basis = pair_geometry(system, build_neighbors(system, cutoff), radial)
+    weight = math.exp(1.0 - (r / 0.97) ** 2) * float(basis.envelope[0, 0])
+    tables = (model.isotropic.detach(), model.anisotropic.detach())
+    f, g = (weight * float((table[2 * 1 + 0] * basis.radial[0, 0]).sum()) for table in tables)
+    number = 1.0 + float(model.elements.detach()[1]) + f
+    along, across = number + 2.0 / 3.0 * g, number - g / 3.0
+    assert found[0] == pytest.approx(np.diag([across, across, along]) ** 2, abs=1e-12)
+
+
+def test_turns_with_the_molecule_and_stays_positive(model):
+    turn = Rotation.from_rotvec([0.3, -1.1, 0.7]).as_matrix()
+    still, turned = alpha_of(model, WATER, [1, 0, 0]), alpha_of(model, WATER @ turn.T, [1, 0, 0])
+    assert turned == pytest.approx(turn @ still @ turn.T, abs=1e-12)
+    assert np.linalg.eigvalsh(still).min() >= 0.0
+    assert np.ptp(np.linalg.eigvalsh(still)) > 1e-2
+
+
+def test_sees_bonds_and_hardly_anything_else(model):
+    alone = alpha_of(model, WATER, [1, 0, 0])
+    stretched, beside = WATER.copy(), np.concatenate([WATER, WATER + np.array([0.0, 0.0, 3.0])])
+    stretched[1, 0] += 0.05
+    by_stretch = np.abs(alpha_of(model, stretched, [1, 0, 0]) - alone).max()
+    by_neighbor = np.abs(alpha_of(model, beside, [1, 0, 0] * 2)[:3] - alone).max()
+    assert by_neighbor < 0.05 * by_stretch
+
+
+def test_a_potential_with_it_has_forces_that_are_the_gradient():
+    potential, system = make_potential("puiu", alpha="bonds", response="self-consistent"), structure()
+    forces = predict(potential, system).forces
+    for atom, axis in ((0, 0), (3, 2)):
+        slope = finite_difference(lambda s: predict(potential, s, forces=False).energy[0].item(), system, atom, axis)
+        assert forces[atom, axis].item() == pytest.approx(-slope, rel=1e-5, abs=1e-6)
+    scaled = make_potential("puiu", alpha="bonds", response="self-consistent")
+    scaled.latent_head.alpha_bonds.elements.add_(0.3)
+    assert predict(scaled, system).polarizability.numpy() != pytest.approx(predict(potential, system).polarizability)
