@@ -148,6 +148,12 @@ class TrainFile(Settings):
     model: ModelSettings = ModelSettings()
     training: TrainingSettings
 
+    @property
+    def response_start(self) -> float:
+        """Share of the training before which alpha and kappa are held; the few numbers of bonds need no protection."""
+        chosen = self.training.response_start
+        return chosen if chosen is not None else 0.0 if self.model.alpha == "bonds" else 0.4
+
 
 class MDSettings(Settings):
     """A molecular dynamics run."""

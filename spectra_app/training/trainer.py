@@ -261,7 +261,7 @@ def _step(run: _Run, batch: Sample, settings: TrainFile, fraction: float) -> Non
     loss = total_loss(errors, weights)
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    if fraction < response_start(settings):
+    if fraction < settings.response_start:
         _hold_responses(run.model)
     norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), t.clip)
     run.step += 1
@@ -281,12 +281,6 @@ def _step(run: _Run, batch: Sample, settings: TrainFile, fraction: float) -> Non
     n = batch.system.n_structures
     for place, value in enumerate((loss, errors.energy, errors.forces)):
         run.train_sums[place] += n * float(value.detach())
-
-
-def response_start(settings: TrainFile) -> float:
-    """Share of the training before which alpha and kappa are held: a hundred numbers of bonds need no protection."""
-    chosen = settings.training.response_start
-    return chosen if chosen is not None else 0.0 if settings.model.alpha == "bonds" else 0.4
 
 
 def _hold_responses(model: Potential) -> None:

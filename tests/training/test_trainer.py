@@ -16,7 +16,7 @@ from spectra_app.system import from_ase
 from spectra_app.training.evaluation import evaluate_file, evaluate_structures, pearson, r_squared, slope
 from spectra_app.training.loss import weights_at
 from spectra_app.training.sign import fix_sign, mean_born_charges
-from spectra_app.training.trainer import CHECKPOINT_FILE, learning_rate_at, response_start, train
+from spectra_app.training.trainer import CHECKPOINT_FILE, learning_rate_at, train
 from tests.training.data import CHARGES, water_like_frames, write_frames
 
 SMALL = ModelSettings(channels=12, n_radial=5, cutoff_A=3.5, variant="puiu")
@@ -132,7 +132,7 @@ def test_responses_are_held_at_first(tmp_path, data, optimizer):
 @pytest.mark.parametrize(("form", "chosen", "held"), [("tensor", None, 0.4), ("bonds", None, 0.0), ("bonds", 0.2, 0.2)])
 def test_few_numbers_of_bonds_need_not_be_held(form, chosen, held):
     training = {"data": ["x.xyz"]} | ({} if chosen is None else {"response_start": chosen})
-    assert response_start(parse_settings(TrainFile, {"model": {"alpha": form}, "training": training})) == held
+    assert parse_settings(TrainFile, {"model": {"alpha": form}, "training": training}).response_start == held
 
 
 def test_resume_refuses_other_settings_and_a_missing_checkpoint(tmp_path, data):
