@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectra_app.errors import SeriesError, TrajectoryError
+from spectra_app.frame_array import FrameArray
 from spectra_app.series.arrays import BLOCK_NUMBERS
 from spectra_app.series.clock import Clock
 from spectra_app.series.request import Series
@@ -97,7 +98,7 @@ def open_run(path: Path, quantity: str) -> Series:
     )
 
 
-class ReplicaSeries:
+class ReplicaSeries(FrameArray):
     """Datasets [frame, ...] of the replicas of a run seen as [frame, replica, ...], without reading them.
 
     Args:
@@ -112,25 +113,11 @@ class ReplicaSeries:
         self.shape = (n_frames, len(names), *self._datasets[0].shape[1:])
         self.dtype = self._datasets[0].dtype
 
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, key: Any) -> NDArray:
-        frames, *rest = key if isinstance(key, tuple) else (key,)
-        if not isinstance(frames, slice):
-            return np.stack([data[range(len(self))[frames]] for data in self._datasets])[tuple(rest)]
-        frames = slice(*frames.indices(len(self)))  # a growing dataset may be longer by now
+    def read(self, frames: slice, rest: tuple[Any, ...]) -> NDArray:
+        """See ``FrameArray.read``; of one replica nothing else is read."""
         if rest and isinstance(rest[0], int | np.integer):
-            return self._datasets[rest[0]][frames][:, *rest[1:]]
+            return np.asarray(self._datasets[rest[0]][frames][:, *rest[1:]])
         return np.stack([data[frames] for data in self._datasets], axis=1)[:, *rest]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
-        return self[:] if dtype is None else self[:].astype(dtype)
 
     def close(self) -> None:
         """Close the file now; otherwise it closes with the object."""

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spectra_app.errors import SeriesError
+from spectra_app.frame_array import FrameArray
 
 _READ_BYTES = 32 * 2**20
 """Largest piece read at once where a caller asks for one replica of many frames."""
@@ -25,7 +26,7 @@ _IN_MEMORY_BYTES = 128 * 2**20
 """An integrated series up to this size is an array."""
 
 
-class StoredSeries:
+class StoredSeries(FrameArray):
     """A series [frame, ...] in an unnamed temporary file, which vanishes with the object.
 
     Slices of frames read from the file (``pread``, not a memory map: mapped pages would count as memory); the other
@@ -69,31 +70,14 @@ class StoredSeries:
         file.flush()
         return cls(file, tail, n_frames, kind)
 
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, key: Any) -> NDArray:
-        frames, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
-        if isinstance(frames, (int, np.integer)):
-            frame = range(len(self))[int(frames)]  # counts from the end where negative, and refuses what is outside
-            return np.asarray(self._read(frame, frame + 1)[0][rest])
-        start, stop, step = frames.indices(len(self))
-        if step < 0:
-            raise IndexError("a stored series is read forwards")
+    def read(self, frames: slice, rest: tuple[Any, ...]) -> NDArray:
+        """See ``FrameArray.read``."""
+        start, stop, step = frames.start, frames.stop, frames.step
         per_read = max(1, _READ_BYTES // max(1, self._frame_bytes))
         per_read = max(step, per_read - per_read % step)  # so that the stride goes on across the pieces
         index = (slice(None, None, step), *rest)
         pieces = [self._read(a, min(a + per_read, stop))[index] for a in range(start, max(stop, start + 1), per_read)]
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
-        whole = self._read(0, len(self))
-        return whole if dtype is None else whole.astype(dtype)
 
     def _read(self, start: int, stop: int) -> NDArray:
         """Frames start to stop, as written."""

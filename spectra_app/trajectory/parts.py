@@ -18,6 +18,7 @@ from ase.data import chemical_symbols
 
 from spectra_app.dynamics.contributions import sum_by_part
 from spectra_app.errors import StructureError
+from spectra_app.frame_array import FrameArray
 from spectra_app.system import System
 from spectra_app.trajectory.layout import Level, Parts
 from spectra_app.trajectory.molecules import find_molecules, formula_of
@@ -102,7 +103,7 @@ def parts_observables(parts: Parts | None, has_polarizability: bool) -> list[str
     return ["dipole_parts", "polarizability_parts"] if has_polarizability else ["dipole_parts"]
 
 
-class RecordedArray:
+class RecordedArray(FrameArray):
     """[frame, ...] of a run file of which only the frames asked for are in memory.
 
     Args:
@@ -114,28 +115,15 @@ class RecordedArray:
     def __init__(self, path: Path, name: str, shape: tuple[int, ...]) -> None:
         self._path, self._name = path, name
         self.shape = shape
-        self.ndim = len(shape)
         self.dtype = np.dtype(np.float32)
 
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, key: Any) -> np.ndarray:
-        frames, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
-        if isinstance(frames, int | np.integer):
-            return np.asarray(self._read(range(len(self))[int(frames)], rest))
-        return np.asarray(self._read(slice(*frames.indices(len(self))), rest))
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        whole = self[:]
-        return whole if dtype is None else whole.astype(dtype)
-
-    def _read(self, frames: int | slice, rest: tuple[Any, ...]) -> Any:
+    def read(self, frames: slice, rest: tuple[Any, ...]) -> np.ndarray:
+        """See ``FrameArray.read``."""
         with open_run_file(self._path) as file:
-            return file[self._name][(frames, *rest)]
+            return np.asarray(file[self._name][(frames, *rest)])
 
 
-class Centres:
+class Centres(FrameArray):
     """Centres of mass [frame, replica, part, xyz], A, of the recorded frames, each from the nearest configuration.
 
     Where the cell changes they are scaled to its mean, as one cell serves all frames of a spectrum in parts.
@@ -162,24 +150,17 @@ class Centres:
         self._weights = (masses_amu / total[atom_part])[:, None]
         self._mean_cell = None if cells_A is None else np.mean(cells_A, axis=(0, 1))
         self.shape = (len(nearest), len(positions_A), len(total), 3)
-        self.ndim = 4
+        self.dtype = np.dtype(np.float64)
 
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, key: Any) -> np.ndarray:
-        frames, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
-        one = isinstance(frames, int | np.integer)
-        at = np.atleast_1d(self._nearest[frames])
+    def read(self, frames: slice, rest: tuple[Any, ...]) -> np.ndarray:
+        """See ``FrameArray.read``."""
+        at = self._nearest[frames]
         first, last = (int(at.min()), int(at.max()) + 1) if len(at) else (0, 0)
         positions = np.stack([replica[first:last] for replica in self._positions], axis=1)[at - first]
         centres = sum_by_part(self._weights * positions, self._atom_part)
         if self._cells is not None:
             centres = centres @ np.linalg.inv(self._cells[at]) @ self._mean_cell
-        return np.asarray((centres[0] if one else centres)[rest if one else (slice(None), *rest)])
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self[:], dtype=dtype)
+        return np.asarray(centres[(slice(None), *rest)])
 
 
 @dataclass(frozen=True)
