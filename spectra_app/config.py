@@ -120,12 +120,8 @@ class TrainingSettings(Settings):
     learning_rate: float = Field(5e-3, gt=0, description="peak learning rate")
     final_learning_rate: float = Field(2e-5, gt=0, description="learning rate at the end of the cosine")
     warmup: float = Field(0.01, ge=0, lt=1, description="share of the training over which the learning rate rises")
-    response_start: float | None = Field(
-        None,
-        ge=0,
-        lt=1,
-        description="share of the training before which alpha and kappa keep their first values; "
-        "None: 0.4, and 0 where alpha is of the bonds",
+    response_start: float = Field(
+        0.0, ge=0, lt=1, description="share of the training before which alpha and kappa keep their first values"
     )
     loss: LossSettings = LossSettings()
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the exponential moving average of the weights")
@@ -147,12 +143,6 @@ class TrainFile(Settings):
 
     model: ModelSettings = ModelSettings()
     training: TrainingSettings
-
-    @property
-    def response_start(self) -> float:
-        """Share of the training before which alpha and kappa are held; the few numbers of bonds need no protection."""
-        chosen = self.training.response_start
-        return chosen if chosen is not None else 0.0 if self.model.alpha == "bonds" else 0.4
 
 
 class MDSettings(Settings):

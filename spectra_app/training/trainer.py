@@ -261,7 +261,7 @@ def _step(run: _Run, batch: Sample, settings: TrainFile, fraction: float) -> Non
     loss = total_loss(errors, weights)
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    if fraction < settings.response_start:
+    if fraction < t.response_start:
         _hold_responses(run.model)
     norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), t.clip)
     run.step += 1
@@ -284,11 +284,7 @@ def _step(run: _Run, batch: Sample, settings: TrainFile, fraction: float) -> Non
 
 
 def _hold_responses(model: Potential) -> None:
-    """Drop the gradients of alpha and kappa.
-
-    While the network still learns the bonds, the induced energy is an error that shrinking responses remove, and they
-    find no way back in the steps left (docs/ablation.md).
-    """
+    """Drop the gradients of alpha and kappa: they stay near their first values (docs/ablation.md says what for)."""
     for name, parameter in model.named_parameters():
         if name.startswith(RESPONSE_PARAMETERS):
             parameter.grad = None

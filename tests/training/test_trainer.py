@@ -7,7 +7,7 @@ import pytest
 import torch
 from ase import Atoms
 
-from spectra_app.config import LossSettings, ModelSettings, TrainFile, TrainingSettings, parse_settings
+from spectra_app.config import LossSettings, ModelSettings, TrainFile, TrainingSettings
 from spectra_app.errors import ModelError
 from spectra_app.neighbors import build_neighbors
 from spectra_app.potentials.checkpoint import load_model
@@ -127,12 +127,6 @@ def test_responses_are_held_at_first(tmp_path, data, optimizer):
     assert responses
     assert unmoved(0.999) == responses
     assert not unmoved(0.0)
-
-
-@pytest.mark.parametrize(("form", "chosen", "held"), [("tensor", None, 0.4), ("bonds", None, 0.0), ("bonds", 0.2, 0.2)])
-def test_few_numbers_of_bonds_need_not_be_held(form, chosen, held):
-    training = {"data": ["x.xyz"]} | ({} if chosen is None else {"response_start": chosen})
-    assert parse_settings(TrainFile, {"model": {"alpha": form}, "training": training}).response_start == held
 
 
 def test_resume_refuses_other_settings_and_a_missing_checkpoint(tmp_path, data):
