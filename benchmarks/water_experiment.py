@@ -223,7 +223,9 @@ def draw(
         factor = np.interp(x[inside], *kerr.T).mean() / response[inside].mean()
         band(bottom, x, factor * response, factor * error, PALETTE[0], "computed, scaled to 100-300 cm$^{-1}$")
         bottom.plot(*kerr.T, color=REFERENCE_COLOUR, lw=1.0, label="measured, Castner et al. 1995")
-        bottom.set(xlim=(0, 1200), ylim=(0, None), xlabel="wavenumber (cm$^{-1}$)", yticks=[])
+        shown = (x >= 20.0) & (x <= 1200.0)  # next to zero the division by x makes a spike of nothing
+        highest = max(factor * (response + error)[shown].max(), kerr[:, 1].max())
+        bottom.set(xlim=(0, 1200), ylim=(0, 1.1 * highest), xlabel="wavenumber (cm$^{-1}$)", yticks=[])
         bottom.set(ylabel=r"depolarized Im $\chi$ (arb. units)")
         for axes in (top, middle, bottom):
             axes.legend(frameon=False)
