@@ -69,7 +69,9 @@ class ModelSettings(Settings):
     alpha: Literal["scalar", "tensor", "bonds"] = Field(
         "tensor", description="atomic polarizability: a number or a tensor of the features, or a tensor of the bonds"
     )
-    alpha_positive: bool = Field(True, description="keep every atomic polarizability positive definite")
+    alpha_positive: bool = Field(
+        True, description="keep every atomic polarizability positive definite (of the bonds: always)"
+    )
     bounded_response: bool = Field(
         True, description="keep alpha and kappa below the values at which atoms could polarize each other without end"
     )
