@@ -7,7 +7,7 @@ import torch
 from spectra_app.potentials import Potential
 
 
-def with_random_weights(potential: Potential, scale: float = 1.0, spread: float = 0.2) -> Potential:
+def with_random_weights(potential: Potential, scale: float = 1.0, spread: float = 0.15) -> Potential:
     """Weights that begin at zero (moved charges, kappa, alpha) become random, and all of them larger; none is trained.
 
     Args:

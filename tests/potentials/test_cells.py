@@ -151,6 +151,7 @@ def test_a_molecule_in_a_large_cell_differs_from_open_space_as_its_images_say(va
     # as L^-2: -kappa/2 (2.837 k_e Q/L)^2.
     order = 2 if "iq" in variant else 5
     assert abs(remainders[1][0]) <= 1.05 * (18.0 / 27.0) ** order * abs(remainders[0][0]) + 1e-9
+    assert abs(remainders[1][0]) <= 0.3 * abs(remainders[1][1])
     if variant != "sr":  # a term that is wrong or missing would fall as L^-3; there is one to get wrong
         assert abs(remainders[1][1]) > 1e-5
 
