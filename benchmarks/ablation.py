@@ -18,7 +18,7 @@ import os
 import time
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, NamedTuple
 
 from spectra_app.config import TrainFile, parse_settings
 from spectra_app.electrostatics import parse_variant
@@ -29,26 +29,45 @@ from spectra_app.training.trainer import CHECKPOINT_FILE, train
 VARIANTS = ("sr", "q", "uiu", "uiqiu", "p", "pu", "puiu", "puQipiu")
 METRICS_FILE = "metrics.json"
 BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
-# Where there is response it is self-consistent.  Molecules: a short reach, or the network says what charges should
-# (docs/ablation.md).
-RESPONSE = {"response": "self-consistent", "response_tolerance": 1e-5}
-CUTOFF_A = {"water_rpbe_d3": 3.5, "quartz_pbe": 4.5, "dipeptides_spice": 3.5}
-CHECKS = {  # files with labels of responses; that of water is of another level of theory and has no energies
-    "water_rpbe_d3": "water_polarizability/response_check.extxyz",
-    "quartz_pbe": "quartz_pbe/response_check.extxyz",
-    "dipeptides_spice": "dipeptides_spice/response_check.extxyz",
-}
-SETS: dict[str, dict[str, Any]] = {
-    # No second file of this level of theory: four frames are held out for the final evaluation.
-    "water_rpbe_d3": {
-        "epochs": 50,
-        "batch_size": 1,
-        "validation_fraction": 0.1,
-        "test_fraction": 0.1,
-        "eps_inf": 1.78,
-    },
-    "quartz_pbe": {"epochs": 25, "batch_size": 1, "validation_fraction": 0.06, "eps_inf": 2.38},
-    "dipeptides_spice": {"epochs": 20, "batch_size": 2, "validation_fraction": 0.06},
+RESPONSE = {"response": "self-consistent", "response_tolerance": 1e-5}  # where there is any
+
+
+class DataSet(NamedTuple):
+    """What is trained on a set, how, and what is checked.
+
+    Attributes:
+        cutoff_A: of the environment, A.
+        check: file with labels of responses.
+        has_energies: whether that file has energies and forces too.
+        training: settings of the training.
+    """
+
+    cutoff_A: float
+    check: str
+    has_energies: bool
+    training: dict[str, Any]
+
+
+SETS = {
+    # No second file of this level of theory: four frames are held out, and responses are those of another functional.
+    "water_rpbe_d3": DataSet(
+        3.5,
+        "water_polarizability/response_check.extxyz",
+        False,
+        {"epochs": 50, "batch_size": 1, "validation_fraction": 0.1, "test_fraction": 0.1, "eps_inf": 1.78},
+    ),
+    "quartz_pbe": DataSet(
+        4.5,
+        "quartz_pbe/response_check.extxyz",
+        True,
+        {"epochs": 25, "batch_size": 1, "validation_fraction": 0.06, "eps_inf": 2.38},
+    ),
+    "dipeptides_spice": DataSet(
+        3.5,
+        "dipeptides_spice/response_check.extxyz",
+        True,
+        {"epochs": 20, "batch_size": 2, "validation_fraction": 0.06},
+    ),
 }
 COLUMNS = (
     ("forces_rmse_meV_per_A", "forces, meV/A", ".1f"),
@@ -123,7 +142,8 @@ def claim(folder: Path) -> bool:
 
 def run(options: argparse.Namespace, name: str, variant: str, folder: Path) -> None:
     """One training and its evaluation; the numbers go to metrics.json in its folder."""
-    recipe = dict(SETS[name])
+    data = SETS[name]
+    recipe = dict(data.training)
     recipe["epochs"] = max(1, round(recipe["epochs"] * options.scale))
     training = recipe | {
         "data": [str(options.data / name / "train.extxyz")],
@@ -131,7 +151,7 @@ def run(options: argparse.Namespace, name: str, variant: str, folder: Path) -> N
         "patience": recipe["epochs"],
         "seed": options.seed,
     }
-    model = {"variant": variant, "cutoff_A": CUTOFF_A[name]} | (RESPONSE if parse_variant(variant).responds else {})
+    model = {"variant": variant, "cutoff_A": data.cutoff_A} | (RESPONSE if parse_variant(variant).responds else {})
     settings = parse_settings(TrainFile, {"model": model, "training": training})
     print(f"{time.strftime('%H:%M:%S')} {name} {variant}: {recipe['epochs']} epochs", flush=True)
     before = time.process_time()
@@ -139,8 +159,8 @@ def run(options: argparse.Namespace, name: str, variant: str, folder: Path) -> N
     metrics: dict[str, Any] = {
         key.removeprefix("test_"): value for key, value in result.model.card.errors.items() if key.startswith("test_")
     }
-    if name != "water_rpbe_d3" or parse_variant(variant).responds:
-        metrics |= evaluate_file(load_model(folder), options.data / CHECKS[name])
+    if data.has_energies or parse_variant(variant).responds:
+        metrics |= evaluate_file(load_model(folder), options.data / data.check)
     metrics["steps"], metrics["cpu_minutes"] = result.steps, (time.process_time() - before) / 60.0
     (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=1), encoding="utf-8")
     print(f"{time.strftime('%H:%M:%S')} {name} {variant}: {metrics}", flush=True)
