@@ -1,4 +1,4 @@
-"""``spectra-app sfg``: sum-frequency spectrum of an interface from arrays of any code."""
+"""``spectra-app sfg``: sum-frequency spectrum of an interface, of a run or from arrays of any code."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ import typer
 
 from spectra_app.cli import options
 from spectra_app.cli.spectra import finish
-from spectra_app.cli.tables import read_arrays
+from spectra_app.cli.tables import is_run, needed, read_arrays
 from spectra_app.config import SpectraSettings
 from spectra_app.errors import SeriesError
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from spectra_app.trajectory import Run
+
 PARTS = ("dipoles_eA", "polarizabilities_e2A2_per_eV", "z_A")
 """Arrays of a slab, per molecule."""
 WHOLE = ("dipole_eA", "polarizability_e2A2_per_eV")
 """Arrays of one interface, summed or weighted by the user."""
+_TILT_A = 1e-6  # of the normal against z
+_PIECE_FRAMES = 1024
 
 
 def sfg(
@@ -27,13 +31,19 @@ def sfg(
         Path,
         typer.Argument(
             metavar="INPUT",
-            help="NPZ or HDF5 file with the arrays dipoles_eA [frame, (replica,) molecule, xyz], "
-            "polarizabilities_e2A2_per_eV [..., xyz, xyz] and z_A [frame, (replica,) molecule] of a slab; or dipole_eA "
-            "and polarizability_e2A2_per_eV of one interface",
+            help="run file of a slab recorded with --parts molecules; or NPZ or HDF5 file with the arrays dipoles_eA "
+            "[frame, (replica,) molecule, xyz], polarizabilities_e2A2_per_eV [..., xyz, xyz] and z_A "
+            "[frame, (replica,) molecule] of a slab; or dipole_eA and polarizability_e2A2_per_eV of one interface",
         ),
     ],
-    area_A2: Annotated[float, typer.Option("--area-A2", help="area of one face, A^2")],
-    timestep_fs: Annotated[float, typer.Option("--timestep-fs", help="time between frames, fs")],
+    area_A2: Annotated[
+        float | None,
+        typer.Option("--area-A2", help="area of one face, A^2  [default: the run's]", show_default=False),
+    ] = None,
+    timestep_fs: Annotated[
+        float | None,
+        typer.Option("--timestep-fs", help="time between frames, fs; a run file knows its own", show_default=False),
+    ] = None,
     temperature_K: options.SpectrumTemperatureK = None,
     output: options.Output = None,
     elements: Annotated[
@@ -65,27 +75,84 @@ def sfg(
     Imaginary and real part of the resonant second-order surface susceptibility, 1e-22 m^2/V.
     """
     settings = options.settings_from_options(SpectraSettings, "spectra", locals(), overrides or ())
-    if settings.temperature_K is None:
-        raise SeriesError(f"temperature of {source}", got="none", wanted="kelvin", todo="Say --temperature-K 300")
-    arrays = _read(source)
+    arrays, common = _of_run(source, settings) if is_run(source) else _of_table(source, settings, timestep_fs, area_A2)
     from spectra_app.spectra import interface_series, sfg_spectrum
 
-    common: dict[str, Any] = {
-        "timestep_fs": timestep_fs,
-        "temperature_K": settings.temperature_K,
-        "area_A2": area_A2,
-        "elements": tuple(elements or ("ssp",)),
-        "quantum_factor": settings.quantum_factor,
-        "settings": settings,
-    }
+    if area_A2 is not None:
+        common["area_A2"] = area_A2
+    common |= {"elements": tuple(elements or ("ssp",)), "quantum_factor": settings.quantum_factor, "settings": settings}
     if set(arrays) >= set(PARTS):
         series = interface_series(
-            *(arrays[name] for name in PARTS), timestep_fs=timestep_fs, centre_A=centre_A, width_A=width_A, faces=faces
+            *(arrays[name] for name in PARTS),
+            timestep_fs=common["timestep_fs"],
+            centre_A=centre_A,
+            width_A=width_A,
+            faces=faces,
         )
         spectrum = sfg_spectrum(series, **common)
     else:
         spectrum = sfg_spectrum(*(arrays[name] for name in WHOLE), **common)
     finish("sfg", spectrum, source, output, None, json)
+
+
+def _of_run(source: Path, settings: SpectraSettings) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Contributions and heights of the parts of a slab's run, and its time step, temperature and area.
+
+    Raises:
+        SeriesError: no contributions or positions in the run, or faces that are not normal to z.
+    """
+    import numpy as np
+
+    from spectra_app.cli.compute import temperature_of
+    from spectra_app.spectra import timestep_from_times
+    from spectra_app.trajectory import read_run
+
+    run = read_run(source)
+    if run.parts is None or run.parts.polarizability_e2A2_per_eV is None or not len(run.trajectory_step):
+        raise SeriesError(
+            f"contributions in {source}",
+            got="no dipoles, polarizabilities and positions of its molecules",
+            wanted="a run recorded with --parts molecules, with positions, by a model with induced dipoles",
+            todo=f"Run: spectra-app record {source} -m MODEL -o parts.h5 --parts molecules (or md with --parts)",
+        )
+    cell = None if run.cell_A is None else np.reshape(run.cell_A, (-1, 3, 3)).mean(axis=0)
+    if cell is None or np.abs([*cell[:2, 2], *cell[2, :2]]).max() > _TILT_A:
+        raise SeriesError(
+            f"cell of {source}",
+            got="none" if cell is None else f"vectors {np.array2string(cell, precision=2).replace(chr(10), '')} A",
+            wanted="a slab whose normal, the third cell vector, is along z",
+            todo="Turn the structure before the run",
+        )
+    arrays = dict(zip(PARTS, (run.parts.dipole_eA, run.parts.polarizability_e2A2_per_eV, _heights(run)), strict=True))
+    return arrays, {
+        "timestep_fs": timestep_from_times(run.time_fs),
+        "temperature_K": temperature_of(run, settings),
+        "area_A2": float(np.linalg.norm(np.cross(cell[0], cell[1]))),
+    }
+
+
+def _heights(run: Run) -> np.ndarray:
+    """Z of the centre of mass of every part [frame, replica, part], A, in pieces: a run holds many atoms."""
+    import numpy as np
+
+    centres = run.centres_A
+    return np.concatenate([centres[k : k + _PIECE_FRAMES, :, :, 2] for k in range(0, len(centres), _PIECE_FRAMES)])
+
+
+def _of_table(
+    source: Path, settings: SpectraSettings, timestep_fs: float | None, area_A2: float | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arrays of a file, and what else the spectrum takes.
+
+    Raises:
+        SeriesError: something is missing that neither the file nor an option says.
+    """
+    arrays = _read(source)
+    return arrays, {
+        "timestep_fs": needed(timestep_fs, "--timestep-fs", source, "0.5"),
+        "temperature_K": needed(settings.temperature_K, "--temperature-K", source, "300"),
+        "area_A2": needed(area_A2, "--area-A2", source, "154"),
+    }
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

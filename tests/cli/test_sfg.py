@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from ase.io import write
 from scipy import signal
+
+from spectra_app.cli.main import main
+from spectra_app.trajectory import read_run
+from tests.cli.conftest import water_box
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +68,61 @@ def test_missing_arrays_are_named(tmp_path: Path, cli: Callable) -> None:
     (tmp_path / "broken.npz").write_bytes(b"PK nothing")
     assert cli("sfg", tmp_path / "broken.npz", *COMMON).code == 6
     assert cli("sfg", tmp_path / "absent.npz", *COMMON).code == 6
+
+
+@pytest.fixture(scope="module")
+def run_of_a_slab(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """120 steps of eight molecules, their contributions recorded, positions every second step."""
+    folder = tmp_path_factory.mktemp("slab_run")
+    atoms = water_box()
+    atoms.pbc = (True, True, False)
+    write(folder / "slab.extxyz", atoms)
+    shutil.copytree(model_folder, folder / "tiny")
+    md = [folder / "slab.extxyz", "-m", folder / "tiny", "-o", folder / "run.h5", "--equilibration-steps", 0]
+    md += ["--steps", 120, "--parts", "molecules", "--trajectory-stride", 2, "--temperature-K", 50]
+    report = [folder / "tiny", "--frames", folder / "tiny" / "start.extxyz", "--save"]  # chi of the bulk
+    for words in (["models", *report], ["md", *md]):
+        with pytest.raises(SystemExit) as stop:
+            main([str(word) for word in words])
+        assert not stop.value.code
+    return folder / "run.h5"
+
+
+def test_sfg_of_a_run_is_that_of_its_arrays(run_of_a_slab: Path, tmp_path: Path, cli: Callable) -> None:
+    run = read_run(run_of_a_slab)
+    atoms_z = run.positions_A[:, 0, :, 2].reshape(-1, 8, 3)
+    z = (atoms_z * run.masses_amu.reshape(8, 3)).sum(-1) / run.masses_amu.reshape(8, 3).sum(-1)
+    nearest = np.searchsorted(0.5 * (run.trajectory_step[1:] + run.trajectory_step[:-1]), run.step)
+    arrays = {
+        "dipoles_eA": np.asarray(run.parts.dipole_eA),
+        "polarizabilities_e2A2_per_eV": np.asarray(run.parts.polarizability_e2A2_per_eV),
+        "z_A": z[nearest][:, None],
+    }
+    np.savez(tmp_path / "arrays.npz", **arrays)
+    asked = ["-e", "ssp", "-e", "zzz", "--resolution-per-cm", 3000, "--temperature-K", 50, "--width-A", 2]
+    told = ["--area-A2", 6.4**2, "--timestep-fs", 0.5]
+    for source, words, name in ((run_of_a_slab, [], "run.csv"), (tmp_path / "arrays.npz", told, "arrays.csv")):
+        outcome = cli("sfg", source, *asked, *words, "-o", tmp_path / name)
+        assert outcome.code == 0, outcome.err
+    found, wanted = (np.genfromtxt(tmp_path / f"{name}.csv", delimiter=",", comments="#") for name in ("run", "arrays"))
+    assert np.nanmax(np.abs(wanted[:, 1:])) > 0.0
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_a_run_without_contributions_and_a_table_without_a_time_step_are_refused(
+    run_of_a_slab: Path, slab: Path, model_folder: Path, tmp_path: Path, cli: Callable
+) -> None:
+    atoms = water_box()
+    atoms.rotate(90, "x", rotate_cell=True)
+    write(tmp_path / "turned.extxyz", atoms)
+    common = ["-m", model_folder, "--equilibration-steps", 0, "--steps", 4, "--temperature-K", 50]
+    assert cli("md", model_folder / "start.extxyz", *common, "-o", tmp_path / "plain.h5").code == 0
+    outcome = cli("sfg", tmp_path / "plain.h5")
+    assert outcome.code == 6
+    assert "--parts molecules" in outcome.err
+    assert cli("md", tmp_path / "turned.extxyz", *common, "--parts", "molecules", "-o", tmp_path / "t.h5").code == 0
+    outcome = cli("sfg", tmp_path / "t.h5")
+    assert outcome.code == 6
+    assert "normal" in outcome.err
+    assert "--timestep-fs" in cli("sfg", slab, "--area-A2", 200, "--temperature-K", 300).err
+    assert "--area-A2" in cli("sfg", slab, "--timestep-fs", 2, "--temperature-K", 300).err
