@@ -132,12 +132,13 @@ def _scale_sentence(report: Interpretation) -> str:
         return "isolated structures, eps_e = 1: latent values are physical."
     if report.eps_inf is None:
         return "no eps_inf given, eps_e = 1: the physical values are the latent ones, unscaled."
-    root = math.sqrt(report.eps_e.mean)
+    root, whole, induced = math.sqrt(report.eps_e.mean), report.eps_inf - 1.0, report.eps_inf - report.eps_e.mean
     return (
-        f"eps_inf = {report.eps_inf:g}, chi = {report.chi.mean:.3f}, eps_e = eps_inf/(1 + chi) = "
-        f"{report.eps_e.mean:.3f}; charges and dipoles are multiplied by sqrt(eps_e) = {root:.3f}, responses by eps_e. "
-        f"Of the electronic susceptibility eps_inf - 1 = {report.eps_inf - 1:.2f} the induced response makes "
-        f"{report.eps_inf - report.eps_e.mean:.2f}; the rest is a uniform background."
+        f"eps_inf = {report.eps_inf:g} was given, 1 + chi = {1.0 + report.chi.mean:.3f} is what the model learned; "
+        f"eps_e = eps_inf/(1 + chi) = {report.eps_e.mean:.3f}: charges and dipoles are multiplied by sqrt(eps_e) = "
+        f"{root:.3f}, responses by eps_e. Of the electronic susceptibility eps_inf - 1 = {whole:.2f} the response "
+        f"makes {induced:.2f}"
+        + ("; the rest is a uniform background." if induced < whole else ", and no uniform background is left.")
     )
 
 

@@ -20,6 +20,7 @@ _FEW_ALPHA = 1e-4  # e^2 A^2/eV, 0.0014 A^3
 _FEW_KAPPA = 1e-5  # e^2/eV
 _FEW_ATOMS = 20  # of a molecule: its groups are then within reach of each other
 _RIGID_ALPHA = 0.005  # relative spread
+_LOW_SCREENING = 0.95  # eps_e below this: more than the error with which 1 + chi is learned
 _SUM_RULE_E = 0.01  # per atom
 
 
@@ -201,10 +202,10 @@ def find_warnings(report: Interpretation) -> tuple[str, ...]:
         found += _element_warnings(element, report.response)
     if report.periodic and report.eps_inf is None:
         found.append("no eps_inf: the physical values are the latent ones, unscaled.")
-    if report.periodic and report.eps_inf is not None and report.eps_e.mean < 1.0:
+    if report.periodic and report.eps_inf is not None and report.eps_e.mean < _LOW_SCREENING:
         found.append(
             f"chi = {report.chi.mean:.2f} exceeds eps_inf - 1 = {report.eps_inf - 1:.2f}: the latent "
-            "polarizability is larger than the material's, and eps_e falls below 1."
+            f"polarizability is larger than the material's, and eps_e = {report.eps_e.mean:.2f}."
         )
     n_atoms = sum(element.n_atoms for element in report.elements) / report.n_frames
     if report.sum_rule_e > _SUM_RULE_E * n_atoms:

@@ -171,6 +171,20 @@ def test_large_open_molecules_in_the_conserving_family_are_warned_of():
     assert not warned(periodic=False)
 
 
+@pytest.mark.parametrize("learned", [1.5, 1.84, 2.2])  # eps_inf is 1.8
+def test_the_learned_eps_inf_stands_beside_the_given_one(puiu, learned):
+    _, _, report = puiu
+    same = {
+        "chi": dataclasses.replace(report.chi, mean=learned - 1.0),
+        "eps_e": dataclasses.replace(report.eps_e, mean=1.8 / learned),
+    }
+    report = dataclasses.replace(report, **same)
+    scale = next(line for line in interpretation_lines(report) if line.startswith("- Scale"))
+    assert f"eps_inf = 1.8 was given, 1 + chi = {learned:.3f} is what the model learned" in scale
+    assert ("the rest is a uniform background" in scale) == (learned < 1.8)
+    assert any("polarizability is larger" in warning for warning in find_warnings(report)) == (learned > 2)
+
+
 def test_order_of_charges_by_hand():
     # Pauling: H 2.20, O 3.44; mean 2.82; (0.5 (-0.62) - 1.0 (+0.62))/2
     assert charge_order({"H": 0.5, "O": -1.0}) == pytest.approx(-0.465)
