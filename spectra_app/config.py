@@ -47,17 +47,17 @@ class ModelSettings(Settings):
     """Architecture of a potential."""
 
     backbone: Literal["painn"] = Field("painn", description="message-passing architecture")
-    variant: VariantName = Field("puiu", description="latent multipoles and responses (physics.md 2-3)")
+    variant: VariantName = Field("puQipiu", description="latent multipoles and responses (physics.md 2-3)")
     channels: int = Field(64, ge=4, description="scalar and vector features per atom")
     layers: int = Field(2, ge=1, description="message-passing layers")
     rank: Literal[1, 2] = Field(2, description="highest rank of the features: 1 vectors, 2 also rank-2 tensors")
     products: bool = Field(True, description="vectors and tensors of an atom multiply into new tensors (rank 2)")
-    cutoff_A: float = Field(4.5, gt=0, description="cutoff of the environment, A")
+    cutoff_A: float = Field(4.0, gt=0, description="cutoff of the environment, A")
     n_radial: int = Field(8, ge=2, description="radial basis functions")
     sigma_A: float = Field(1.0, gt=0, description="Gaussian smearing of the multipoles, A")
     ewald_tolerance: float = Field(1e-4, gt=0, lt=0.1, description="relative weight of the first neglected k vector")
     response: Literal["one-shot", "self-consistent"] = Field(
-        "one-shot", description="induced terms answer the permanent multipoles only, or each other too"
+        "self-consistent", description="induced terms answer the permanent multipoles only, or each other too"
     )
     response_tolerance: float = Field(
         1e-6, gt=0, lt=0.1, description="relative residual of the self-consistent potentials and fields"

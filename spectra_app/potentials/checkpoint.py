@@ -31,10 +31,10 @@ UNITS = {"energy": "eV", "length": "A", "charge": "e", "polarizability": "e^2 A^
 
 
 def _without_products(description: dict[str, Any]) -> dict[str, Any]:
-    """1 -> 2: architectures of version 1 knew no ``products``."""
+    """1 -> 2: architectures of version 1 knew no ``products``, and its first ones no other response than one-shot."""
     if "architecture" not in description:
         return description
-    return description | {"architecture": {"products": False} | description["architecture"]}
+    return description | {"architecture": {"products": False, "response": "one-shot"} | description["architecture"]}
 
 
 def _with_free_charges(description: dict[str, Any]) -> dict[str, Any]:

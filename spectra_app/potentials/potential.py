@@ -112,7 +112,7 @@ class Potential(nn.Module):
                     "model.response",
                     got="self-consistent with alpha_positive: false",
                     wanted="positive polarizabilities: without them the response has no minimum",
-                    todo="Set alpha_positive: true",
+                    todo="Set alpha_positive: true, or response: one-shot",
                 )
             self._highest_rank = max(self._highest_rank, int(self.variant.induced_dipoles))  # they are sources too
         self.k_cutoff = reciprocal_cutoff(settings.ewald_tolerance, settings.sigma_A, self._highest_rank)

@@ -61,7 +61,8 @@ def water_box(side: int = 2, spacing_A: float = 3.2) -> Atoms:
 def write_tiny_model(folder: Path, variant: str) -> None:
     """A model folder with random weights."""
     torch.manual_seed(3)
-    settings = ModelSettings(channels=8, layers=1, n_radial=4, cutoff_A=3.0, variant=variant, ewald_tolerance=1e-2)
+    small = {"channels": 8, "layers": 1, "n_radial": 4, "cutoff_A": 3.0}
+    settings = ModelSettings(**small, variant=variant, response="one-shot", ewald_tolerance=1e-2)
     model = Potential(settings, ("H", "O"), torch.tensor([-13.6, -430.0]), 1e-3, 1.78)
     with torch.no_grad():  # nothing repels in an untrained network: weak charges, or atoms fall into each other
         with_random_weights(model)

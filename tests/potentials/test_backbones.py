@@ -44,8 +44,8 @@ def write_as_version(folder, settings: ModelSettings, version: int, without: tup
 def test_models_of_earlier_formats_load_as_they_were(tmp_path):
     small = {"channels": 8, "cutoff_A": 3.0, "total_charge": "free"}
     unbounded = small | {"bounded_response": False}
-    first = ModelSettings(variant="sr", products=False, **unbounded)
-    write_as_version(tmp_path / "1", first, 1, ("products", "total_charge", "bounded_response"))
+    first = ModelSettings(variant="puiu", products=False, response="one-shot", **unbounded)
+    write_as_version(tmp_path / "1", first, 1, ("products", "response", "total_charge", "bounded_response"))
     assert load_model(tmp_path / "1").settings == first
     second = ModelSettings(variant="uiu", **unbounded)
     write_as_version(tmp_path / "2", second, 2, ("total_charge", "bounded_response"))

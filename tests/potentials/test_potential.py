@@ -30,7 +30,8 @@ FINITE = TOLERANCES["finite_difference"]
 def make_potential(variant: str, **settings) -> Potential:
     """An untrained potential with outputs large enough to matter."""
     torch.manual_seed(5)
-    chosen = {"channels": 8, "n_radial": 4, "cutoff_A": 3.5, "ewald_tolerance": 1e-8, **settings}
+    small = {"channels": 8, "n_radial": 4, "cutoff_A": 3.5}
+    chosen = {**small, "response": "one-shot", "ewald_tolerance": 1e-8, **settings}
     potential = Potential(ModelSettings(variant=variant, **chosen), ("H", "O"), eps_inf=1.8).double()
     return with_random_weights(potential, 1.5)
 

@@ -31,7 +31,8 @@ K_E = 14.3996454784  # eV A e^-2
 
 def potential(variant: str, **settings) -> Potential:
     torch.manual_seed(5)
-    chosen = {"channels": 8, "n_radial": 4, "cutoff_A": 3.5, "ewald_tolerance": 1e-6, **settings}
+    small = {"channels": 8, "n_radial": 4, "cutoff_A": 3.5}
+    chosen = {**small, "response": "one-shot", "ewald_tolerance": 1e-6, **settings}
     return with_random_weights(
         Potential(ModelSettings(variant=variant, **chosen), ("H", "C", "O"), eps_inf=1.8).double(), 1.5
     )
