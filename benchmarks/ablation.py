@@ -29,7 +29,6 @@ from spectra_app.training.trainer import CHECKPOINT_FILE, train
 VARIANTS = ("sr", "q", "uiu", "uiqiu", "p", "pu", "puiu", "puQipiu")
 METRICS_FILE = "metrics.json"
 BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
-RESPONSE = {"response": "self-consistent", "response_tolerance": 1e-5}  # where there is any
 
 
 class DataSet(NamedTuple):
@@ -151,7 +150,7 @@ def run(options: argparse.Namespace, name: str, variant: str, folder: Path) -> N
         "patience": recipe["epochs"],
         "seed": options.seed,
     }
-    model = {"variant": variant, "cutoff_A": data.cutoff_A} | (RESPONSE if parse_variant(variant).responds else {})
+    model = {"variant": variant, "cutoff_A": data.cutoff_A}
     settings = parse_settings(TrainFile, {"model": model, "training": training})
     print(f"{time.strftime('%H:%M:%S')} {name} {variant}: {recipe['epochs']} epochs", flush=True)
     before = time.process_time()

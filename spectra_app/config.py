@@ -60,7 +60,7 @@ class ModelSettings(Settings):
         "self-consistent", description="induced terms answer the permanent multipoles only, or each other too"
     )
     response_tolerance: float = Field(
-        1e-6, gt=0, lt=0.1, description="relative residual of the self-consistent potentials and fields"
+        1e-5, gt=0, lt=0.1, description="relative residual of the self-consistent potentials and fields"
     )
     total_charge: Literal["fixed", "free"] = Field(
         "fixed",

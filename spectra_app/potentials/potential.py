@@ -364,7 +364,7 @@ class Potential(nn.Module):
                 what,
                 got="a short-range model (variant sr)",
                 wanted="latent charges",
-                todo="Train variant puiu, the default",
+                todo="Train variant puQipiu, the default",
             )
 
     def _check_polarization(self, system: System) -> None:

@@ -6,6 +6,7 @@ import math
 import re
 
 from spectra_app.config import TrainFile
+from spectra_app.electrostatics.multipoles import parse_variant
 from spectra_app.potentials.records import ModelCard
 from spectra_app.training.interpretation import Interpretation, LongRangeShare, Spread
 
@@ -42,10 +43,11 @@ def card_text(card: ModelCard, settings: TrainFile, interpretation: Interpretati
     model, training = settings.model, settings.training
     prefix = "test" if any(name.startswith("test_") for name in card.errors) else "validation"
     n_frames = int(card.errors.get(f"{prefix}_n_structures", 0))
+    response = f", {model.response} response" if parse_variant(model.variant).responds else ""
     lines = [
         f"# Model {card.name}",
         "",
-        f"Elements {', '.join(card.species)}; variant `{model.variant}`, {model.response} response; "
+        f"Elements {', '.join(card.species)}; variant `{model.variant}`{response}; "
         f"backbone {model.backbone}, "
         f"{model.layers} layers, "
         f"{model.channels} channels, rank {model.rank}, cutoff {model.cutoff_A:g} A; smearing {model.sigma_A:g} A.",

@@ -45,9 +45,8 @@ def test_born_charges_of_quartz(model, atoms):
     born = np.asarray(born_charges(model, atoms).born_e)
     means = np.trace(born, axis1=1, axis2=2) / 3
     # LDA: 3.02, 3.63, 3.45 for silicon (Gonze, Allan, Teter, DOI 10.1103/PhysRevLett.68.3603); oxygen balances it.
-    # The card says that the model's are 10% too small.
-    assert means[atoms.numbers == 14] == pytest.approx(0.9 * 3.37, abs=0.15)
-    assert means[atoms.numbers == 8] == pytest.approx(-0.9 * 3.37 / 2, abs=0.08)
+    assert means[atoms.numbers == 14] == pytest.approx(3.37, abs=0.15)
+    assert means[atoms.numbers == 8] == pytest.approx(-3.37 / 2, abs=0.08)
     assert np.abs(born.sum(axis=0)).max() < 1e-4
     # Threefold axis along z: the mean over all silicon atoms is isotropic in the plane.
     silicon = born[atoms.numbers == 14].mean(axis=0)
