@@ -26,9 +26,9 @@ from ase.spacegroup import crystal
 
 from spectra_app.electrostatics.polarization import (
     atomic_born_charges,
-    atomic_polarization,
+    atomic_moments,
     gradient_of_vector,
-    pair_polarization,
+    pair_moments,
 )
 from spectra_app.neighbors import build_neighbors
 from spectra_app.potentials.backbones import pair_geometry
@@ -95,9 +95,8 @@ def charge_parts(model: Potential, atoms: Atoms, n_home: int) -> tuple[torch.Ten
         pair = pair_geometry(system, neighbors, model.radial)
         features = model.backbone(system, species, neighbors, pair)
         latents = model.latent_head(system, species, neighbors, pair, features)
-        exact = atomic_polarization(system, latents.fixed_charges, None)
-        exact = exact + pair_polarization(system, latents.moved, pair.vectors)
-        by_pairs = gradient_of_vector(exact, system.positions)[:n_home]
+        moments = atomic_moments(system, latents.fixed_charges, None) + pair_moments(latents.moved, pair.vectors)
+        by_pairs = gradient_of_vector(moments.sum(0), system.positions)[:n_home]
         by_k = atomic_born_charges(system, latents.multipoles.charges, None)[:n_home]
     return by_pairs.detach(), by_k.detach()
 
