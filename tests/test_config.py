@@ -130,3 +130,8 @@ def test_shipped_recipes_are_valid(path: Path) -> None:
 def test_recipes_of_shipped_models_are_valid() -> None:
     for path in sorted((ROOT / "models").glob("*/training.yaml")):
         assert load_settings(TrainFile, path).training.data
+
+
+def test_names_in_an_error_keep_their_capitals():
+    with pytest.raises(ConfigError, match=r"input should be 'sr', .*'puQipiu'"):
+        parse_settings(ModelSettings, {"variant": "puqipiu"})
