@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from spectra_app.config import SpectraSettings
 from spectra_app.errors import SeriesError
 
 if TYPE_CHECKING:
+    from spectra_app.frame_array import FrameArray
     from spectra_app.spectra import Spectrum
     from spectra_app.trajectory import Run
 
@@ -41,7 +42,8 @@ def temperature_of(run: Run, settings: SpectraSettings) -> float:
     return float(target)
 
 
-def _timestep(run: Run) -> float:
+def timestep_of(run: Run) -> float:
+    """Time between the recorded frames, fs."""
     from spectra_app.spectra import timestep_from_times
 
     return timestep_from_times(run.time_fs)
@@ -68,6 +70,43 @@ def volume_of(run: Run, settings: SpectraSettings) -> np.ndarray | float | None:
             todo="Give --volume-A3 (in a recipe: spectra.volume_A3)",
         )
     return run.volume_A3
+
+
+def contributions_of(run: Run, quantity: Literal["dipole", "polarizability"]) -> FrameArray:
+    """What each part contributes to the dipole [frame, replica, part, xyz], e A, or polarizability, e^2 A^2/eV.
+
+    Raises:
+        SeriesError: the run has none of this kind.
+    """
+    if run.parts is None:
+        raise SeriesError(
+            f"contributions in {run.path}",
+            got="none",
+            wanted="a run recorded with --parts molecules or --parts atoms",
+            todo=f"Run: spectra-app record {run.path} -m MODEL -o parts.h5 --parts molecules (or md with --parts)",
+        )
+    values = run.parts.dipole_eA if quantity == "dipole" else run.parts.polarizability_e2A2_per_eV
+    if values is None:
+        raise SeriesError(
+            f"polarizabilities of the parts in {run.path}",
+            got="none",
+            wanted="a model with induced dipoles (iu in the name of its variant)",
+            todo="Use another model for Raman",
+        )
+    return values
+
+
+def centres_of(run: Run) -> FrameArray:
+    """Centres of mass of the parts of a run [frame, replica, part, xyz], A.
+
+    Raises:
+        SeriesError: no configurations were stored.
+    """
+    if not len(run.trajectory_step):
+        raise SeriesError(
+            f"positions in {run.path}", got="none", wanted="stored positions", todo="Record without --no-positions"
+        )
+    return run.centres_A
 
 
 def field_note(run: Run) -> str | None:
@@ -114,7 +153,7 @@ def infrared_of_run(run: Run, settings: SpectraSettings) -> Spectrum:
 
     return infrared_spectrum(
         run.dipole_eA,
-        timestep_fs=_timestep(run),
+        timestep_fs=timestep_of(run),
         temperature_K=temperature_of(run, settings),
         volume_A3=volume_of(run, settings),
         eps_inf=_eps_inf(run, settings) if run.periodic else None,
@@ -141,7 +180,7 @@ def raman_of_run(run: Run, settings: SpectraSettings) -> Spectrum:
         )
     return raman_spectrum(
         run.polarizability_e2A2_per_eV,
-        timestep_fs=_timestep(run),
+        timestep_fs=timestep_of(run),
         temperature_K=temperature_of(run, settings),
         laser_nm=settings.laser_nm,
         prefactor=settings.prefactor,
@@ -199,7 +238,7 @@ def dielectric_of_run(run: Run, settings: SpectraSettings) -> Spectrum:
         raise SeriesError(f"eps_inf of {run.path}", got="none", wanted="a number", todo="Give --eps-inf")
     return dielectric_function(
         run.dipole_eA,
-        timestep_fs=_timestep(run),
+        timestep_fs=timestep_of(run),
         temperature_K=temperature_of(run, settings),
         volume_A3=run.volume_A3,
         eps_inf=eps_inf,

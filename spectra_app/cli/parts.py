@@ -100,37 +100,16 @@ def _of_run(run: Run, kind: Kind, settings: SpectraSettings, distances: bool) ->
     Raises:
         SeriesError: it has none of this kind, or no positions where distances are wanted.
     """
-    import numpy as np
+    from spectra_app.cli.compute import centres_of, contributions_of, temperature_of, timestep_of, volume_of
 
-    from spectra_app.cli.compute import temperature_of, volume_of
-    from spectra_app.spectra import timestep_from_times
-
-    if run.parts is None:
-        raise SeriesError(
-            f"contributions in {run.path}",
-            got="none",
-            wanted="a run recorded with --parts molecules or --parts atoms",
-            todo=f"Run: spectra-app record {run.path} -m MODEL -o parts.h5 --parts molecules (or md with --parts)",
-        )
-    values: Any = run.parts.dipole_eA if kind == "ir" else run.parts.polarizability_e2A2_per_eV
-    if values is None:
-        raise SeriesError(
-            f"polarizabilities of the parts in {run.path}",
-            got="none",
-            wanted="a model with induced dipoles (iu in the name of its variant)",
-            todo="Use another model for Raman",
-        )
-    if distances and not len(run.trajectory_step):
-        raise SeriesError(
-            f"positions in {run.path}", got="none", wanted="stored positions", todo="Record without --no-positions"
-        )
-    cell = run.cell_A if run.cell_A is None or run.cell_A.ndim == 2 else np.mean(run.cell_A, axis=(0, 1))
+    values = contributions_of(run, "dipole" if kind == "ir" else "polarizability")
+    assert run.parts is not None
     return values, {
         "kinds": run.parts.kinds,
         "molecules": run.parts.molecules,
-        "positions_A": run.centres_A if distances else None,
-        "cell_A": cell,
-        "timestep_fs": timestep_from_times(run.time_fs),
+        "positions_A": centres_of(run) if distances else None,
+        "cell_A": run.mean_cell_A,
+        "timestep_fs": timestep_of(run),
         "temperature_K": temperature_of(run, settings),
         "volume_A3": volume_of(run, settings) if kind == "ir" else None,
     }

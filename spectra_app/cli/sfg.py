@@ -16,6 +16,7 @@ from spectra_app.errors import SeriesError
 if TYPE_CHECKING:
     import numpy as np
 
+    from spectra_app.frame_array import FrameArray
     from spectra_app.trajectory import Run
 
 PARTS = ("dipoles_eA", "polarizabilities_e2A2_per_eV", "z_A")
@@ -75,11 +76,16 @@ def sfg(
     Imaginary and real part of the resonant second-order surface susceptibility, 1e-22 m^2/V.
     """
     settings = options.settings_from_options(SpectraSettings, "spectra", locals(), overrides or ())
-    arrays, common = _of_run(source, settings) if is_run(source) else _of_table(source, settings, timestep_fs, area_A2)
+    run: Run | None = None
+    if is_run(source):
+        from spectra_app.trajectory import read_run
+
+        run = read_run(source)
+        arrays, common = _of_run(run, settings, area_A2)
+    else:
+        arrays, common = _of_table(source, settings, timestep_fs, area_A2)
     from spectra_app.spectra import interface_series, sfg_spectrum
 
-    if area_A2 is not None:
-        common["area_A2"] = area_A2
     common |= {"elements": tuple(elements or ("ssp",)), "quantum_factor": settings.quantum_factor, "settings": settings}
     if set(arrays) >= set(PARTS):
         series = interface_series(
@@ -92,10 +98,14 @@ def sfg(
         spectrum = sfg_spectrum(series, **common)
     else:
         spectrum = sfg_spectrum(*(arrays[name] for name in WHOLE), **common)
+    if run is not None:
+        from spectra_app.cli.compute import with_field_note
+
+        spectrum = with_field_note(spectrum, run)
     finish("sfg", spectrum, source, output, None, json)
 
 
-def _of_run(source: Path, settings: SpectraSettings) -> tuple[dict[str, Any], dict[str, Any]]:
+def _of_run(run: Run, settings: SpectraSettings, area_A2: float | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Contributions and heights of the parts of a slab's run, and its time step, temperature and area.
 
     Raises:
@@ -103,39 +113,28 @@ def _of_run(source: Path, settings: SpectraSettings) -> tuple[dict[str, Any], di
     """
     import numpy as np
 
-    from spectra_app.cli.compute import temperature_of
-    from spectra_app.spectra import timestep_from_times
-    from spectra_app.trajectory import read_run
+    from spectra_app.cli.compute import centres_of, contributions_of, temperature_of, timestep_of
 
-    run = read_run(source)
-    if run.parts is None or run.parts.polarizability_e2A2_per_eV is None or not len(run.trajectory_step):
-        raise SeriesError(
-            f"contributions in {source}",
-            got="no dipoles, polarizabilities and positions of its molecules",
-            wanted="a run recorded with --parts molecules, with positions, by a model with induced dipoles",
-            todo=f"Run: spectra-app record {source} -m MODEL -o parts.h5 --parts molecules (or md with --parts)",
-        )
-    cell = None if run.cell_A is None else np.reshape(run.cell_A, (-1, 3, 3)).mean(axis=0)
+    arrays = (contributions_of(run, "dipole"), contributions_of(run, "polarizability"), _heights(centres_of(run)))
+    cell = run.mean_cell_A
     if cell is None or np.abs([*cell[:2, 2], *cell[2, :2]]).max() > _TILT_A:
         raise SeriesError(
-            f"cell of {source}",
+            f"cell of {run.path}",
             got="none" if cell is None else f"vectors {np.array2string(cell, precision=2).replace(chr(10), '')} A",
             wanted="a slab whose normal, the third cell vector, is along z",
             todo="Turn the structure before the run",
         )
-    arrays = dict(zip(PARTS, (run.parts.dipole_eA, run.parts.polarizability_e2A2_per_eV, _heights(run)), strict=True))
-    return arrays, {
-        "timestep_fs": timestep_from_times(run.time_fs),
+    return dict(zip(PARTS, arrays, strict=True)), {
+        "timestep_fs": timestep_of(run),
         "temperature_K": temperature_of(run, settings),
-        "area_A2": float(np.linalg.norm(np.cross(cell[0], cell[1]))),
+        "area_A2": float(np.linalg.norm(np.cross(cell[0], cell[1]))) if area_A2 is None else area_A2,
     }
 
 
-def _heights(run: Run) -> np.ndarray:
-    """Z of the centre of mass of every part [frame, replica, part], A, in pieces: a run holds many atoms."""
+def _heights(centres: FrameArray) -> np.ndarray:
+    """Z of every centre [frame, replica, part], A, in pieces: a run holds many atoms."""
     import numpy as np
 
-    centres = run.centres_A
     return np.concatenate([centres[k : k + _PIECE_FRAMES, :, :, 2] for k in range(0, len(centres), _PIECE_FRAMES)])
 
 

@@ -102,6 +102,11 @@ class Run:
         return Centres(positions, nearest, self.parts.atom_part, self.masses_amu, cells)
 
     @property
+    def mean_cell_A(self) -> np.ndarray | None:  # noqa: N802
+        """[vector, xyz], A, mean over the stored configurations where the cell changes; None if open."""
+        return None if self.cell_A is None else self.cell_A.reshape(-1, 3, 3).mean(axis=0)
+
+    @property
     def pbc(self) -> tuple[bool, bool, bool]:
         """Whether each cell vector is periodic."""
         return (True, True, False) if self.slab else (self.periodic,) * 3
