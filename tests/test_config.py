@@ -132,6 +132,6 @@ def test_recipes_of_shipped_models_are_valid() -> None:
         assert load_settings(TrainFile, path).training.data
 
 
-def test_names_in_an_error_keep_their_capitals():
+def test_names_in_an_error_keep_their_capitals() -> None:
     with pytest.raises(ConfigError, match=r"input should be 'sr', .*'puQipiu'"):
         parse_settings(ModelSettings, {"variant": "puqipiu"})
