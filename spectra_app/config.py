@@ -75,6 +75,16 @@ class ModelSettings(Settings):
     bounded_response: bool = Field(
         True, description="keep alpha and kappa below the values at which atoms could polarize each other without end"
     )
+    bond_weight: Literal["gaussian", "switched"] = Field(
+        "switched",
+        description="what counts as a bond (kappa, alpha of bonds): exp(1 - (r/R)^2), or a switch that ends before "
+        "hydrogen bonds begin",
+    )
+    oxidation_states: Literal["auto", "free"] | dict[str, int] = Field(
+        "auto",
+        description="variants with p: charge that every element carries through a cell, e, e.g. {Pb: 2, I: -1}; auto: "
+        "the common ones where they explain the total charge of every frame; free: learned",
+    )
 
 
 class DataKeys(Settings):

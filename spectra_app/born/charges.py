@@ -40,7 +40,7 @@ def born_charges(
     from spectra_app.system import from_ase
 
     system = from_ase(structure, device=model.device, dtype=model.dtype)
-    model.check_species(system.numbers)
+    model.check_system(system)
     charges = model.born_charges(system, build_neighbors(system, model.cutoff))
     periodic = bool(structure.pbc.all())
     symmetry = None

@@ -16,10 +16,8 @@ import torch
 from torch import Tensor
 
 from spectra_app.electrostatics.multipoles import Electrostatics
-from spectra_app.errors import ModelError
 from spectra_app.neighbors import Neighbors, gather_neighbors
 from spectra_app.system import System, sum_by_structure
-from spectra_app.units import EPSILON_0
 
 
 class Induced(NamedTuple):
@@ -140,43 +138,3 @@ def induced_moments(induced: Induced, vectors: Tensor) -> Tensor:
     if induced.moved is not None:
         moments = moments - 0.5 * (vectors.transpose(1, 2) @ induced.moved)
     return moments
-
-
-def electronic_screening(
-    system: System, polarizability: Tensor, eps_inf: float | None, material_chi: float | None = None
-) -> Tensor:
-    """eps_e that scales latent to physical responses (physics.md 4).
-
-    1 for an open structure or an unknown eps_inf; else eps_inf/(1 + chi), chi = tr(alpha_sys)/(3 eps0 V), which is
-    eps_inf itself without induced response.  eps_e is a number of the material, with the mean chi of its report, and
-    not of every frame: with a chi of the frame the whole response eps0 V (eps_e (1 + chi) - 1) would be the same number
-    eps0 V (eps_inf - 1) in every frame and the isotropic Raman spectrum empty, and d(sqrt(eps_e) P)/dr would not be the
-    Born charge.  Where no report is known chi is that of the structure.
-
-    Args:
-        system: the structures.
-        polarizability: [structure, xyz, xyz], latent, e^2 A^2/eV.
-        eps_inf: high-frequency dielectric constant of the material.
-        material_chi: mean chi of the dense material; None takes that of each structure, which a slab has not.
-
-    Returns:
-        [structure]; physical dipole = sqrt(eps_e) dipole, physical polarizability = eps_e polarizability.
-
-    Raises:
-        ModelError: a slab whose material's chi is not known.
-    """
-    ones = torch.ones_like(polarizability[:, 0, 0])
-    if eps_inf is None:
-        return ones
-    if material_chi is not None:
-        return torch.where(system.periodic, eps_inf / (1.0 + material_chi), ones)
-    if system.slab is not None:
-        raise ModelError(
-            "physical dipole of a slab",
-            got="a model that does not know the susceptibility of its material",
-            wanted="a report on frames of the bulk",
-            todo="Run: spectra-app models NAME --frames bulk.extxyz --save",
-        )
-    trace = polarizability.diagonal(dim1=-2, dim2=-1).sum(-1)
-    chi = trace / (3.0 * EPSILON_0 * torch.where(system.periodic, system.volume, ones))
-    return torch.where(system.periodic, eps_inf / (1.0 + chi), ones)

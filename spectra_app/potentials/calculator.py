@@ -104,7 +104,7 @@ class SpectraCalculator(Calculator):
                 "external field", got=f"charge {float(system.charge[0]):g} e", wanted="a neutral structure"
             )
         if "numbers" in system_changes:
-            self.model.check_species(system.numbers)
+            self.model.check_system(system)
         wants_stress = "stress" in properties and "stress" not in self.results
         if wants_stress and not self.atoms.cell.volume > 0.0:
             raise PropertyNotImplementedError("a stress refers to a volume: this structure has no three cell vectors")
@@ -140,15 +140,15 @@ class SpectraCalculator(Calculator):
 
     def _store(self, prediction: Any, system: System) -> None:
         """Copy a prediction for one structure into ``results``."""
-        screening = float(prediction.screening[0])
         energy = float(prediction.energy[0])
-        polarizability = _to_numpy(prediction.polarizability[0]) * screening
+        scale = self.model.scale
+        polarizability = _to_numpy(scale.tensors(prediction.polarizability, system)[0])
         induced = 0.0 if self._field is None else polarizability @ _to_numpy(self._field[0])
         self.results.update(
             energy=energy,
             free_energy=energy,
             forces=_to_numpy(prediction.forces),
-            dipole=_to_numpy(prediction.dipole[0]) * screening**0.5 + induced,
+            dipole=_to_numpy(scale.vectors(prediction.dipole, system)[0]) + induced,
             charges=_to_numpy(prediction.charges),
             polarizability=polarizability,
         )

@@ -23,9 +23,11 @@ from spectra_app.errors import ModelError
 from spectra_app.files import atomic_path
 from spectra_app.potentials.potential import Potential
 from spectra_app.potentials.records import ModelCard
+from spectra_app.potentials.scale import PhysicalScale
 from spectra_app.zoo import INTERPRETATION_FILE, MODEL_FILE, find_model
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
+_SCALE_VERSION = 5  # from here on the physical scale stands in model.yaml
 WEIGHTS_FILE = "weights.safetensors"
 UNITS = {"energy": "eV", "length": "A", "charge": "e", "polarizability": "e^2 A^2/eV"}
 
@@ -59,10 +61,24 @@ def _without_bound(description: dict[str, Any]) -> dict[str, Any]:
     return description | {"architecture": {"bounded_response": False} | description["architecture"]}
 
 
+def _with_scale(description: dict[str, Any]) -> dict[str, Any]:
+    """4 -> 5: charges of elements were learned, hydrogen bonds counted as bonds, and chi stood in another file.
+
+    ``chi`` is put into the description by its reader; the screening of version 4 was 1 + chi for every response.
+    """
+    if "architecture" not in description:
+        return description
+    architecture = {"oxidation_states": "free", "bond_weight": "gaussian"} | description["architecture"]
+    chi = description.get("chi") if "i" in str(architecture.get("variant", "")) else 0.0
+    scale = {"eps_inf": description.get("eps_inf"), "chi": chi, "screening": None if chi is None else 1.0 + chi}
+    return description | {"architecture": architecture, "scale": description.get("scale") or scale}
+
+
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: _without_products,
     2: _with_free_charges,
     3: _without_bound,
+    4: _with_scale,
 }
 """Format version -> function that makes the next version's description from it."""
 
@@ -83,7 +99,7 @@ def save_model(model: Potential, folder: Path | str) -> None:
         "name": card.name,
         "species": list(model.species),
         "units": UNITS,
-        "eps_inf": model.eps_inf,
+        "scale": _scale_description(model.scale),
         "architecture": model.settings.model_dump(mode="json"),
         "errors": card.errors,
         "data": card.data,
@@ -92,6 +108,23 @@ def save_model(model: Potential, folder: Path | str) -> None:
     }
     write_atomically(folder / WEIGHTS_FILE, save(state))
     write_atomically(folder / MODEL_FILE, yaml.safe_dump(description, sort_keys=False, allow_unicode=True).encode())
+
+
+def save_scale(folder: Path | str, scale: PhysicalScale) -> None:
+    """Put another physical scale into a model's ``model.yaml``; runs made with the old one cannot be continued.
+
+    Args:
+        folder: of the model.
+        scale: the new one.
+    """
+    path = Path(folder) / MODEL_FILE
+    description = yaml.safe_load(path.read_text(encoding="utf-8")) | {"scale": _scale_description(scale)}
+    write_atomically(path, yaml.safe_dump(description, sort_keys=False, allow_unicode=True).encode())
+
+
+def _scale_description(scale: PhysicalScale) -> dict[str, float | None]:
+    """The scale as ``model.yaml`` has it; eps_e follows from the others and stands there for the reader."""
+    return dataclasses.asdict(scale) | {"eps_e": scale.eps_e if scale.known else None}
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -115,22 +148,40 @@ def read_card(name: str | Path) -> ModelCard:
     weights = folder / WEIGHTS_FILE
     if not weights.is_file():
         raise ModelError(f"model {folder}", got=f"no {WEIGHTS_FILE}", wanted="the weights beside model.yaml")
+    scale = _scale_of(description, folder)
     return ModelCard(
         name=description["name"],
         species=tuple(description["species"]),
         settings=parse_settings(ModelSettings, description["architecture"], str(folder / MODEL_FILE)),
-        eps_inf=description.get("eps_inf"),
+        scale=scale,
         errors=dict(description.get("errors") or {}),
         data=description.get("data") or "",
         licence=description.get("licence") or "",
         created=str(description.get("created") or ""),
-        hash=hashlib.sha256(weights.read_bytes()).hexdigest()[:12],
-        chi=_material_chi(folder),
+        hash=_hash(weights.read_bytes(), (folder / MODEL_FILE).read_bytes(), scale),
     )
 
 
+def _hash(weights: bytes, description: bytes, scale: PhysicalScale) -> str:
+    """Of everything that results depend on: weights, description, and the physical scale in use."""
+    return hashlib.sha256(b"\0".join([weights, description, repr(scale).encode()])).hexdigest()[:12]
+
+
+def _scale_of(description: dict[str, Any], folder: Path) -> PhysicalScale:
+    try:
+        numbers = description["scale"]
+        values = [None if numbers[name] is None else float(numbers[name]) for name in ("eps_inf", "chi", "screening")]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{folder / MODEL_FILE}, scale",
+            got=f"unreadable ({error!r})",
+            wanted="eps_inf, chi and screening, each a number or null",
+        ) from None
+    return PhysicalScale(*values)
+
+
 def _material_chi(folder: Path) -> float | None:
-    """Mean chi of the material in the report on the latent quantities; None without one, or where it has no cell."""
+    """Mean chi of the material, which models before version 5 had in their report; None without a report or cell."""
     path = folder / INTERPRETATION_FILE
     if not path.is_file():
         return None
@@ -155,6 +206,8 @@ def _read_description(folder: Path) -> dict[str, Any]:
             wanted=f"at most {FORMAT_VERSION}",
             todo="Update spectra-app",
         )
+    if version < _SCALE_VERSION:
+        description = description | {"chi": _material_chi(folder)}
     while version < FORMAT_VERSION:
         description = UPGRADES[version](description)
         version += 1
@@ -185,7 +238,8 @@ def load_model(
     """
     card = read_card(name)
     folder = find_model(name)
-    model = Potential(card.settings, card.species, eps_inf=card.eps_inf if eps_inf is None else eps_inf)
+    model = Potential(card.settings, card.species)
+    model.scale = card.scale if eps_inf is None else dataclasses.replace(card.scale, eps_inf=float(eps_inf))
     try:
         state = load_file(folder / WEIGHTS_FILE)
         if state.get("energy_scale", torch.zeros(())).dtype == torch.float64:
@@ -194,7 +248,10 @@ def load_model(
     except (SafetensorError, RuntimeError, OSError) as error:
         first = str(error).splitlines()[0]
         raise ModelError(f"weights of {folder}", got=first, wanted="weights that fit model.yaml") from None
-    model.card = dataclasses.replace(card, eps_inf=model.eps_inf)
+    if model.scale != card.scale:
+        files = [(folder / name).read_bytes() for name in (WEIGHTS_FILE, MODEL_FILE)]
+        card = dataclasses.replace(card, scale=model.scale, hash=_hash(files[0], files[1], model.scale))
+    model.card = card
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     return model.to(device=choose_device(device), dtype=_dtype(dtype)).eval()

@@ -18,13 +18,15 @@ from spectra_app.electrostatics.multipoles import Multipoles, Variant
 from spectra_app.electrostatics.stability import bounded_kappa, bounded_polarizability
 from spectra_app.neighbors import Neighbors, gather_neighbors
 from spectra_app.potentials.backbones.base import Backbone, Features, PairGeometry
-from spectra_app.potentials.bond_polarizability import BondPolarizability, bond_weights
+from spectra_app.potentials.bond_polarizability import BondPolarizability, bond_ratios, bond_weights
 from spectra_app.system import System, sum_by_structure
 
 _N_PRODUCTS = 8  # vectors that enter the products which make a rank-2 tensor
 _INITIAL_ALPHA = 0.03  # e^2 A^2/eV (0.4 A^3): a third of a water molecule's polarizability per atom
 _INITIAL_KAPPA = 0.01  # e^2/eV
 _VECTOR_SCALE = 0.1
+_UNBOUND = 0.01  # bonds weaker than this leave a cation its charge
+_SWITCH_AT, _SWITCH_WIDTH = 1.4, 0.06  # of the sum of the covalent radii: a stretched bond is one, a hydrogen bond not
 
 
 class Latents(NamedTuple):
@@ -68,6 +70,9 @@ class LatentHead(nn.Module):
         initial_charges: [species], e; a first guess of the mean charge of each element, which breaks the symmetry
             between the two signs.
         covalent_radii: [species], A; how far induced charge moves between atoms.
+        oxidation_states: [species], e, charge that an element carries through a cell (pair family); None: learned.
+        hands_back: [species], 1 for cations that begin with their charge handed back along bonds, else 0.
+        bond_weight: ``"gaussian"`` or ``"switched"``, see ``bond_weights``.
         alpha_form: ``"scalar"``, ``"tensor"`` or ``"bonds"``.
         alpha_positive: keep alpha positive definite.
         fixed_total: atomic charges sum to the structure's charge: without it the dipole of a molecule depends on the
@@ -76,6 +81,9 @@ class LatentHead(nn.Module):
     """
 
     covalent_radii: Tensor
+    oxidation_states: Tensor
+    hands_back: Tensor
+    takes_back: Tensor
 
     def __init__(
         self,
@@ -88,15 +96,26 @@ class LatentHead(nn.Module):
         alpha_positive: bool,
         fixed_total: bool = True,
         bounding_sigma: float | None = None,
+        oxidation_states: Tensor | None = None,
+        hands_back: Tensor | None = None,
+        bond_weight: str = "switched",
     ) -> None:
         super().__init__()
+        self.bond_weight = bond_weight
         self.bounding_sigma = bounding_sigma
         self.fixed_total = fixed_total
         self.variant, self.n_radial = variant, n_radial
         self.alpha_form, self.alpha_positive = alpha_form, alpha_positive or alpha_form == "bonds"
         hidden, n_vectors = backbone.n_scalars, backbone.n_vectors
         self.hidden = nn.Sequential(nn.Linear(backbone.n_scalars, hidden), nn.SiLU())
-        self.element_charges = nn.Parameter(initial_charges.clone())  # z_Z, or the mean of q_Z
+        self.ionic = oxidation_states is not None
+        if oxidation_states is None:
+            self.element_charges = nn.Parameter(initial_charges.clone())  # z_Z, or the mean of q_Z
+        else:
+            assert hands_back is not None
+            self.register_buffer("oxidation_states", oxidation_states, persistent=False)
+            self.register_buffer("hands_back", hands_back * (oxidation_states > 0), persistent=False)
+            self.register_buffer("takes_back", (oxidation_states < 0).to(hands_back), persistent=False)
         pairs, atomic = variant.charges == "pair", variant.charges == "atomic"
         if atomic:
             self.charge = nn.Linear(hidden, 1)
@@ -126,17 +145,31 @@ class LatentHead(nn.Module):
         self.register_buffer("covalent_radii", covalent_radii, persistent=False)
 
     def forward(
-        self, system: System, species: Tensor, neighbors: Neighbors, pair: PairGeometry, f: Features
+        self,
+        system: System,
+        species: Tensor,
+        neighbors: Neighbors,
+        pair: PairGeometry,
+        f: Features,
+        charge_unit: Tensor,
     ) -> Latents:
-        """All latent quantities of a batch; see ``Latents``."""
+        """All latent quantities of a batch; see ``Latents``.
+
+        ``system.charge`` is the total latent charge of every structure, ``charge_unit`` [structure] the latent charge
+        of one elementary charge.
+        """
         hidden = self.hidden(f.scalars)
-        fixed = self.element_charges[species]
         moved: Tensor | None = None
-        if self.variant.charges == "atomic":
+        if self.ionic:
+            fixed = self.oxidation_states[species] * charge_unit[system.batch]
+            moved = self._moved_charges(hidden, neighbors, pair) + self._handed_back(fixed, species, neighbors, pair)
+            charges = fixed + moved.sum(1)
+        elif self.variant.charges == "atomic":
+            fixed = self.element_charges[species]
             charges = fixed + _VECTOR_SCALE * self.charge(hidden)[:, 0]
             charges = fixed = _shift_to_total_charge(charges, system) if self.fixed_total else charges
         else:
-            fixed = _shift_to_total_charge(fixed, system)
+            fixed = _shift_to_total_charge(self.element_charges[species], system)
             moved = self._moved_charges(hidden, neighbors, pair)
             charges = fixed + moved.sum(1)
         alpha = self._alpha(hidden, f, species, neighbors, pair) if self.variant.induced_dipoles else None
@@ -164,9 +197,27 @@ class LatentHead(nn.Module):
         strength = g[:, None] - gj + a[:, None] * hj - h[:, None] * aj
         return _VECTOR_SCALE * (pair.radial * strength).sum(-1)
 
+    def _handed_back(self, fixed: Tensor, species: Tensor, neighbors: Neighbors, pair: PairGeometry) -> Tensor:
+        """p0_ij [atom, slot]: the charge z_i of a cation, handed along its bonds to the anions j that share it.
+
+            p0_ij = -z_i s_ij/(sum_j s_ij + 0.01),   s = (1 + exp((r/(R_i + R_j) - 1.4)/0.06))^-4,   p0_ji = -p0_ij
+
+        A bound molecule begins with q = 0 on every atom, an unbound ion with its own charge, and a proton changes
+        partners smoothly, while the charge that every atom carries through the cell stays that of its ion.  The switch
+        is flat where bonds vibrate: with exp(4 - 4 (r/R)^2) in its place the oxygens of a silicon share its charge
+        anew at every phonon, and quartz learns half as fast.
+        """
+        ratio = bond_ratios(species, self.covalent_radii, neighbors, pair)
+        weight = torch.sigmoid((_SWITCH_AT - ratio) / _SWITCH_WIDTH).square().square() * pair.envelope
+        gives, takes = self.hands_back[species], self.takes_back[species]
+        takes_there = gather_neighbors(takes[:, None], neighbors)[..., 0]
+        share = gives * fixed / ((weight * takes_there).sum(1) + _UNBOUND)
+        share_there = gather_neighbors(share[:, None], neighbors)[..., 0]
+        return weight * (share_there * takes[:, None] - share[:, None] * takes_there)
+
     def _alpha(self, hidden: Tensor, f: Features, species: Tensor, neighbors: Neighbors, pair: PairGeometry) -> Tensor:
         if self.alpha_form == "bonds":
-            weights = bond_weights(species, self.covalent_radii, neighbors, pair)
+            weights = bond_weights(self.bond_weight, species, self.covalent_radii, neighbors, pair)
             return _INITIAL_ALPHA * self.alpha_bonds(species, neighbors, pair, weights)
         raw = self.alpha_isotropic(hidden)[:, 0]
         if self.alpha_positive:
@@ -179,7 +230,7 @@ class LatentHead(nn.Module):
         return isotropic[:, None, None] * _identity_like(tensor) + tensor
 
     def _kappa(self, hidden: Tensor, species: Tensor, neighbors: Neighbors, pair: PairGeometry) -> Tensor:
-        """Of atoms, or of pairs: these answer along bonds, and the weight exp(1 - (r/(R_i + R_j))^2) says what is one.
+        """Of atoms, or of pairs: these answer along bonds, and ``bond_weights`` say what is one.
 
         Without it thirty neighbours inside the cutoff, most of them no bond, start with ten times the polarizability
         of an atom.
@@ -188,7 +239,7 @@ class LatentHead(nn.Module):
             return _INITIAL_KAPPA / math.log(2.0) * softplus(self.kappa(hidden)[:, 0])
         nodes = self.kappa_nodes(hidden)
         raw = (pair.radial * (nodes[:, None] + gather_neighbors(nodes, neighbors))).sum(-1)
-        weight = bond_weights(species, self.covalent_radii, neighbors, pair)
+        weight = bond_weights(self.bond_weight, species, self.covalent_radii, neighbors, pair)
         return _INITIAL_KAPPA / math.log(2.0) * softplus(raw) * weight
 
 

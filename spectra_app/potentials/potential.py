@@ -18,18 +18,19 @@ from spectra_app.electrostatics.polarization import (
     pair_moments,
 )
 from spectra_app.electrostatics.reciprocal import KVectors, reciprocal_cutoff
-from spectra_app.electrostatics.response import (
-    Susceptibility,
-    direct_polarizability_by_atom,
-    electronic_screening,
-    one_shot,
-)
+from spectra_app.electrostatics.response import Susceptibility, direct_polarizability_by_atom, one_shot
 from spectra_app.electrostatics.self_consistent import self_consistent
 from spectra_app.errors import ConfigError, ModelError, StructureError
 from spectra_app.neighbors import Neighbors
 from spectra_app.potentials.backbones import BACKBONES, RadialBasis, pair_geometry
+from spectra_app.potentials.elements import (
+    ELECTRONEGATIVE_ENOUGH,
+    PAULING,
+    check_oxidation_states,
+)
 from spectra_app.potentials.heads import EnergyHead, LatentHead, Latents
-from spectra_app.potentials.records import PAULING, ModelCard, Prediction
+from spectra_app.potentials.records import ModelCard, Prediction
+from spectra_app.potentials.scale import PhysicalScale
 from spectra_app.system import System, sum_by_structure
 
 if TYPE_CHECKING:
@@ -85,25 +86,33 @@ class Potential(nn.Module):
         eps_inf: float | None = None,
     ) -> None:
         super().__init__()
-        self.settings, self.species, self.eps_inf = settings, tuple(species), eps_inf
-        self.card = ModelCard("unnamed", self.species, settings, eps_inf)
+        self.settings, self.species = settings, tuple(species)
         self.cutoff = settings.cutoff_A
         self.variant = parse_variant(settings.variant)
         self.radial = RadialBasis(settings.cutoff_A, settings.n_radial)
         self.backbone = BACKBONES[settings.backbone](settings, len(species))
         self.energy_head = EnergyHead(self.backbone.n_scalars)
+        self.scale = PhysicalScale(eps_inf, *((None, None) if self.variant.responds else (0.0, 1.0)))
+        self.card = ModelCard("unnamed", self.species, settings, self.scale)
+        self.oxidation_states = settings.oxidation_states if isinstance(settings.oxidation_states, dict) else None
+        if self.oxidation_states is not None:
+            self._check_oxidation_states()
         if self.variant.electrostatic:
-            chi = torch.tensor([PAULING.get(symbol, 2.0) for symbol in species])
+            pauling = torch.tensor([PAULING.get(symbol, 2.0) for symbol in species])
+            states = self.oxidation_states
             self.latent_head = LatentHead(
                 self.variant,
                 self.backbone,
                 settings.n_radial,
-                0.2 * (chi.mean() - chi),
+                0.2 * (pauling.mean() - pauling),
                 torch.tensor([float(covalent_radii[atomic_numbers[symbol]]) for symbol in species]),
                 settings.alpha,
                 settings.alpha_positive,
                 settings.total_charge == "fixed",
                 settings.sigma_A if settings.bounded_response else None,
+                None if states is None else torch.tensor([float(states[symbol]) for symbol in species]),
+                (pauling >= ELECTRONEGATIVE_ENOUGH).float(),
+                settings.bond_weight,
             )
         self._highest_rank = self.variant.highest_rank
         if settings.response == "self-consistent":
@@ -125,6 +134,11 @@ class Potential(nn.Module):
         self.register_buffer("energy_scale", torch.tensor(float(energy_scale)))
         self.register_buffer("sign", torch.tensor(1.0))  # of all reported multipoles; U does not depend on it
         self._k_cache: tuple[Tensor, KVectors | None] | None = None
+
+    @property
+    def eps_inf(self) -> float | None:
+        """High-frequency dielectric constant of the material."""
+        return self.scale.eps_inf
 
     @property
     def device(self) -> torch.device:
@@ -165,6 +179,44 @@ class Potential(nn.Module):
                 todo="Train a model on data that holds it",
             )
 
+    def _check_oxidation_states(self) -> None:
+        assert self.oxidation_states is not None
+        if self.variant.charges != "pair":
+            raise ConfigError(
+                "model.oxidation_states",
+                got=f"variant {self.variant.name}",
+                wanted="a variant with p, whose charges move between neighbours",
+                todo="Set model.oxidation_states: free",
+            )
+        check_oxidation_states(self.oxidation_states, self.species)
+
+    def check_system(self, system: System, name: str = "structure") -> None:
+        """Refuse elements the model was not trained on, and a total charge that its oxidation states do not explain.
+
+        Args:
+            system: the structures.
+            name: how they are called in an error.
+
+        Raises:
+            StructureError: an unknown element; a total charge other than the sum of the oxidation states.
+        """
+        self.check_species(system.numbers)
+        if self.oxidation_states is None:
+            return
+        states = torch.tensor([float(self.oxidation_states[symbol]) for symbol in self.species])
+        of_atoms = states[self.species_index[system.numbers.to(self.device)].cpu()].double()
+        sums = sum_by_structure(of_atoms, system.to("cpu"))
+        for total, charge in zip(sums.tolist(), system.charge.tolist(), strict=True):
+            if abs(total - charge) > 1e-6:
+                listed = ", ".join(f"{symbol} {self.oxidation_states[symbol]:+d}" for symbol in self.species)
+                raise StructureError(
+                    f"total charge of {name}",
+                    got=f"{charge:+g} e",
+                    wanted=f"{total:+g} e, the sum of the oxidation states of model '{self.card.name}' ({listed})",
+                    todo=f"Give the structure its charge (atoms.info['charge'] = {total:g}, or charge={total:g} in "
+                    "extended XYZ), or look for a missing or extra atom",
+                )
+
     def evaluate(
         self,
         system: System,
@@ -191,9 +243,10 @@ class Potential(nn.Module):
         per_atom = self.energy_scale * self.energy_head(features)
         if not self.variant.electrostatic:
             return _without_electrostatics(system, per_atom)
+        unit = self.scale.charge_units(system)
         # The network's own sign may be the opposite one; then so is the total charge that it has to make.
-        own = system._replace(charge=self.sign * system.charge)
-        latents = self.latent_head(own, species, neighbors, pair, features)
+        own = system._replace(charge=self.sign * unit * system.charge)
+        latents = self.latent_head(own, species, neighbors, pair, features, unit)
         interaction = prepare_interaction(system, k, self.settings.sigma_A, self._highest_rank)
         permanent = interaction.permanent(latents.multipoles)
         energy = sum_by_structure(per_atom, system) + permanent.energy
@@ -257,45 +310,40 @@ class Potential(nn.Module):
             forces: compute forces.
             stress: compute the stress.
             field: [structure or 1, xyz], uniform external field, V/A; the energy becomes
-                U - P'.F - (1/2) F.alpha'.F with the physical P' = sqrt(eps_e) P and alpha' = eps_e alpha at fixed
-                eps_e, which is a number of the material: it makes no force and no stress.
+                U - P'.F - (1/2) F.alpha'.F with the physical P' and alpha' (``scale.PhysicalScale``); across a slab it
+                is the external one, D/eps0.
             polarizability: also compute the polarizability, which self-consistent response solves three equations for;
-                zero otherwise, except where a field or an unknown chi of the material needs it.
+                zero otherwise, except where a field needs it.
 
         Returns:
             see ``Prediction``; no graph is kept.
 
         Raises:
-            ModelError: ``field`` with periodic structures in a variant whose polarization is undefined there.
+            ModelError: ``field`` with periodic structures in a variant whose polarization is undefined there, or in a
+                model that does not know its physical scale.
         """
         k = self.k_vectors(system)
         with torch.enable_grad():
             strained, strain = with_gradients(system, forces or field is not None, stress)
-            needed = polarizability or field is not None or self.card.chi is None
-            result = self.evaluate(strained, neighbors, k, responses=needed, energy_only=field is None)
-            screening = self._screening(strained, result.polarizability)
+            result = self.evaluate(
+                strained, neighbors, k, responses=polarizability or field is not None, energy_only=field is None
+            )
             energy = result.energy
             if field is not None:
                 self._check_polarization(system)
-                along = (result.dipole * field).sum(-1)
-                twice = ((result.polarizability @ field[..., None])[..., 0] * field).sum(-1)
                 # eps_e is a number of the material: its dependence on positions is not part of the energy.
-                scale = screening.detach()
-                energy = energy - torch.sqrt(scale) * along * self.sign - 0.5 * scale * twice
+                dipole = self.sign * self.scale.vectors(result.dipole, system)
+                alpha = self.scale.tensors(result.polarizability, system)
+                twice = ((alpha @ field[..., None])[..., 0] * field).sum(-1)
+                energy = energy - (dipole * field).sum(-1) - 0.5 * twice
             wanted = [t for t in (strained.positions if forces else None, strain) if t is not None]
             gradients = iter(torch.autograd.grad(energy.sum(), wanted) if wanted else ())
             force = -next(gradients) if forces else None
             tension = next(gradients) / system.volume[:, None, None] if strain is not None else None
-        return self._prediction(system, result._replace(energy=energy), screening, force, tension)
-
-    def _screening(self, system: System, polarizability: Tensor) -> Tensor:
-        """eps_e [structure]; without induced response chi is zero, whatever the volume."""
-        return electronic_screening(
-            system, polarizability, self.eps_inf, self.card.chi if self.variant.responds else 0.0
-        )
+        return self._prediction(system, result._replace(energy=energy), force, tension)
 
     def _prediction(
-        self, system: System, result: Evaluation, screening: Tensor, forces: Tensor | None, stress: Tensor | None
+        self, system: System, result: Evaluation, forces: Tensor | None, stress: Tensor | None
     ) -> Prediction:
         n_atoms = len(system.positions)
         alpha = None if result.latents is None else result.latents.alpha
@@ -310,7 +358,7 @@ class Potential(nn.Module):
             stress=stress,
             dipole=self.sign * result.dipole.detach(),
             polarizability=result.polarizability.detach(),
-            screening=screening.detach(),
+            screening=self.scale.eps_e_of(system),
             charges=self.sign * result.charges.detach(),
             atomic_dipoles=self.sign * dipoles.detach(),
             atomic_polarizabilities=alpha.detach(),
@@ -319,7 +367,7 @@ class Potential(nn.Module):
         )
 
     def born_charges(self, system: System, neighbors: Neighbors) -> Tensor:
-        """Physical Born charges Z*_{i,ab} = sqrt(eps_e) dP_a/dr_{i,b} by three backward passes.
+        """Physical Born charges Z*_{i,ab} = A dP_a/dr_{i,b} (``scale.PhysicalScale``) by three backward passes.
 
         Args:
             system: structures in the network's dtype and on its device.
@@ -329,21 +377,25 @@ class Potential(nn.Module):
             [atom, field, displacement], e.
 
         Raises:
-            ModelError: the variant has no electrostatics, or atomic charges with several periodic structures at once.
+            ModelError: the variant has no electrostatics, atomic charges with several periodic structures at once, or a
+                model that does not know its physical scale.
         """
+        return self.scale.born_charges(self.latent_born_charges(system, neighbors), system)
+
+    def latent_born_charges(self, system: System, neighbors: Neighbors) -> Tensor:
+        """As ``born_charges``, before the physical scale."""
         self._check_electrostatic("Born charges")
         k = self.k_vectors(system)
         with torch.enable_grad():
             strained, _ = with_gradients(system, True, False)
-            result = self.evaluate(strained, neighbors, k)
+            result = self.evaluate(strained, neighbors, k, responses=False)
             if self.variant.charges == "atomic" and bool(system.periodic.any()):
                 if system.n_structures > 1:
                     raise ModelError("Born charges", got="several periodic structures", wanted="one at a time")
                 latent = atomic_born_charges(strained, result.charges, result.dipoles)
             else:
                 latent = gradient_of_vector(result.dipole, strained.positions)
-        screening = self._screening(system, result.polarizability.detach())
-        return self.sign * latent.detach() * torch.sqrt(screening)[system.batch][:, None, None]
+        return self.sign * latent.detach()
 
     def calculator(
         self, skin_A: float = 0.5, field_V_per_A: tuple[float, float, float] | None = None

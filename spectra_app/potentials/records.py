@@ -9,40 +9,7 @@ from torch import Tensor
 
 from spectra_app.config import ModelSettings
 from spectra_app.electrostatics.multipoles import parse_variant
-
-# Pauling electronegativities (W. M. Haynes, CRC Handbook, 97th ed., 9-103) set the sign convention and a first guess of
-# the element charges; elements without a value count as 2.0.
-PAULING = {
-    **{
-        "H": 2.20,
-        "Li": 0.98,
-        "Be": 1.57,
-        "B": 2.04,
-        "C": 2.55,
-        "N": 3.04,
-        "O": 3.44,
-        "F": 3.98,
-        "Na": 0.93,
-        "Mg": 1.31,
-    },
-    **{"Al": 1.61, "Si": 1.90, "P": 2.19, "S": 2.58, "Cl": 3.16, "K": 0.82, "Ca": 1.00, "Sc": 1.36, "Ti": 1.54},
-    **{"V": 1.63, "Cr": 1.66, "Mn": 1.55, "Fe": 1.83, "Co": 1.88, "Ni": 1.91, "Cu": 1.90, "Zn": 1.65, "Ga": 1.81},
-    **{"Ge": 2.01, "As": 2.18, "Se": 2.55, "Br": 2.96, "Rb": 0.82, "Sr": 0.95, "Y": 1.22, "Zr": 1.33, "Nb": 1.6},
-    **{"Mo": 2.16, "Ru": 2.2, "Rh": 2.28, "Pd": 2.20, "Ag": 1.93, "Cd": 1.69, "In": 1.78, "Sn": 1.96, "Sb": 2.05},
-    **{
-        "Te": 2.1,
-        "I": 2.66,
-        "Cs": 0.79,
-        "Ba": 0.89,
-        "La": 1.10,
-        "Ce": 1.12,
-        "Hf": 1.3,
-        "Ta": 1.5,
-        "W": 2.36,
-        "Re": 1.9,
-    },
-    **{"Os": 2.2, "Ir": 2.20, "Pt": 2.28, "Au": 2.54, "Hg": 2.00, "Tl": 1.62, "Pb": 2.33, "Bi": 2.02},
-}
+from spectra_app.potentials.scale import PhysicalScale
 
 
 @dataclass(frozen=True)
@@ -53,25 +20,28 @@ class ModelCard:
         name: name in the zoo, or of its folder.
         species: chemical symbols the model knows.
         settings: architecture.
-        eps_inf: high-frequency dielectric constant of the material, or None.
+        scale: what turns its latent responses into physical ones.
         errors: measured errors with units in their names (metrics of ``evaluate``).
         data: what it was trained on, in words.
         licence: licence of the training data.
         created: ISO date.
-        hash: short hash of the weights.
-        chi: mean latent susceptibility tr(alpha)/(3 eps0 V) of the material; None where no report on it exists.
+        hash: short hash of weights, ``model.yaml`` and physical scale.
     """
 
     name: str
     species: tuple[str, ...]
     settings: ModelSettings
-    eps_inf: float | None = None
+    scale: PhysicalScale = field(default_factory=PhysicalScale)
     errors: dict[str, float] = field(default_factory=dict)
     data: str = ""
     licence: str = ""
     created: str = ""
     hash: str = ""
-    chi: float | None = None
+
+    @property
+    def eps_inf(self) -> float | None:
+        """High-frequency dielectric constant of the material, or None."""
+        return self.scale.eps_inf
 
     @property
     def variant(self) -> str:

@@ -48,7 +48,7 @@ def card_text(card: ModelCard, settings: TrainFile, interpretation: Interpretati
         f"# Model {card.name}",
         "",
         f"Elements {', '.join(card.species)}; variant `{model.variant}`{response}; "
-        f"backbone {model.backbone}, "
+        f"{_charges_words(model.oxidation_states)}; backbone {model.backbone}, "
         f"{model.layers} layers, "
         f"{model.channels} channels, rank {model.rank}, cutoff {model.cutoff_A:g} A; smearing {model.sigma_A:g} A.",
         "",
@@ -97,6 +97,15 @@ def renew_meaning(text: str, interpretation: Interpretation) -> str:
     return text.rstrip("\n") + "\n\n" + section
 
 
+def _charges_words(states: dict[str, int] | str) -> str:
+    if isinstance(states, dict):
+        return "charges of ions fixed by oxidation states " + ", ".join(f"{s} {n:+d}" for s, n in states.items())
+    return (
+        "charges of elements learned (what an atom carries through a cell is no integer, and the excess charge of an "
+        "ion is spread over its structure)"
+    )
+
+
 def interpretation_lines(report: Interpretation) -> list[str]:
     """The report as Markdown lines, columns aligned so that it also reads in a terminal.
 
@@ -134,6 +143,14 @@ def _scale_sentence(report: Interpretation) -> str:
         return "isolated structures, eps_e = 1: latent values are physical."
     if report.eps_inf is None:
         return "no eps_inf given, eps_e = 1: the physical values are the latent ones, unscaled."
+    if report.screening is None:
+        return f"eps_inf = {report.eps_inf:g} was given; the model's own screening could not be measured."
+    if abs(report.screening - 1.0 - report.chi.mean) > 1e-3 * report.screening:
+        return (
+            f"eps_inf = {report.eps_inf:g} was given; the model screens slow fields {report.screening:.3f} times "
+            f"(1 + chi = {1.0 + report.chi.mean:.3f}); eps_e = {report.eps_e.mean:.3f}: charges and dipoles are "
+            f"multiplied by {math.sqrt(report.eps_e.mean):.3f}, responses by eps_e."
+        )
     root, whole, induced = math.sqrt(report.eps_e.mean), report.eps_inf - 1.0, report.eps_inf - report.eps_e.mean
     return (
         f"eps_inf = {report.eps_inf:g} was given, 1 + chi = {1.0 + report.chi.mean:.3f} is what the model learned; "

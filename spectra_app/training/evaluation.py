@@ -159,7 +159,7 @@ def _evaluate_one(
     plain = Atoms(atoms.numbers, atoms.positions * length, cell=atoms.cell.array * length, pbc=atoms.pbc)
     charge = float(atoms.info.get(keys.charge, 0.0))
     system = from_ase(plain, charge=charge, dtype=model.dtype, device=model.device, name=name)
-    model.check_species(system.numbers)
+    model.check_system(system, name)
     neighbors = build_neighbors(system, model.cutoff)
     stress = find_label(atoms, keys.stress, "info") if atoms.pbc.all() else None
     prediction = model(system, neighbors, forces=True, stress=stress is not None)
@@ -175,18 +175,19 @@ def _evaluate_one(
         collected["stress"].add(prediction.stress.cpu().numpy(), convert_stress(stress, keys, name)[None])
     if not model.variant.electrostatic:
         return
-    scale = float(prediction.screening[0])
     dipole = find_label(atoms, "dipole", "info")
     if dipole is not None and not atoms.pbc.any():
-        collected["dipole"].add(prediction.dipole.cpu().numpy() * np.sqrt(scale), np.asarray(dipole)[None])
+        physical = model.scale.vectors(prediction.dipole, system)
+        collected["dipole"].add(physical.cpu().numpy(), np.asarray(dipole)[None])
     born = find_label(atoms, "born_charges", "arrays")
     if born is not None:
         collected["born"].add(model.born_charges(system, neighbors).cpu().numpy(), np.asarray(born))
     alpha = find_label(atoms, "polarizability", "info")
     if alpha is not None and model.card.has_alpha:
-        latent = prediction.polarizability.cpu().numpy()
-        collected["polarizability"].add(latent * scale, np.asarray(alpha)[None])
-        collected["latent_polarizability"].add(latent, np.asarray(alpha)[None])
+        latent = prediction.polarizability
+        physical = model.scale.tensors(latent, system)
+        collected["polarizability"].add(physical.cpu().numpy(), np.asarray(alpha)[None])
+        collected["latent_polarizability"].add(latent.cpu().numpy(), np.asarray(alpha)[None])
 
 
 def _correlations(name: str, predicted: np.ndarray, true: np.ndarray) -> dict[str, float]:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from spectra_app.potentials.records import PAULING
+from spectra_app.potentials.elements import PAULING
 
 _FEW_BORN_E = 0.05  # mean Born charges below this: no electrostatics was learned
 _FEW_CHARGE_E = 0.02  # likewise for latent charges without dipoles
@@ -123,7 +123,8 @@ class Interpretation:
         elements: one entry per element that is there.
         periodic: whether any frame is periodic.
         eps_inf: high-frequency dielectric constant used; None: latent values are reported as physical ones.
-        eps_e: screening that scales latent to physical values.
+        screening: by how much the model itself screens a slow field; None where it could not be measured.
+        eps_e: eps_inf over that, which scales latent to physical values.
         chi: latent susceptibility tr(alpha)/(3 eps0 V); zero for open structures.
         excess_charge_e: sum of a structure's charges, induced ones included, less its total charge.
         sum_rule_e: largest component of sum_i Z*_i - Q 1 (latent) over all frames.
@@ -140,6 +141,7 @@ class Interpretation:
     elements: tuple[ElementInterpretation, ...]
     periodic: bool
     eps_inf: float | None
+    screening: float | None
     eps_e: Spread
     chi: Spread
     excess_charge_e: Spread
@@ -202,7 +204,12 @@ def find_warnings(report: Interpretation) -> tuple[str, ...]:
         found += _element_warnings(element, report.response)
     if report.periodic and report.eps_inf is None:
         found.append("no eps_inf: the physical values are the latent ones, unscaled.")
-    if report.periodic and report.eps_inf is not None and report.eps_e.mean < _LOW_SCREENING:
+    if report.periodic and report.eps_inf is not None and report.screening is None:
+        found.append(
+            f"chi = {report.chi.mean:.2f} is so large that one-shot response leaves no interaction at long wavelength: "
+            "the model has no physical scale; train with response: self-consistent."
+        )
+    elif report.periodic and report.eps_inf is not None and report.eps_e.mean < _LOW_SCREENING:
         found.append(
             f"chi = {report.chi.mean:.2f} exceeds eps_inf - 1 = {report.eps_inf - 1:.2f}: the latent "
             f"polarizability is larger than the material's, and eps_e = {report.eps_e.mean:.2f}."

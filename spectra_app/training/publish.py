@@ -49,6 +49,7 @@ def publish(
         errors=held_out_errors(model, valid_frames, test_frames),
         data=training.description,
         licence=training.licence,
+        scale=model.scale,
     )
     save_model(model, training.output)
     recipe = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
@@ -56,8 +57,6 @@ def publish(
     interpretation = _interpretation(model, samples)
     if interpretation is not None:
         write_atomically(training.output / INTERPRETATION_FILE, interpretation_json(interpretation).encode())
-        if interpretation.periodic:
-            model.card = dataclasses.replace(model.card, chi=interpretation.chi.mean)  # as it is when loaded
     text = card_text(model.card, settings, interpretation, best_epoch)
     write_atomically(training.output / CARD_FILE, text.encode())
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from spectra_app.potentials.elements import PAULING
 from spectra_app.potentials.potential import Potential
-from spectra_app.potentials.records import PAULING
 from spectra_app.training.dataset import Sample
 
 ZERO_CHARGE_E = 1e-3  # mean Born charges below this carry no sign
@@ -56,7 +56,8 @@ def charge_order(means_e: Mapping[str, float]) -> float | None:
 def fix_sign(model: Potential, samples: Sequence[Sample]) -> bool:
     """Give the more electropositive elements (Pauling) the positive mean Born charge; see ``charge_order``.
 
-    A model of the charge-conserving family that has learned from charged structures knows its sign already.
+    A model of the charge-conserving family that knows oxidation states, or has learned from charged structures, knows
+    its sign already.
 
     Args:
         model: the potential; its ``sign`` is changed in place.
@@ -67,6 +68,8 @@ def fix_sign(model: Potential, samples: Sequence[Sample]) -> bool:
     """
     if not model.variant.electrostatic or not samples:
         return False
+    if model.oxidation_states is not None:
+        return True
     if model.variant.charges == "pair" and any(bool((sample.system.charge != 0).any()) for sample in samples):
         return True  # the charges sum to labelled total charges: their sign is that of the labels
     order = charge_order(mean_born_charges(model, samples))

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from spectra_app.electrostatics.multipoles import parse_variant
-from spectra_app.electrostatics.response import electronic_screening
 from spectra_app.errors import DatasetError, ModelError
 from spectra_app.neighbors import Neighbors, build_neighbors
 from spectra_app.potentials.potential import Evaluation, Potential, with_gradients
@@ -28,8 +27,9 @@ from spectra_app.training.interpretation import (
     find_warnings,
     sign_sentence,
 )
+from spectra_app.training.screening import measure_scale, susceptibility
 from spectra_app.training.sign import MOST_SAMPLES, charge_order
-from spectra_app.units import COULOMB_CONSTANT, EPSILON_0
+from spectra_app.units import COULOMB_CONSTANT
 
 
 def interpret(model: Potential, structures: Sequence[tuple[System, Neighbors]], source: str = "") -> Interpretation:
@@ -52,7 +52,9 @@ def interpret(model: Potential, structures: Sequence[tuple[System, Neighbors]], 
         )
     if not structures:
         raise DatasetError("interpretation", got="no structures", wanted="at least one")
-    model = _without_report(model)
+    if not model.scale.known:
+        model = copy.copy(model)
+        model.scale = measure_scale(model, structures)
     frames = [_observe(model, system, neighbors) for system, neighbors in structures[:MOST_SAMPLES]]
     atoms = {name: np.concatenate([f.atoms[name] for f in frames]) for name in frames[0].atoms}
     of_element = {symbol: atoms["species"] == index for index, symbol in enumerate(model.species)}
@@ -70,6 +72,7 @@ def interpret(model: Potential, structures: Sequence[tuple[System, Neighbors]], 
         elements=elements,
         periodic=bool(in_cells.any()),
         eps_inf=model.eps_inf,
+        screening=model.scale.screening if in_cells.any() else 1.0,
         eps_e=_spread(per_frame["eps_e"]),
         chi=_spread(per_frame["chi"][in_cells] if in_cells.any() else per_frame["chi"]),
         excess_charge_e=_spread(per_frame["excess_charge"]),
@@ -105,7 +108,7 @@ def interpret_file(model: Potential, path: Path | str) -> Interpretation:
     structures = []
     for number, atoms in enumerate(chosen):
         system = from_ase(atoms, dtype=model.dtype, device=model.device, name=f"{path}, structure {number}")
-        model.check_species(system.numbers)
+        model.check_system(system, f"{path}, structure {number}")
         structures.append((system, build_neighbors(system, model.cutoff)))
     several = f"{len(chosen)} structures of {Path(path).name}"
     return interpret(model, structures, several if len(chosen) > 1 else Path(path).name)
@@ -126,16 +129,16 @@ def _observe(model: Potential, system: System, neighbors: Neighbors) -> _Frame:
     short, short_forces = _evaluate(_with_parts(model, long_range=False), system, neighbors)
     latents, n_atoms = whole.latents, len(system.positions)
     assert latents is not None
-    polarizability = whole.polarizability.detach()
-    eps_e = float(electronic_screening(system, polarizability, model.eps_inf)[0])
-    born = model.born_charges(system, neighbors)
-    excess = float(whole.charges.detach().sum() - system.charge[0])
-    unscreened = born.sum(0) / eps_e**0.5 - model.sign * system.charge[0] * torch.eye(3).to(born)
+    eps_e = float(model.scale.eps_e_of(system)[0])
+    latent_born = model.latent_born_charges(system, neighbors)
+    charge = float(system.charge[0] * model.scale.charge_units(system)[0])
+    excess = float(model.sign) * float(whole.charges.detach().sum()) - charge
+    unscreened = latent_born.sum(0) - charge * torch.eye(3).to(latent_born)
     atoms = {
         "species": model.species_index[system.numbers],
         "eps_e": torch.full((n_atoms,), eps_e),
         "charge_e": model.sign * latents.multipoles.charges,
-        "born": born.diagonal(dim1=1, dim2=2).mean(1),
+        "born": model.scale.born_charges(latent_born, system).diagonal(dim1=1, dim2=2).mean(1),
         "forces": forces,
         "long_range_forces": forces - short_forces,
         "permanent_forces": permanent_forces - short_forces,
@@ -144,20 +147,13 @@ def _observe(model: Potential, system: System, neighbors: Neighbors) -> _Frame:
     }
     scalars = {
         "eps_e": eps_e,
-        "chi": _susceptibility(system, polarizability),
-        "excess_charge": float(model.sign) * excess,
+        "chi": susceptibility(system, whole.polarizability.detach()),
+        "excess_charge": excess,
         "sum_rule": float(unscreened.abs().max()),
         "permanent_energy": float(permanent.energy[0] - short.energy[0]) / n_atoms,
         "response_energy": float(whole.energy[0] - permanent.energy[0]) / n_atoms,
     }
     return _Frame({name: value.detach().cpu().double().numpy() for name, value in atoms.items()}, scalars)
-
-
-def _susceptibility(system: System, polarizability: Tensor) -> float:
-    """Latent chi = tr(alpha)/(3 eps0 V) of one structure; zero where it is open."""
-    if not bool(system.periodic[0]):
-        return 0.0
-    return float(polarizability[0].trace() / (3.0 * EPSILON_0 * system.volume[0]))
 
 
 def _optional(model: Potential, result: Evaluation) -> dict[str, Tensor]:
@@ -182,13 +178,6 @@ def _optional(model: Potential, result: Evaluation) -> dict[str, Tensor]:
     if variant.induced_dipoles and result.dipoles is not None:
         found["induced_dipole_eA"] = (result.dipoles if permanent is None else result.dipoles - permanent).norm(dim=1)
     return found
-
-
-def _without_report(model: Potential) -> Potential:
-    """The same weights (shared, not copied); chi is measured here, frame by frame, and not taken from a report."""
-    other = copy.copy(model)
-    other.card = dataclasses.replace(model.card, chi=None)
-    return other
 
 
 def _with_parts(model: Potential, *, long_range: bool = True, response: bool = True) -> Potential:

@@ -8,6 +8,7 @@ resumed run continues it without repeating the steps exactly.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import math
 import time
@@ -25,6 +26,7 @@ from spectra_app.interrupts import Interrupts
 from spectra_app.memory import keep_freed_blocks
 from spectra_app.potentials.checkpoint import choose_device, write_atomically
 from spectra_app.potentials.potential import Potential
+from spectra_app.potentials.scale import PhysicalScale
 from spectra_app.training.dataset import (
     Frame,
     Sample,
@@ -37,8 +39,10 @@ from spectra_app.training.dataset import (
 )
 from spectra_app.training.loss import Errors, squared_errors, total_loss, weights_at
 from spectra_app.training.optimizers import Muon
+from spectra_app.training.oxidation import resolve_oxidation_states
 from spectra_app.training.publish import publish
 from spectra_app.training.sanity import check_units
+from spectra_app.training.screening import measure_scale
 
 CHECKPOINT_FILE = "training.checkpoint"
 HISTORY_FILE = "history.csv"
@@ -99,6 +103,7 @@ class _Run:
     best_loss: float = math.inf
     best_epoch: int = 0
     best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
+    best_scale: PhysicalScale = field(default_factory=PhysicalScale)
     history: list[EpochRecord] = field(default_factory=list)
 
 
@@ -132,11 +137,13 @@ def train(
     dtype = torch.float32 if t.dtype == "float32" else torch.float64
     device = choose_device(t.device)
     torch.manual_seed(t.seed)
+    settings = settings.model_copy(update={"model": resolve_oxidation_states(settings.model, frames, species)})
     model = _initial_model(settings, train_frames, species).to(device, dtype)
     reference = model.reference_energies.cpu().numpy()
     sets = [
         make_samples(part, model.cutoff, species, reference, dtype, device) for part in (train_frames, valid_frames)
     ]
+    model.scale = _measured_scale(model, sets[1])
     _center_initial_energy(model, train_frames, sets)
     t.output.mkdir(parents=True, exist_ok=True)
     run = _start(model, settings)
@@ -152,6 +159,7 @@ def train(
     with Interrupts() as interrupts:
         stopped = _optimize(run, sets[0], sets[1], settings, checkpoint, interrupts, progress)
     run.average.load_state_dict(run.best_weights)
+    run.average.scale = run.best_scale
     publish(run.average, settings, sets[1], valid_frames, test_frames, run.best_epoch)
     checkpoint.unlink(missing_ok=True)
     return TrainingResult(
@@ -166,6 +174,11 @@ def _initial_model(settings: TrainFile, frames: list[Frame], species: tuple[str,
     if rms_force == 0.0:
         raise DatasetError("training data", got="all forces are zero", wanted="structures away from equilibrium")
     return Potential(settings.model, species, torch.as_tensor(reference), rms_force, settings.training.eps_inf)
+
+
+def _measured_scale(model: Potential, samples: list[Sample]) -> PhysicalScale:
+    """Physical scale on the first samples: latent charges of ions are made with it."""
+    return measure_scale(model, [(sample.system, sample.neighbors) for sample in samples])
 
 
 def _center_initial_energy(model: Potential, frames: list[Frame], sets: list[list[Sample]]) -> None:
@@ -191,6 +204,7 @@ def _start(model: Potential, settings: TrainFile) -> _Run:
         model.settings, model.species, model.reference_energies, float(model.energy_scale), model.eps_inf
     )
     average.load_state_dict(model.state_dict())
+    average.scale = model.scale
     average = average.to(model.device, model.dtype)
     for parameter in average.parameters():
         parameter.requires_grad_(False)
@@ -316,12 +330,14 @@ def mean_errors(model: Potential, samples: list[Sample], with_stress: bool, batc
 def _finish_epoch(run: _Run, valid_set: list[Sample], settings: TrainFile, seen: int, fraction: float) -> None:
     """Validate the averaged weights, keep the best, add a line to the history."""
     t = settings.training
+    # The susceptibility changes as the model learns, and with it the latent charge of an ion: e/sqrt(eps_e).
+    run.average.scale = run.model.scale = _measured_scale(run.average, valid_set)
     errors = mean_errors(run.average, valid_set, max(t.loss.stress) > 0, t.batch_size)
     # Always the final weights of the loss: the best epoch must not depend on the ramp.
     loss = float(total_loss(errors, weights_at(t.loss, 1.0)))
     n_atoms = np.mean([sum(s.system.sizes) for s in valid_set])
     if loss < run.best_loss:
-        run.best_loss, run.best_epoch = loss, run.epoch
+        run.best_loss, run.best_epoch, run.best_scale = loss, run.epoch, run.average.scale
         run.best_weights = {name: tensor.detach().clone() for name, tensor in run.average.state_dict().items()}
     run.history.append(
         EpochRecord(
@@ -358,6 +374,7 @@ def _save_checkpoint(run: _Run, path: Path, settings: TrainFile) -> None:
             for name in ("epoch", "step", "seconds", "order", "place", "train_sums", "best_loss", "best_epoch")
         },
         "best_weights": run.best_weights,
+        "scales": [dataclasses.astuple(scale) for scale in (run.model.scale, run.best_scale)],
         "history": [tuple(record) for record in run.history],
     }
     buffer = io.BytesIO()
@@ -390,4 +407,6 @@ def _restore(run: _Run, path: Path, settings: TrainFile) -> None:
     for name, value in content["counters"].items():
         setattr(run, name, value)
     run.best_weights = content["best_weights"]
+    scale, run.best_scale = (PhysicalScale(*numbers) for numbers in content["scales"])
+    run.model.scale = run.average.scale = scale
     run.history = [EpochRecord(*record) for record in content["history"]]

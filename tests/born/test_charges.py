@@ -14,7 +14,7 @@ from spectra_app.errors import StructureError
 from spectra_app.neighbors import build_neighbors
 from spectra_app.potentials import Potential
 from spectra_app.system import from_ase
-from tests.random_weights import with_random_weights
+from tests.random_weights import with_known_material, with_random_weights
 
 WATER = Atoms("OH2", [[0.1, 0.2, 0.3], [1.06, 0.2, 0.3], [-0.14, 1.13, 0.3]], cell=[6.0, 6.5, 7.0], pbc=True)
 
@@ -23,7 +23,7 @@ WATER = Atoms("OH2", [[0.1, 0.2, 0.3], [1.06, 0.2, 0.3], [-0.14, 1.13, 0.3]], ce
 def model() -> Potential:
     torch.manual_seed(1)
     settings = ModelSettings(variant="pu", channels=8, layers=1, cutoff_A=2.5)
-    return with_random_weights(Potential(settings, ("H", "O"), eps_inf=1.78).double().eval())
+    return with_known_material(with_random_weights(Potential(settings, ("H", "O"), eps_inf=1.78).double().eval()))
 
 
 def test_report_holds_the_tensors_of_the_model(model: Potential) -> None:

@@ -11,12 +11,10 @@ from spectra_app.electrostatics.polarization import atomic_moments, pair_moments
 from spectra_app.electrostatics.response import (
     Susceptibility,
     direct_polarizability_by_atom,
-    electronic_screening,
     one_shot,
 )
 from spectra_app.neighbors import Neighbors, build_neighbors, pair_vectors
 from spectra_app.system import System, make_system, sum_by_structure
-from spectra_app.units import EPSILON_0
 from tests.potentials.test_potential import RESPONSIVE, make_potential, predict, structure
 
 
@@ -115,22 +113,3 @@ def test_response_lowers_the_energy(variant):
     )
     without = permanent.evaluate(system, build_neighbors(system, permanent.cutoff), permanent.k_vectors(system))
     assert with_response < float(without.energy.sum()) - 1e-9
-
-
-def test_screening_by_hand():
-    cell = np.eye(3) * 4.0
-    system = make_system(np.zeros((1, 3)), [1], cell)
-    alpha = torch.eye(3, dtype=torch.float64)[None] * (0.5 * EPSILON_0 * 64.0)  # chi = 0.5
-    assert electronic_screening(system, alpha, 3.0).item() == pytest.approx(2.0)
-    assert electronic_screening(system, alpha, None).item() == 1.0
-    assert electronic_screening(make_system(np.zeros((1, 3)), [1]), alpha, 3.0).item() == 1.0
-
-
-def test_screening_is_a_number_of_the_material_so_that_the_susceptibility_fluctuates():
-    system = make_system(np.zeros((1, 3)), [1], np.eye(3) * 4.0)
-    unit = torch.eye(3, dtype=torch.float64)[None] * EPSILON_0 * 64.0
-    eps = [electronic_screening(system, chi * unit, 3.0, material_chi=0.5).item() for chi in (0.4, 0.6)]
-    assert eps == [2.0, 2.0]
-    whole = [e * (1.0 + chi) - 1.0 for e, chi in zip(eps, (0.4, 0.6), strict=True)]  # background and induced dipoles
-    assert whole == pytest.approx([1.8, 2.2])  # about eps_inf - 1; with a chi of each frame both would be 2.0
-    assert electronic_screening(make_system(np.zeros((1, 3)), [1]), 0.4 * unit, 3.0, material_chi=0.5).item() == 1.0

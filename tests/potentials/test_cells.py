@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
@@ -39,9 +38,7 @@ FORMS = pytest.mark.parametrize(
 
 def potential_of(variant: str, response: str = "one-shot", **settings) -> Potential:
     """An untrained potential whose material is known to a slab."""
-    potential = make_potential(variant, response=response, response_tolerance=1e-12, **settings)
-    potential.card = dataclasses.replace(potential.card, chi=0.3)
-    return potential
+    return make_potential(variant, response=response, response_tolerance=1e-12, **settings)
 
 
 def slab(height: float = 30.0, seed: int = 0) -> System:

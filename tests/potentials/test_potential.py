@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -15,10 +13,13 @@ from spectra_app.electrostatics import VARIANTS, parse_variant
 from spectra_app.errors import ModelError, StructureError
 from spectra_app.neighbors import build_neighbors
 from spectra_app.potentials import Potential
+from spectra_app.potentials.scale import PhysicalScale
 from spectra_app.system import System, concatenate, from_ase, make_system
 from spectra_app.training.optimizers import Muon
+from spectra_app.training.screening import measure_scale
+from spectra_app.units import EPSILON_0
 from tests.conftest import TOLERANCES
-from tests.random_weights import with_random_weights
+from tests.random_weights import with_known_material, with_random_weights
 
 TRICLINIC = np.array([[6.0, 0.0, 0.0], [1.3, 5.5, 0.0], [0.7, -1.1, 5.8]])
 NUMBERS = [8, 1, 1, 8, 1, 1]
@@ -33,7 +34,7 @@ def make_potential(variant: str, **settings) -> Potential:
     small = {"channels": 8, "n_radial": 4, "cutoff_A": 3.5}
     chosen = {**small, "response": "one-shot", "ewald_tolerance": 1e-8, **settings}
     potential = Potential(ModelSettings(variant=variant, **chosen), ("H", "O"), eps_inf=1.8).double()
-    return with_random_weights(potential, 1.5)
+    return with_known_material(with_random_weights(potential, 1.5))
 
 
 def structure(cell: np.ndarray | None = TRICLINIC, seed: int = 0) -> System:
@@ -128,7 +129,7 @@ def test_periodic_born_charges_of_independent_charges_approach_the_open_ones_in_
     errors = []
     for length in (16.0, 32.0):
         system = structure(skew * length)
-        potential.eps_inf = None
+        potential.scale = PhysicalScale(None)
         born = potential.born_charges(system, build_neighbors(system, potential.cutoff)).numpy()
         errors.append(np.abs(born - expected).max())
     assert errors[0] < 0.2
@@ -230,10 +231,9 @@ def test_a_mixed_batch_equals_each_structure_alone(variant):
 
 def test_screening_makes_the_macroscopic_susceptibility_that_of_eps_inf():
     # alpha_phys/(eps0 V) = eps_inf chi/(1 + chi): between the bare chi and eps_inf - 1.
-    potential, system = make_potential("puiu"), structure()
+    potential, system = make_potential("puiu", response="self-consistent"), structure()
+    potential.scale = measure_scale(potential, [(system, build_neighbors(system, potential.cutoff))])
     result = predict(potential, system)
-    from spectra_app.units import EPSILON_0
-
     chi = float(result.polarizability[0].diagonal().mean()) / (EPSILON_0 * abs(np.linalg.det(TRICLINIC)))
     assert result.screening.item() == pytest.approx(1.8 / (1 + chi), rel=1e-12)
     assert predict(potential, structure(None)).screening.item() == 1.0
@@ -370,9 +370,11 @@ def test_a_slab_is_scaled_as_its_material_however_much_vacuum_there_is():
     positions = [[0.5, 1.0, 0.2], [1.4, 1.2, 0.5], [0.3, 0.2, 0.7]]
     atoms = Atoms("OH2", positions, cell=[5.0, 6.0, 0], pbc=[True, True, False])
     slab = from_ase(atoms)
+    potential.scale = PhysicalScale(1.8)
+    latent = predict(potential, slab).dipole
     with pytest.raises(ModelError, match="does not know the susceptibility of its material"):
-        predict(potential, slab)
-    potential.card = dataclasses.replace(potential.card, chi=0.2)
+        potential.scale.vectors(latent, slab)
+    with_known_material(potential, 0.2)
     assert predict(potential, slab).screening.item() == pytest.approx(1.8 / 1.2)
     assert predict(make_potential("pu"), slab).screening.item() == pytest.approx(1.8)
 

@@ -19,8 +19,10 @@ from spectra_app.system import make_system
 from spectra_app.training.card import MEANING, card_text, interpretation_lines, renew_meaning
 from spectra_app.training.dataset import make_samples, read_frames
 from spectra_app.training.interpretation import find_warnings, interpretation_json
+from spectra_app.training.screening import measure_scale
 from spectra_app.training.sign import charge_order, fix_sign
 from spectra_app.training.survey import interpret
+from spectra_app.units import EPSILON_0
 from tests.random_weights import with_random_weights
 from tests.training.data import water_like_frames, write_frames
 
@@ -49,6 +51,7 @@ def structures(model: Potential, cell: np.ndarray | None = CELL, n: int = 2):
 def puiu():
     model = potential("puiu")
     frames = structures(model)
+    model.scale = measure_scale(model, frames)
     return model, frames, interpret(model, frames, "two frames")
 
 
@@ -71,12 +74,15 @@ def test_latent_means_are_those_of_the_predictions(puiu):
         assert element.born_e.mean == pytest.approx(np.trace(born, axis1=1, axis2=2).mean() / 3)
 
 
-def test_physical_values_are_scaled_with_the_screening_of_each_frame(puiu):
+def test_physical_values_are_scaled_with_the_screening_of_the_material(puiu):
     model, frames, report = puiu
     predictions = [model(*frame) for frame in frames]
-    eps = np.array([float(p.screening[0]) for p in predictions])
-    assert report.eps_e.mean == pytest.approx(eps.mean())
-    assert report.chi.mean == pytest.approx((1.8 / eps - 1).mean())  # eps_e = eps_inf/(1 + chi)
+    chi = [float(p.polarizability[0].trace()) / (3 * EPSILON_0 * abs(np.linalg.det(CELL))) for p in predictions]
+    assert report.chi.mean == pytest.approx(np.mean(chi))
+    assert report.chi.std == pytest.approx(np.std(chi))
+    assert report.screening == pytest.approx(model.scale.screening)
+    assert (report.eps_e.mean, report.eps_e.std) == (pytest.approx(1.8 / report.screening), 0.0)
+    eps = np.full(len(frames), 1.8 / report.screening)
     oxygen = np.array(NUMBERS) == 8
     scaled = np.concatenate([np.sqrt(e) * p.charges.numpy()[oxygen] for e, p in zip(eps, predictions, strict=True)])
     assert report.elements[1].physical.charge_e.mean == pytest.approx(scaled.mean())
@@ -178,6 +184,7 @@ def test_the_learned_eps_inf_stands_beside_the_given_one(puiu, learned):
     same = {
         "chi": dataclasses.replace(report.chi, mean=learned - 1.0),
         "eps_e": dataclasses.replace(report.eps_e, mean=1.8 / learned),
+        "screening": learned,
     }
     report = dataclasses.replace(report, **same)
     scale = next(line for line in interpretation_lines(report) if line.startswith("- Scale"))

@@ -17,6 +17,7 @@ from spectra_app.training.evaluation import evaluate_file, evaluate_structures, 
 from spectra_app.training.loss import weights_at
 from spectra_app.training.sign import fix_sign, mean_born_charges
 from spectra_app.training.trainer import CHECKPOINT_FILE, learning_rate_at, train
+from tests.random_weights import with_known_material
 from tests.training.data import CHARGES, water_like_frames, write_frames
 
 SMALL = ModelSettings(channels=12, n_radial=5, cutoff_A=3.5, variant="puiu")
@@ -142,7 +143,9 @@ def test_patience_ends_training(tmp_path, data):
 
 
 def test_sign_follows_electronegativity_and_changes_no_energy(tmp_path, data):
-    model = train(settings(tmp_path, data)).model
+    recipe = settings(tmp_path, data)
+    learned = recipe.model.model_copy(update={"oxidation_states": "free"})  # which would fix the sign by themselves
+    model = train(recipe.model_copy(update={"model": learned})).model
     from spectra_app.training.dataset import make_samples, read_frames
 
     samples = make_samples(read_frames([data])[:2], model.cutoff, model.species, np.zeros(2), torch.float64, "cpu")
@@ -241,7 +244,7 @@ def test_energy_error_ignores_one_shift_per_composition(tmp_path, data):
 
 def test_correlation_of_the_latent_polarizability_knows_no_eps_inf():
     torch.manual_seed(0)
-    model = Potential(SMALL, ("H", "O"), eps_inf=2.0).double()
+    model = with_known_material(Potential(SMALL, ("H", "O"), eps_inf=2.0).double())
     rng = np.random.default_rng(0)
     frames = []
     for side in (5.0, 6.0, 8.0):  # chi, hence the screening, differs from frame to frame
@@ -254,4 +257,4 @@ def test_correlation_of_the_latent_polarizability_knows_no_eps_inf():
     metrics = evaluate_structures(model, frames)
     for part in ("", "_diagonal", "_offdiagonal"):
         assert metrics[f"polarizability_latent_pearson{part}"] == pytest.approx(1.0)
-    assert metrics["polarizability_pearson_diagonal"] < 0.9
+        assert metrics[f"polarizability_pearson{part}"] == pytest.approx(1.0)  # eps_e is a number of the material

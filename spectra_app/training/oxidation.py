@@ -1,0 +1,58 @@
+"""Whether the charges that elements carry through a cell are known before training (docs/theory.md, "Charges")."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from spectra_app.config import ModelSettings
+from spectra_app.electrostatics.multipoles import parse_variant
+from spectra_app.errors import DatasetError
+from spectra_app.potentials.elements import check_oxidation_states, common_oxidation_states
+from spectra_app.training.dataset import Frame
+
+
+def resolve_oxidation_states(settings: ModelSettings, frames: Sequence[Frame], species: Sequence[str]) -> ModelSettings:
+    """The settings with ``oxidation_states`` as numbers or ``"free"``.
+
+    ``auto`` becomes the common states where the variant moves charge between neighbours, every element has an
+    unambiguous one, and they explain the total charge of every frame (a peroxide, a metal or a hole do not).
+
+    Args:
+        settings: architecture.
+        frames: all labelled structures, those held out included.
+        species: chemical symbols in them.
+
+    Raises:
+        ConfigError: given states leave out an element.
+        DatasetError: given states do not sum to the total charge of a frame.
+    """
+    given = settings.oxidation_states
+    if given == "free":
+        return settings
+    if isinstance(given, dict):
+        check_oxidation_states(given, species)
+        _check_frames(given, frames)
+        return settings.model_copy(update={"oxidation_states": {symbol: given[symbol] for symbol in species}})
+    states = common_oxidation_states(species) if parse_variant(settings.variant).charges == "pair" else None
+    known = states is not None and all(_excess(states, frame) == 0.0 for frame in frames)
+    return settings.model_copy(update={"oxidation_states": states if known else "free"})
+
+
+def _excess(states: Mapping[str, int], frame: Frame) -> float:
+    """Sum of the oxidation states less the total charge, e; 0 within rounding."""
+    excess = sum(states[symbol] for symbol in frame.atoms.get_chemical_symbols()) - float(frame.atoms.info["charge"])
+    return 0.0 if abs(excess) < 1e-6 else excess
+
+
+def _check_frames(states: Mapping[str, int], frames: Sequence[Frame]) -> None:
+    for frame in frames:
+        excess = _excess(states, frame)
+        if excess != 0.0:
+            charge = float(frame.atoms.info["charge"])
+            raise DatasetError(
+                f"{frame.name}, total charge",
+                got=f"{charge:+g} e, where model.oxidation_states of {frame.atoms.get_chemical_formula()} make "
+                f"{charge + excess:+g} e",
+                wanted="the same",
+                todo="Correct the states or the label (training.keys.charge), or set model.oxidation_states: free",
+            )
