@@ -47,7 +47,7 @@ class ModelSettings(Settings):
     """Architecture of a potential."""
 
     backbone: Literal["painn"] = Field("painn", description="message-passing architecture")
-    variant: VariantName = Field("puQipiu", description="latent multipoles and responses (physics.md 2-3)")
+    variant: VariantName = Field("puQipiu", description="latent multipoles and responses (docs/theory.md)")
     channels: int = Field(64, ge=4, description="scalar and vector features per atom")
     layers: int = Field(2, ge=1, description="message-passing layers")
     rank: Literal[1, 2] = Field(2, description="highest rank of the features: 1 vectors, 2 also rank-2 tensors")

@@ -45,7 +45,7 @@ def test_every_constant_is_compared() -> None:
 
 
 def test_values_known_by_heart() -> None:
-    # physics.md 1, and the debye of every textbook: 0.2081943 e A.
+    # docs/theory.md, and the debye of every textbook: 0.2081943 e A.
     assert pytest.approx(14.3996454784, rel=2e-9) == units.COULOMB_CONSTANT
     assert pytest.approx(5.5263494e-3, rel=1e-7) == units.EPSILON_0
     assert pytest.approx(0.2081943, rel=1e-6) == units.DEBYE_TO_E_ANGSTROM

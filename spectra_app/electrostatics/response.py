@@ -1,4 +1,4 @@
-"""Linear response of the latent charges and dipoles to potential and field (physics.md 2-4).
+"""Linear response of the latent charges and dipoles to potential and field (docs/theory.md).
 
     dq_i  = -kappa_i Phi_i                       induced atomic charge (the paper's form; not charge-conserving)
     dp_ij = -kappa_ij (Phi_i - Phi_j)            charge moved from j to i (conserving)

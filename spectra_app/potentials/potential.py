@@ -1,4 +1,4 @@
-"""The potential: U = U_sr + U_elec + U_resp with its derivatives and responses (physics.md 2-4)."""
+"""The potential: U = U_sr + U_elec + U_resp with its derivatives and responses (docs/theory.md)."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def evaluate_file(model: Potential, path: Path | str, keys: DataKeys = DataKeys(
 
     Labels: energy, forces, stress (names and units from ``keys``); dipole [e A] of open structures, born_charges
     [e, 9 per atom, field first], polarizability [e^2 A^2/eV, 9 numbers].  Energy errors are taken after one constant
-    shift per composition.  Responses are physical: scaled with eps_e (physics.md 4).
+    shift per composition.  Responses are physical: scaled with eps_e (docs/theory.md, "Physical scale").
 
     Args:
         model: the potential.

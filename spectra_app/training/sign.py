@@ -1,6 +1,6 @@
 """The sign of the latent multipoles: U does not know it, electronegativity does.
 
-physics.md 4 asks for a positive mean charge of the more electropositive element.  The mean latent charge cannot decide
+The convention is a positive mean charge of the more electropositive element.  The mean latent charge cannot decide
 where there are latent dipoles too: on liquid water the trained dipoles outweigh the charges, and hydrogen with a
 positive latent charge came out with a Born charge of -0.5 e.  The mean Born charge holds both, and does not depend on
 how the model shares a moment between charges and dipoles; the sign is fixed on it.
