@@ -100,6 +100,16 @@ class MolecularDynamics:
         self._produce = self._stepper(thermostat=settings.ensemble != "nve")
         self.ms_per_step = float("nan")
 
+    @property
+    def integrator(self) -> str:
+        """Of the recorded part: ``velocity-verlet`` (also with bussi or in a fluctuating cell) or ``langevin-baoab``.
+
+        Both show a mode of frequency w at w_num with sin(w_num h/2) = w h/2, which a spectrum may correct.
+        """
+        settings = self.settings
+        langevin = settings.ensemble == "nvt" and settings.thermostat == "langevin"
+        return "langevin-baoab" if langevin else "velocity-verlet"
+
     def _is_recorded(self, step: int) -> bool:
         """Whether dipole and polarizability of a step, counted from the very start, go into the run file."""
         recorded_step = step - self.settings.equilibration_steps

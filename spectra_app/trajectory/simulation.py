@@ -236,6 +236,8 @@ class Simulation:
             "ensemble": settings.ensemble,
             "temperature_K": settings.temperature_K,
             "timestep_fs": settings.timestep_fs,
+            "integrator": {"name": self.dynamics.integrator, "timestep_fs": settings.timestep_fs},
+            "strain_taken_out": periodic,
             "record_stride": settings.record_stride,
             "trajectory_stride": settings.trajectory_stride,
             "cell_A": system.cell[0].tolist() if periodic else None,

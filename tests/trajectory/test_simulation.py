@@ -421,3 +421,16 @@ def test_full_disk_is_one_line_and_restartable(tmp_path: Path, monkeypatch: pyte
     space[0] = 10**10
     Simulation(ToyPotential(), dumbbells(), settings(), output).run(restart=True)
     assert read_run(output).complete
+
+
+@pytest.mark.parametrize(
+    ("chosen", "name"),
+    [
+        ({"ensemble": "npt"}, "velocity-verlet"),
+        ({"ensemble": "nve", "thermostat": "langevin"}, "velocity-verlet"),  # langevin only equilibrates
+        ({"ensemble": "nvt", "thermostat": "langevin"}, "langevin-baoab"),
+    ],
+)
+def test_run_file_says_how_it_was_integrated(tmp_path: Path, chosen: dict[str, str], name: str) -> None:
+    Simulation(ToyPotential(), dumbbells(), settings(steps=4, record_stride=2, **chosen), tmp_path / "run.h5").run()
+    assert read_run(tmp_path / "run.h5").metadata["integrator"] == {"name": name, "timestep_fs": 0.5}
