@@ -21,6 +21,7 @@ from spectra_app.dynamics.recorder import Recorder
 from spectra_app.dynamics.state import (
     MDState,
     Particles,
+    closest_atoms,
     kinetic_energy,
     maxwell_boltzmann,
     remove_drift,
@@ -177,7 +178,7 @@ class MolecularDynamics:
             try:
                 state, prediction = (self._equilibrate if state.step < equilibration else self._produce)(state)
             except SimulationError as error:
-                raise self._explosion(state.step + 1, str(error)) from None
+                raise self._explosion(state.step + 1, str(error), state) from None
             if state.step >= equilibration:
                 if state.step == equilibration:
                     state = self._begin_recording(state)
@@ -249,13 +250,15 @@ class MolecularDynamics:
         hottest, mean, energy = torch.stack([kelvin.max(), kelvin.mean(), state.energy.mean()]).tolist()
         limit = EXPLOSION_FACTOR * max(self.settings.temperature_K, 300.0)
         if not (hottest < limit and abs(energy) < float("inf")):
-            raise self._explosion(state.step, f"temperature {hottest:.4g} K, energy {energy:.6g} eV")
+            raise self._explosion(state.step, f"temperature {hottest:.4g} K, energy {energy:.6g} eV", state)
         return mean, energy
 
-    def _explosion(self, step: int, got: str) -> SimulationError:
+    def _explosion(self, step: int, got: str, state: MDState) -> SimulationError:
+        """The error of a run that went wrong at a step, with the closest atoms of the last state."""
+        pair = closest_atoms(state, self.particles)
         return SimulationError(
             f"molecular dynamics near step {step} (equilibration included)",
-            got=got,
+            got=got if pair is None else f"{got}; closest {pair}",
             wanted=f"a stable run at {self.settings.temperature_K:g} K",
             todo="Use a smaller md.timestep_fs, a relaxed start structure, or a model trained for this material",
         )

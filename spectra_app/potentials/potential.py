@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from ase.data import atomic_numbers, covalent_radii
+from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from torch import Tensor, nn
 
 from spectra_app.config import ModelSettings
@@ -155,8 +155,6 @@ class Potential(nn.Module):
         Raises:
             StructureError: an unknown element.
         """
-        from ase.data import chemical_symbols
-
         known = self.species_index[numbers.to(self.device)] >= 0
         if not bool(known.all()):
             strange = sorted({chemical_symbols[int(z)] for z in numbers[~known.to(numbers.device)]})

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from spectra_app.distances import check_distances
 from spectra_app.errors import SpectraAppError, TrajectoryError
 from spectra_app.system import check_structure, slab_cell
 from spectra_app.units import AMU_A2_PER_FS2_TO_EV, BOLTZMANN
@@ -117,6 +118,7 @@ def make_trajectory(
     cell = np.zeros((3, 3)) if first.cell_A is None else first.cell_A
     pbc = np.array(first.pbc) & (first.cell_A is not None)
     check_structure(first.positions_A, cell, pbc, f"{path}, frame 0")
+    check_distances(first.positions_A, numbers, first.cell_A, f"{path}, frame 0")
     if timestep_fs is None:
         if first.time_fs is None or second.time_fs is None:
             raise TrajectoryError(
