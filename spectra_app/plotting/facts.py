@@ -32,7 +32,7 @@ class ModelFacts:
         hash: of its weights.
         data: what it was trained on.
         forces_rmse_meV_per_A: error of the force components on frames held out; None where the card states none.
-        forces_rmse_of: which frames these are: ``test`` (never used) or ``validation`` (chose the epoch); None likewise.
+        forces_rmse_of: of which frames: ``test`` (never used) or ``validation`` (chose the epoch); None likewise.
         eps_inf: the value used.
     """
 
