@@ -19,6 +19,7 @@ FLOORS = [
     ("config", "zoo", "files", "interrupts", "memory", "frame_array"),
     ("system",),
     ("neighbors",),
+    ("distances",),
     ("electrostatics",),
     ("potentials",),
     ("training", "dynamics"),

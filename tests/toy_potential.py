@@ -39,6 +39,7 @@ class ToyPrediction(NamedTuple):
     charges: Tensor
     dipole_by_atom: Tensor
     polarizability_by_atom: Tensor
+    fixed_charges: Tensor
 
 
 class ToyPotential:
@@ -99,6 +100,7 @@ class ToyPotential:
             charges=charges.detach(),
             dipole_by_atom=charges[:, None].detach() * system.positions,
             polarizability_by_atom=square_by_atom,
+            fixed_charges=charges.detach(),
         )
 
     def born_charges(self, system: System, neighbors: Neighbors) -> Tensor:

@@ -33,14 +33,18 @@ def born_charges(
         tolerance_A: A; how far an atom may be from its symmetric place.
 
     Raises:
-        StructureError: an element unknown to the model, overlapping atoms, no symmetry found.
+        StructureError: an element unknown to the model, overlapping atoms, lengths that are not in A, no symmetry
+            found.
         MissingExtraError: ``symmetrize`` without spglib.
     """
+    from spectra_app.distances import check_distances
     from spectra_app.neighbors import build_neighbors  # here: torch is not needed for the rest of this package
     from spectra_app.system import from_ase
 
     system = from_ase(structure, device=model.device, dtype=model.dtype)
     model.check_system(system)
+    cell = system.cell[0].cpu().double().numpy() if bool(system.periodic[0]) else None
+    check_distances(structure.positions, structure.numbers, cell, "structure")
     charges = model.born_charges(system, build_neighbors(system, model.cutoff))
     periodic = bool(structure.pbc.all())
     symmetry = None

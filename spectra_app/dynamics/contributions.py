@@ -1,8 +1,9 @@
 """Physical contributions of parts (molecules or atoms) to dipole and polarizability, from latent ones by atom.
 
 The increments of ``PhysicalDipole`` are linear in the latent dipole, and the screening is that of the whole cell: what
-is accumulated part by part adds up to the dipole of the cell.  Sums over atoms are taken on the host in one fixed
-order, so that a restart repeats them bit for bit on every device.
+is accumulated part by part adds up to the dipole of the cell, also where the
+cell changes (``changing_cell``).  Sums over atoms are taken on the host in one fixed order, so that a restart repeats
+them bit for bit on every device.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spectra_app.dynamics.changing_cell import StrainPart, charge_moments
 from spectra_app.dynamics.forces import PredictionLike
 
 PARTS_BYTES = 32_000_000  # contributions of atoms are buffered up to about this size
@@ -72,43 +74,67 @@ class Contributions:
         atom_part: [atom of one replica], part an atom belongs to; every part has an atom.
         n_replicas: independent copies.
         has_polarizability: whether the model predicts it.
+        variable_cell: whether the cell may change; then ``add`` takes positions and ``take`` cells.
     """
 
-    def __init__(self, atom_part: np.ndarray, n_replicas: int, has_polarizability: bool) -> None:
+    def __init__(
+        self, atom_part: np.ndarray, n_replicas: int, has_polarizability: bool, variable_cell: bool = False
+    ) -> None:
         self._atom_part, self._n_replicas, self._has_alpha = atom_part, n_replicas, has_polarizability
         self._dipoles: list[Tensor] = []
         self._alphas: list[Tensor] = []
+        self._moments: list[Tensor] = []
         self._dipole = PhysicalDipole()
-        bytes_per_frame = 8 * n_replicas * len(atom_part) * (12 if has_polarizability else 3)
-        self.max_frames = max(1, PARTS_BYTES // bytes_per_frame)
+        self._strain = StrainPart() if variable_cell else None
+        numbers = 3 + (9 if has_polarizability else 0) + (3 if variable_cell else 0)
+        self.max_frames = max(1, PARTS_BYTES // (8 * n_replicas * len(atom_part) * numbers))
 
-    def add(self, prediction: PredictionLike) -> None:
-        """Keep a prediction: of all replicas at one instant, or of several frames of one replica."""
+    def add(self, prediction: PredictionLike, positions: Tensor | None = None) -> None:
+        """Keep a prediction: of all replicas at one instant, or of several frames of one replica.
+
+        Args:
+            prediction: of the model.
+            positions: [atom, xyz], A, float64, unwrapped, of the same atoms; needed where the cell may change.
+        """
         self._dipoles.append(prediction.dipole_by_atom)
         if self._has_alpha:
             self._alphas.append(prediction.polarizability_by_atom)
+        if self._strain is not None:
+            assert positions is not None
+            self._moments.append(charge_moments(prediction.fixed_charges, positions))
 
-    def take(self, screening: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    def take(self, screening: np.ndarray, cells: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray | None]:
         """Contributions of all frames added since the last call.
 
         Args:
             screening: [frame, replica], of these frames.
+            cells: [frame, replica, vector, xyz], A, of these frames; needed where the cell may change.
 
         Returns:
             [frame, replica, part, xyz], e A, and [frame, replica, part, xyz, xyz], e^2 A^2/eV, or None; physical.
         """
-        dipole = self._dipole.extend(self._by_part(self._dipoles), screening)
+        latent = self._by_part(self._dipoles)
+        if self._strain is not None:
+            assert cells is not None
+            latent = latent - self._strain.extend(self._by_part(self._moments), cells)
+        dipole = self._dipole.extend(latent, screening)
         alpha = self._by_part(self._alphas) * screening[..., None, None, None] if self._has_alpha else None
-        self._dipoles, self._alphas = [], []
+        self._dipoles, self._alphas, self._moments = [], [], []
         return dipole, alpha
 
     def carry(self) -> list[Tensor] | None:
-        """What a restart needs (call after ``take``)."""
+        """What a restart needs of the dipoles (call after ``take``)."""
         return self._dipole.tensors
 
-    def restore(self, carry: Any) -> None:
-        """Continue from ``carry``."""
+    def strain_carry(self) -> list[Tensor] | None:
+        """What a restart needs of a changing cell (call after ``take``); None at a fixed one."""
+        return None if self._strain is None else self._strain.tensors
+
+    def restore(self, carry: Any, strain_carry: Any = None) -> None:
+        """Continue from ``carry`` and ``strain_carry``."""
         self._dipole = PhysicalDipole.from_tensors(carry)
+        if self._strain is not None:
+            self._strain = StrainPart.from_tensors(strain_carry)
 
     def _by_part(self, values: list[Tensor]) -> np.ndarray:
         """[frame, replica, part, ...], float64, of tensors [frame * replica * atom, ...] one after the other."""

@@ -37,6 +37,8 @@ class PredictionLike(Protocol):
     def dipole_by_atom(self) -> Tensor: ...  # noqa: D102
     @property
     def polarizability_by_atom(self) -> Tensor: ...  # noqa: D102
+    @property
+    def fixed_charges(self) -> Tensor: ...  # noqa: D102
 
 
 class PotentialLike(Protocol):

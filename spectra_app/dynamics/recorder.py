@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spectra_app.dynamics.changing_cell import StrainPart, charge_moments
 from spectra_app.dynamics.contributions import Contributions, PhysicalDipole
 from spectra_app.dynamics.forces import PredictionLike
 from spectra_app.dynamics.state import MDState, Particles, kinetic_energy, temperature
@@ -29,8 +30,10 @@ class ObservableBlock:
 
     Attributes:
         step: [frame], steps since recording began.
-        dipole_eA: [frame, replica, xyz], physical cell dipole, continuous in time.
-        dipole_latent_eA: [frame, replica, xyz], before the scaling by the electronic screening.
+        dipole_eA: [frame, replica, xyz], physical cell dipole, continuous in time, without what the strain of a
+            changing cell adds to it (``changing_cell``): its changes do not depend on images.
+        dipole_latent_eA: [frame, replica, xyz], before the scaling by the electronic screening; of the positions as
+            they stand.
         polarizability_e2A2_per_eV: [frame, replica, xyz, xyz], physical; None where the model has none.
         screening: [frame, replica], eps_e.
         energy_eV: [frame, replica], potential energy.
@@ -167,9 +170,11 @@ class Recorder:
         self._parts: Contributions | None = None
         block_frames = BLOCK_FRAMES
         if atom_part is not None:
-            self._parts = Contributions(atom_part, particles.n_replicas, has_polarizability)
+            self._parts = Contributions(atom_part, particles.n_replicas, has_polarizability, variable_cell)
             block_frames = min(BLOCK_FRAMES, self._parts.max_frames)
-        self._rows = torch.zeros(block_frames, particles.n_replicas, 17, device=device, dtype=torch.float64)
+        self._strain = StrainPart() if variable_cell else None
+        columns = 29 if variable_cell else 17
+        self._rows = torch.zeros(block_frames, particles.n_replicas, columns, device=device, dtype=torch.float64)
         self._positions = torch.zeros(frames, *shape, device=device, dtype=torch.float64)
         self._velocities = torch.zeros(frames, *shape, device=device, dtype=torch.float64)
         self._cells = torch.zeros(frames, particles.n_replicas, 3, 3, device=device, dtype=torch.float64)
@@ -201,11 +206,14 @@ class Recorder:
                 ],
                 dim=1,
             )
-            alpha = prediction.polarizability.reshape(-1, 9)
-            torch.cat([prediction.dipole, alpha, scalars], dim=1, out=self._rows[len(self._steps)])
+            columns = [prediction.dipole, prediction.polarizability.reshape(-1, 9), scalars]
+            if self._variable_cell:
+                by_atom = charge_moments(prediction.fixed_charges, state.positions)
+                columns += [by_atom.view(len(kinetic), -1, 3).sum(dim=1), state.cell.reshape(-1, 9)]
+            torch.cat(columns, dim=1, out=self._rows[len(self._steps)])
             self._steps.append(recorded_step)
             if self._parts is not None:
-                self._parts.add(prediction)
+                self._parts.add(prediction, state.positions)
             if len(self._steps) == len(self._rows):
                 self._flush_observables()
         if recorded_step % self._trajectory_stride == 0:
@@ -233,16 +241,31 @@ class Recorder:
         return {
             "dipole": self._dipole.tensors,
             "parts": None if self._parts is None else self._parts.carry(),
+            "strain": None if self._strain is None else self._strain.tensors,
+            "parts_strain": None if self._parts is None else self._parts.strain_carry(),
             "statistics": dict(vars(self.statistics)),
             "n_observables": self.n_observables,
             "n_trajectory": self.n_trajectory,
         }
 
     def restore(self, carry: dict[str, Any]) -> None:
-        """Continue from ``carry``."""
+        """Continue from ``carry``.
+
+        Raises:
+            SimulationError: a checkpoint of a changing cell from before its strain was taken out of the dipole.
+        """
+        if self._strain is not None:
+            if carry["n_observables"] and carry.get("strain") is None:
+                raise SimulationError(
+                    "restart at constant pressure",
+                    got="a run of an earlier version, whose dipole depends on the images of atoms",
+                    wanted="a run of this version",
+                    todo="Run again without --restart",
+                )
+            self._strain = StrainPart.from_tensors(carry.get("strain"))
         self._dipole = PhysicalDipole.from_tensors(carry["dipole"])
         if self._parts is not None:
-            self._parts.restore(carry["parts"])
+            self._parts.restore(carry["parts"], carry.get("parts_strain"))
         self.statistics = Statistics(**carry["statistics"])
         self.n_observables = carry["n_observables"]
         self.n_trajectory = carry["n_trajectory"]
@@ -261,10 +284,14 @@ class Recorder:
                 todo="Use a smaller md.timestep_fs or a start structure nearer to the model's training data",
             )
         latent, screening = rows[..., :3], rows[..., 12]
-        parts = (None, None) if self._parts is None else self._parts.take(screening)
+        unstrained, cells = latent, None
+        if self._strain is not None:
+            cells = rows[..., 20:29].reshape(*screening.shape, 3, 3)
+            unstrained = latent - self._strain.extend(rows[..., 17:20], cells)
+        parts = (None, None) if self._parts is None else self._parts.take(screening, cells)
         block = ObservableBlock(
             step=step,
-            dipole_eA=self._dipole.extend(latent, screening),
+            dipole_eA=self._dipole.extend(unstrained, screening),
             dipole_latent_eA=latent,
             polarizability_e2A2_per_eV=(rows[..., 3:12] * screening[..., None]).reshape(*screening.shape, 3, 3)
             if self._has_polarizability

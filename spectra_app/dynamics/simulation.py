@@ -21,6 +21,7 @@ from spectra_app.dynamics.recorder import Recorder
 from spectra_app.dynamics.state import (
     MDState,
     Particles,
+    closest_atoms,
     kinetic_energy,
     maxwell_boltzmann,
     remove_drift,
@@ -100,6 +101,16 @@ class MolecularDynamics:
         self._produce = self._stepper(thermostat=settings.ensemble != "nve")
         self.ms_per_step = float("nan")
 
+    @property
+    def integrator(self) -> str:
+        """Of the recorded part: ``velocity-verlet`` (also with bussi or in a fluctuating cell) or ``langevin-baoab``.
+
+        Both show a mode of frequency w at w_num with sin(w_num h/2) = w h/2, which a spectrum may correct.
+        """
+        settings = self.settings
+        langevin = settings.ensemble == "nvt" and settings.thermostat == "langevin"
+        return "langevin-baoab" if langevin else "velocity-verlet"
+
     def _is_recorded(self, step: int) -> bool:
         """Whether dipole and polarizability of a step, counted from the very start, go into the run file."""
         recorded_step = step - self.settings.equilibration_steps
@@ -167,7 +178,7 @@ class MolecularDynamics:
             try:
                 state, prediction = (self._equilibrate if state.step < equilibration else self._produce)(state)
             except SimulationError as error:
-                raise self._explosion(state.step + 1, str(error)) from None
+                raise self._explosion(state.step + 1, str(error), state) from None
             if state.step >= equilibration:
                 if state.step == equilibration:
                     state = self._begin_recording(state)
@@ -239,13 +250,15 @@ class MolecularDynamics:
         hottest, mean, energy = torch.stack([kelvin.max(), kelvin.mean(), state.energy.mean()]).tolist()
         limit = EXPLOSION_FACTOR * max(self.settings.temperature_K, 300.0)
         if not (hottest < limit and abs(energy) < float("inf")):
-            raise self._explosion(state.step, f"temperature {hottest:.4g} K, energy {energy:.6g} eV")
+            raise self._explosion(state.step, f"temperature {hottest:.4g} K, energy {energy:.6g} eV", state)
         return mean, energy
 
-    def _explosion(self, step: int, got: str) -> SimulationError:
+    def _explosion(self, step: int, got: str, state: MDState) -> SimulationError:
+        """The error of a run that went wrong at a step, with the closest atoms of the last state."""
+        pair = closest_atoms(state, self.particles)
         return SimulationError(
             f"molecular dynamics near step {step} (equilibration included)",
-            got=got,
+            got=got if pair is None else f"{got}; closest {pair}",
             wanted=f"a stable run at {self.settings.temperature_K:g} K",
             todo="Use a smaller md.timestep_fs, a relaxed start structure, or a model trained for this material",
         )

@@ -6,11 +6,14 @@ replica 1, and so on.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from spectra_app.distances import nearest_neighbors
 from spectra_app.errors import SimulationError, StructureError
 from spectra_app.system import System, concatenate
 from spectra_app.units import AMU_A2_PER_FS2_TO_EV, BOLTZMANN, FORCE_TO_ACCELERATION
@@ -94,6 +97,28 @@ def make_particles(system: System, masses_amu: Tensor, replicas: int = 1) -> Par
     batch = batch.to(dtype=torch.float64)
     masses = masses_amu.to(device=batch.positions.device, dtype=torch.float64).repeat(replicas)[:, None]
     return Particles(batch, masses, replicas, n_atoms, 3 * n_atoms - 3)
+
+
+def closest_atoms(state: MDState, particles: Particles) -> str | None:
+    """The pair of atoms that is closest in units of covalent radii, in words; None where no replica has positions.
+
+    Of replicas with an energy that is not finite where there are some, else of all.
+    """
+    numbers = particles.system.numbers[: particles.n_atoms].cpu().numpy()
+    periodic = bool(particles.system.periodic[0])
+    positions = state.positions.cpu().view(particles.n_replicas, -1, 3).numpy()
+    suspects = [k for k, energy in enumerate(state.energy.tolist()) if not math.isfinite(energy)]
+    best = None
+    for replica in suspects or range(particles.n_replicas):
+        if not np.isfinite(positions[replica]).all():
+            continue
+        cell = state.cell[replica].cpu().numpy() if periodic else None
+        pair = nearest_neighbors(positions[replica], numbers, cell, reach_A=3.0).closest
+        if pair is not None and (best is None or pair.ratio < best[0].ratio):
+            best = pair, replica
+    if best is None:
+        return None
+    return f"{best[0]}" + (f", replica {best[1]}" if particles.n_replicas > 1 else "")
 
 
 def kinetic_energy(velocities: Tensor, particles: Particles) -> Tensor:

@@ -18,18 +18,30 @@ from spectra_app.units import G_PER_CM3_PER_AMU_PER_A3
 DRIFT_LIMIT_MEV = 1.0  # meV/atom/ps; above this the time step is too long or the forces are rough
 TEMPERATURE_LIMIT = 0.03  # relative distance from the thermostat's temperature worth a warning
 PEAKS_SHOWN = 6
+ERROR_FRAMES = ("test", "validation")  # of a card's errors, the better first
 _BLOCKS = 10
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """The model, from its card; ``forces_rmse_meV_per_A`` is None where the card states none."""
+    """The model, from its card.
+
+    Attributes:
+        name: of the model.
+        variant: of its electrostatics.
+        hash: of its weights.
+        data: what it was trained on.
+        forces_rmse_meV_per_A: error of the force components on frames held out; None where the card states none.
+        forces_rmse_of: of which frames: ``test`` (never used) or ``validation`` (chose the epoch); None likewise.
+        eps_inf: the value used.
+    """
 
     name: str
     variant: str
     hash: str
     data: str
     forces_rmse_meV_per_A: float | None
+    forces_rmse_of: str | None
     eps_inf: float | None
 
 
@@ -220,8 +232,13 @@ def run_trace(run: RunLike, points: int = 4000) -> RunTrace:
 
 
 def _model_facts(card: CardLike, eps_inf: float | None) -> ModelFacts:
-    forces = _number(card.errors, "forces_rmse_meV_per_A")
-    return ModelFacts(card.name, card.variant, card.hash, card.data, forces, eps_inf)
+    forces, frames = None, None
+    for kind in ERROR_FRAMES:
+        found = _number(card.errors, f"{kind}_forces_rmse_meV_per_A")
+        if found is not None:
+            forces, frames = found, kind
+            break
+    return ModelFacts(card.name, card.variant, card.hash, card.data, forces, frames, eps_inf)
 
 
 def _spectrum_facts(name: str, spectrum: ReportedSpectrum) -> SpectrumFacts:

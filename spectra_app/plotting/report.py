@@ -73,7 +73,7 @@ def _facts_table(summary: Summary) -> Table:
     if model is not None:
         parts = [f"{model.name} ({model.variant}, {model.hash})" if model.hash else f"{model.name} ({model.variant})"]
         if model.forces_rmse_meV_per_A is not None:
-            parts.append(f"force error {model.forces_rmse_meV_per_A:.1f} meV/A")
+            parts.append(f"force error {model.forces_rmse_meV_per_A:.1f} meV/A ({model.forces_rmse_of} frames)")
         if model.eps_inf is not None:
             parts.append(f"eps_inf {model.eps_inf:.4g}")
         table.add_row("Model", ", ".join(parts))

@@ -12,6 +12,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from spectra_app.distances import check_distances
 from spectra_app.errors import ConfigError, StructureError
 from spectra_app.neighbors import Neighbors, build_neighbors
 from spectra_app.system import System, check_vacuum, from_ase, slab_axes
@@ -103,6 +104,9 @@ class SpectraCalculator(Calculator):
             raise ConfigError(
                 "external field", got=f"charge {float(system.charge[0]):g} e", wanted="a neutral structure"
             )
+        if self._built_from is None:  # the first structure: later ones may be stretched or pressed on purpose
+            cell = _to_numpy(system.cell[0]) if bool(system.periodic[0]) else None
+            check_distances(_to_numpy(system.positions), self.atoms.numbers, cell, "structure", stretched=False)
         if "numbers" in system_changes:
             self.model.check_system(system)
         wants_stress = "stress" in properties and "stress" not in self.results

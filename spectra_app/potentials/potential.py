@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from ase.data import atomic_numbers, covalent_radii
+from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from torch import Tensor, nn
 
 from spectra_app.config import ModelSettings
@@ -49,6 +49,7 @@ class Evaluation(NamedTuple):
         charges: [atom], permanent plus (atomic family) induced charges, e.
         dipole_by_atom: [atom, xyz], what every atom adds to ``dipole``, e A.
         polarizability_by_atom: [atom, xyz, xyz], what every atom adds to ``polarizability``, e^2 A^2/eV.
+        fixed_charges: [atom], z_i that multiply r_i in ``dipole``, e.
     """
 
     energy: Tensor
@@ -59,6 +60,7 @@ class Evaluation(NamedTuple):
     charges: Tensor
     dipole_by_atom: Tensor
     polarizability_by_atom: Tensor
+    fixed_charges: Tensor
 
 
 class Potential(nn.Module):
@@ -167,8 +169,6 @@ class Potential(nn.Module):
         Raises:
             StructureError: an unknown element.
         """
-        from ase.data import chemical_symbols
-
         known = self.species_index[numbers.to(self.device)] >= 0
         if not bool(known.all()):
             strange = sorted({chemical_symbols[int(z)] for z in numbers[~known.to(numbers.device)]})
@@ -278,7 +278,7 @@ class Potential(nn.Module):
         if moved is not None:
             moments = moments + pair_moments(moved, pair.vectors)
         dipole, polarizability = sum_by_structure(moments, system), sum_by_structure(alpha, system)
-        return Evaluation(energy, dipole, polarizability, latents, dipoles, charges, moments, alpha)
+        return Evaluation(energy, dipole, polarizability, latents, dipoles, charges, moments, alpha, fixed)
 
     def k_vectors(self, system: System) -> KVectors | None:
         """Reciprocal vectors of a batch, kept while the cells stay the same object (a run at fixed cell)."""
@@ -364,6 +364,7 @@ class Potential(nn.Module):
             atomic_polarizabilities=alpha.detach(),
             dipole_by_atom=self.sign * result.dipole_by_atom.detach(),
             polarizability_by_atom=result.polarizability_by_atom.detach(),
+            fixed_charges=self.sign * result.fixed_charges.detach(),
         )
 
     def born_charges(self, system: System, neighbors: Neighbors) -> Tensor:
@@ -435,7 +436,7 @@ def _without_electrostatics(system: System, per_atom: Tensor) -> Evaluation:
     total, by_atom = (system.positions.new_zeros(n, 3) for n in (system.n_structures, len(per_atom)))
     alpha, alpha_by_atom = (vector.new_zeros(len(vector), 3, 3) for vector in (total, by_atom))
     energy, charges = sum_by_structure(per_atom, system), torch.zeros_like(per_atom)
-    return Evaluation(energy, total, alpha, None, None, charges, by_atom, alpha_by_atom)
+    return Evaluation(energy, total, alpha, None, None, charges, by_atom, alpha_by_atom, charges)
 
 
 def with_gradients(system: System, positions: bool, strain: bool) -> tuple[System, Tensor | None]:

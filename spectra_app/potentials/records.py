@@ -72,6 +72,8 @@ class Prediction(NamedTuple):
             either).
         polarizability_by_atom: [atom, xyz, xyz], latent, e^2 A^2/eV; adds up to ``polarizability``: the atom's answer
             to a uniform field, in self-consistent response the answer to the others' answers included.
+        fixed_charges: [atom], latent, e; the part of ``dipole`` that depends on images is sum_i z_i r_i with these z_i
+            (constants of the elements, or all of the charges in variants with atomic charges).
     """
 
     energy: Tensor
@@ -85,3 +87,4 @@ class Prediction(NamedTuple):
     atomic_polarizabilities: Tensor
     dipole_by_atom: Tensor
     polarizability_by_atom: Tensor
+    fixed_charges: Tensor

@@ -7,11 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from spectra_app.errors import SeriesError
+from spectra_app.series.column_names import (
+    DIPOLE_SPELLINGS,
+    POLARIZABILITY_SPELLINGS,
+    TIME_NAMES,
+    TIME_UNITS,
+    ColumnName,
+    common_unit,
+    names_of,
+    parse_name,
+)
 from spectra_app.series.request import MATRIX_ORDER, VOIGT_ORDER, XYZ, Quantity, Request
 from spectra_app.series.text import Clean, Head, tensor_component, words_of
 
 COUNTERS = ("step", "frame")
-TIMES = {"time_fs": 1.0, "time_ps": 1e3}
 
 
 @dataclass(frozen=True)
@@ -86,18 +95,45 @@ def choose_columns(head: Head, names: Sequence[str], request: Request, skip: Seq
 
 
 def table_layout(head: Head, request: Request) -> Layout:
-    """A plain table: a header line of names, or none; times in ``time_fs`` or ``time_ps``, else counts in ``step``."""
-    header = [words_of(line.strip().lstrip("#").strip()) for line in head.before if line.strip().strip("#")]
+    """A plain table: a header line of names, or none; times in ``time_fs``, ``t_ps``, ..., else counts in ``step``.
+
+    Names may say the unit, as ``column_names`` describes.
+
+    Raises:
+        SeriesError: a unit that the header and the option disagree on; see also ``choose_columns``.
+    """
+    header = [names_of(line.strip().lstrip("#").strip()) for line in head.before if line.strip().strip("#")]
     names = header[-1] if header and len(header[-1]) == head.width else [str(c + 1) for c in range(head.width)]
-    time = next(((names.index(name), scale) for name, scale in TIMES.items() if name in names), None)
-    skip = [c for c, name in enumerate(names) if name in COUNTERS or name in TIMES]
-    factor = request.factor(head.path)
-    chosen = choose_columns(head, names, request, skip)
-    counter = next((names.index(name) for name in COUNTERS if name in names), None) if time is None else None
+    spellings = DIPOLE_SPELLINGS if request.quantity == "dipole" else POLARIZABILITY_SPELLINGS
+    columns = [parse_name(name, spellings) for name in names]
+    times = [c for c, column in enumerate(columns) if column.unit in TIME_UNITS and column.bare.lower() in TIME_NAMES]
+    time = (times[0], TIME_UNITS[str(columns[times[0]].unit)]) if times else None
+    counters = [c for c, name in enumerate(names) if name.lower() in COUNTERS]
+    chosen = choose_columns(head, names, _by_bare_names(request, columns), _skipped(columns, request, times + counters))
+    factor = request.factor(head.path, common_unit([columns[c] for c in chosen], head.path))
+    counter = counters[0] if counters and time is None else None
     clock = time[0] if time is not None else counter
-    order = order_of(head, chosen, names, request)
+    order = order_of(head, chosen, [column.bare for column in columns], request)
     clock_name = "" if clock is None else names[clock]
     return Layout(chosen, order, factor, request.quantity, time, counter, clock_name=clock_name)
+
+
+def _skipped(columns: Sequence[ColumnName], request: Request, clocks: Sequence[int]) -> list[int]:
+    """Columns that are no components: clocks, and where just enough names have a unit of the quantity all others."""
+    own = [c for c, column in enumerate(columns) if column.unit is not None and c not in clocks]
+    counts = (3,) if request.quantity == "dipole" else (6, 9)
+    return [c for c in range(len(columns)) if c not in own] if len(own) in counts else list(clocks)
+
+
+def _by_bare_names(request: Request, columns: Sequence[ColumnName]) -> Request:
+    """The request with its columns as the header calls them: ``--columns Mx,My,Mz`` for ``Mx_eA`` and so on."""
+    if request.columns is None:
+        return request
+    bare = [column.bare for column in columns]
+    words = [word.strip() for word in request.columns.split(",")]
+    whole = {column.whole for column in columns}
+    named = [columns[bare.index(w)].whole if w not in whole and bare.count(w) == 1 else w for w in words]
+    return replace(request, columns=",".join(named))
 
 
 def gpumd_layout(head: Head, request: Request) -> Layout:

@@ -159,6 +159,6 @@ def _blame(head: Head, lines: Sequence[str], lines_before: int, clean: Clean | N
 
 def tensor_component(name: str) -> str | None:
     """xx, xy, ... where a column's name says which component of a tensor it is."""
-    bare = re.split(r"[\[(/]", name)[0].strip().lower()  # without a unit in brackets or behind a slash
+    bare = re.split(r"[\[(/]", name)[0].strip().rstrip("_").lower()  # without a unit in brackets or behind a slash
     found = re.search(r"[xyz]{2}$", re.sub(r"[^a-z]+$|_?(a3|au|e2.*)$", "", bare))
     return found.group() if found else None

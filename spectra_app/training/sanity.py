@@ -2,8 +2,7 @@
 
 Two questions, neither of which needs a model:
 
-1. Are the positions in A?  The distance of each atom to its nearest neighbour, over the sum of their covalent radii, is
-   near 1 in matter; 1.9 means bohr read as A (the numbers are too large), 0.53 the reverse.
+1. Are the positions in A?  The distances to nearest neighbours over covalent radii tell it (``distances``).
 2. Do energies and forces belong together?  A pair potential (Gaussians in the distance for every pair of elements) is
    fitted to the forces by linear least squares; along its own energies the true energies must rise with slope 1.  A
    slope of 27.2 or 1/27.2 is an energy in another unit than the forces', 0.529 or 1.89 a force per bohr.
@@ -15,8 +14,8 @@ from collections.abc import Sequence
 from itertools import combinations_with_replacement
 
 import numpy as np
-from ase.data import covalent_radii
 
+from spectra_app.distances import LARGEST_RATIO, LEAST_RATIO, median_ratio, nearest_neighbors
 from spectra_app.errors import DatasetError
 from spectra_app.neighbors import neighbor_pairs
 from spectra_app.training.dataset import Frame, fit_reference_energies, species_of
@@ -25,7 +24,6 @@ from spectra_app.units import BOHR_TO_ANGSTROM, HARTREE_TO_EV, RYDBERG_TO_EV
 _MOST_FRAMES = 40  # a look at the data, not a fit of it
 _CUTOFF_A = 4.0
 _N_BASIS = 12
-_LENGTH_RATIO = (0.70, 1.55)  # nearest distance over covalent radii, median; noble gases and ions reach 1.5
 _LEAST_CORRELATION = 0.6  # below: the pair potential says nothing about these energies
 _SLOPES = {
     HARTREE_TO_EV: "energies in eV with forces in Hartree/A, or energies 27.2 times too large",
@@ -56,7 +54,7 @@ def check_units(frames: Sequence[Frame]) -> None:
     """
     sample = [frames[i] for i in np.unique(np.linspace(0, len(frames) - 1, _MOST_FRAMES).astype(int))]
     ratio = nearest_distance_ratio(sample)
-    if not _LENGTH_RATIO[0] < ratio < _LENGTH_RATIO[1]:
+    if not LEAST_RATIO < ratio < LARGEST_RATIO:
         raise DatasetError(
             "positions in the data",
             got=f"nearest neighbours at {ratio:.2f} times the sum of covalent radii",
@@ -84,20 +82,10 @@ def nearest_distance_ratio(frames: Sequence[Frame]) -> float:
     """Median over atoms of (distance to the nearest neighbour) / (sum of the two covalent radii)."""
     ratios = []
     for frame in frames[:10]:
-        numbers = frame.atoms.numbers
         cell = frame.atoms.cell.array if frame.atoms.pbc.all() else None
-        positions = frame.atoms.positions
-        if cell is None and len(positions) < 2:
-            continue
-        i, j, shift = neighbor_pairs(positions, cell, 6.0)
-        if len(i) == 0:
-            continue
-        moved = positions[j] - positions[i] + (0.0 if cell is None else shift @ cell)
-        relative = np.linalg.norm(moved, axis=1) / (covalent_radii[numbers[i]] + covalent_radii[numbers[j]])
-        best = np.full(len(positions), np.inf)
-        np.minimum.at(best, i, relative)
-        ratios.append(best[np.isfinite(best)])
-    return float(np.median(np.concatenate(ratios))) if ratios else 1.0
+        ratios.append(nearest_neighbors(frame.atoms.positions, frame.atoms.numbers, cell).ratio)
+    median = median_ratio(np.concatenate(ratios))
+    return 1.0 if median is None else median
 
 
 def energy_force_slope(frames: Sequence[Frame]) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 
+from spectra_app.dynamics.changing_cell import StrainPart, charge_moments
 from spectra_app.dynamics.contributions import Contributions, PhysicalDipole
 from spectra_app.dynamics.forces import PotentialLike, PredictionLike
 from spectra_app.dynamics.recorder import ObservableBlock, TrajectoryBlock
@@ -174,9 +175,12 @@ class _Decoration:
         self._trajectory, self._model, self._charge = trajectory, model, charge
         self._batch_size, self._store, self._whole = batch_size, store, whole
         self._dipole = PhysicalDipole()
+        self._strain = StrainPart() if trajectory.periodic else None
         self._contributions: Contributions | None = None
         if whole is not None:
-            self._contributions = Contributions(whole.parts.atom_part, 1, model.card.has_alpha)
+            self._contributions = Contributions(
+                whole.parts.atom_part, 1, model.card.has_alpha, variable_cell=trajectory.periodic
+            )
         self.n_frames = 0
 
     def batches(self) -> Iterator[list[Frame]]:
@@ -212,6 +216,8 @@ class _Decoration:
             "n_frames": self.n_frames,
             "dipole": self._dipole.tensors,
             "parts": None if self._contributions is None else self._contributions.carry(),
+            "strain": None if self._strain is None else self._strain.tensors,
+            "parts_strain": None if self._contributions is None else self._contributions.strain_carry(),
             "identity": self._identity(),
         }
         save_checkpoint(writer.path, content)
@@ -227,9 +233,16 @@ class _Decoration:
             if before != value:
                 raise SimulationError(f"restart, {key}", got=value, wanted=before)
         self.n_frames = content["n_frames"]
+        if self._strain is not None:
+            if self.n_frames and content.get("strain") is None:
+                raise SimulationError(
+                    "restart", got="a checkpoint of an earlier version, which kept no cells",
+                    wanted="one of this version", todo="Record again without --restart",
+                )  # fmt: skip
+            self._strain = StrainPart.from_tensors(content.get("strain"))
         self._dipole = PhysicalDipole.from_tensors(content["dipole"])
         if self._contributions is not None:
-            self._contributions.restore(content["parts"])
+            self._contributions.restore(content["parts"], content.get("parts_strain"))
 
     def _identity(self) -> dict[str, Any]:
         return {
@@ -271,13 +284,18 @@ class _Decoration:
                 wanted="finite numbers",
             )
         has_alpha = self._model.card.has_alpha
+        unstrained, cells = latent, None
+        if self._strain is not None:
+            moments = charge_moments(prediction.fixed_charges, system.positions).view(len(batch), -1, 3).sum(dim=1)
+            cells = system.cell.cpu().numpy()[:, None]
+            unstrained = latent - self._strain.extend(moments.cpu().numpy()[:, None], cells)
         parts: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
         if self._contributions is not None:
-            self._contributions.add(prediction)
-            parts = self._contributions.take(screening)
+            self._contributions.add(prediction, system.positions)
+            parts = self._contributions.take(screening, cells)
         return ObservableBlock(
             step=step,
-            dipole_eA=self._dipole.extend(latent, screening),
+            dipole_eA=self._dipole.extend(unstrained, screening),
             dipole_latent_eA=latent,
             polarizability_e2A2_per_eV=alpha * screening[..., None, None] if has_alpha else None,
             screening=screening,
@@ -342,6 +360,8 @@ def _header(
             "ensemble": None,
             "temperature_K": temperature_K,
             "timestep_fs": trajectory.timestep_fs,
+            "integrator": trajectory.integrator,
+            "strain_taken_out": trajectory.periodic,
             "record_stride": 1,
             "trajectory_stride": 1,
             "cell_A": None if trajectory.first.cell_A is None else trajectory.first.cell_A.tolist(),

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from spectra_app.distances import check_distances
 from spectra_app.errors import SpectraAppError, TrajectoryError
 from spectra_app.system import check_structure, slab_cell
 from spectra_app.units import AMU_A2_PER_FS2_TO_EV, BOLTZMANN
@@ -58,6 +60,8 @@ class Trajectory:
         read: starts reading at the first frame.
         n_frames: number of frames, or None where only reading to the end tells.
         first: the first frame.
+        integrator: name and timestep_fs of the integrator, from the metadata of a run file; None where the file does
+            not say it.
     """
 
     path: Path
@@ -67,6 +71,7 @@ class Trajectory:
     read: Callable[[], Iterator[Frame]]
     n_frames: int | None
     first: Frame
+    integrator: dict[str, Any] | None = None
 
     @property
     def periodic(self) -> bool:
@@ -113,6 +118,7 @@ def make_trajectory(
     cell = np.zeros((3, 3)) if first.cell_A is None else first.cell_A
     pbc = np.array(first.pbc) & (first.cell_A is not None)
     check_structure(first.positions_A, cell, pbc, f"{path}, frame 0")
+    check_distances(first.positions_A, numbers, first.cell_A, f"{path}, frame 0")
     if timestep_fs is None:
         if first.time_fs is None or second.time_fs is None:
             raise TrajectoryError(
@@ -237,14 +243,20 @@ def unwrap(frames: Iterator[Frame], path: Path) -> Iterator[Frame]:
     """Frames whose positions are continuous in time: every atom continues at the image nearest to where it was.
 
     Serves wrapped trajectories, also those in which whole molecules are wrapped; one that is unwrapped stays as it is.
+    What is compared are fractional coordinates, each in the cell of its own frame: an atom many cells away moves with
+    a cell that breathes.
 
     Raises:
         TrajectoryError: an atom moved so far that its image is ambiguous.
     """
-    before: np.ndarray | None = None
+    before: np.ndarray | None = None  # fractional coordinates
     for index, frame in enumerate(frames):
-        if before is not None and frame.cell_A is not None:
-            moved = (frame.positions_A - before) @ np.linalg.inv(frame.cell_A)
+        if frame.cell_A is None:
+            yield frame
+            continue
+        inverse = np.linalg.inv(frame.cell_A)
+        if before is not None:
+            moved = frame.positions_A @ inverse - before
             images = np.rint(moved)
             if frame.slab:
                 images[:, 2] = 0.0  # nothing is wrapped along the normal
@@ -258,5 +270,5 @@ def unwrap(frames: Iterator[Frame], path: Path) -> Iterator[Frame]:
                     todo="Store frames more often: positions cannot be unwrapped",
                 )
             frame = replace(frame, positions_A=frame.positions_A - images @ frame.cell_A)
-        before = frame.positions_A
+        before = frame.positions_A @ inverse
         yield frame

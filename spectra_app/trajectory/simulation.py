@@ -14,6 +14,7 @@ from ase import Atoms
 from ase.data import atomic_masses
 
 from spectra_app.config import MDSettings
+from spectra_app.distances import check_distances
 from spectra_app.dynamics.fields import FieldFunction, check_same_field
 from spectra_app.dynamics.forces import PotentialLike
 from spectra_app.dynamics.recorder import Recorder
@@ -109,6 +110,7 @@ class Simulation:
         self._field_of_start: dict[str, Any] | None = None
         self.particles = _particles(structure, model.device, self.settings.replicas)
         model.check_species(self.particles.system.numbers)
+        _check_start(self.particles)
         self.parts: Parts | None = None
         if self.settings.parts != "none":
             system, self.parts = common_parts(self.settings.parts, self.particles.system)
@@ -236,6 +238,8 @@ class Simulation:
             "ensemble": settings.ensemble,
             "temperature_K": settings.temperature_K,
             "timestep_fs": settings.timestep_fs,
+            "integrator": {"name": self.dynamics.integrator, "timestep_fs": settings.timestep_fs},
+            "strain_taken_out": periodic,
             "record_stride": settings.record_stride,
             "trajectory_stride": settings.trajectory_stride,
             "cell_A": system.cell[0].tolist() if periodic else None,
@@ -303,6 +307,18 @@ class _Keeper:
         self._writer.flush()
         save_checkpoint(self._writer.path, self._simulation.checkpoint(state, self._recorder, ms_per_step))
         self._saved = time.monotonic()
+
+
+def _check_start(particles: Particles) -> None:
+    """Refuse start structures whose lengths are not in A, or with atoms that clash."""
+    system = particles.system
+    numbers = system.numbers[: particles.n_atoms].cpu().numpy()
+    cells = system.cell.cpu().numpy()
+    seen: list[np.ndarray] = []  # replicas mostly start from one structure
+    for k, positions in enumerate(system.positions.cpu().numpy().reshape(particles.n_replicas, -1, 3)):
+        if not any(np.array_equal(positions, other) for other in seen):
+            check_distances(positions, numbers, cells[k] if bool(system.periodic[k]) else None, f"structure {k}")
+            seen.append(positions)
 
 
 def _particles(structure: Atoms | System | Sequence[Atoms], device: torch.device, replicas: int) -> Particles:

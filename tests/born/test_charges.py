@@ -49,3 +49,11 @@ def test_molecule_has_no_screening(model: Potential) -> None:
 def test_unknown_element_is_named(model: Potential) -> None:
     with pytest.raises(StructureError, match="Xe"):
         born_charges(model, Atoms("Xe", [[0.0, 0.0, 0.0]]))
+
+
+@pytest.mark.parametrize(("factor", "message"), [(0.529177, "0.5[0-9] times"), (1 / 0.529177, "1.8[0-9] times.*Bohr")])
+def test_lengths_in_another_unit_are_refused(model: Potential, factor: float, message: str) -> None:
+    atoms = WATER.copy()
+    atoms.set_cell(WATER.cell.array * factor, scale_atoms=True)
+    with pytest.raises(StructureError, match=rf"structure, atoms 0 \(O\) and . \(H\), .* A apart.*{message}"):
+        born_charges(model, atoms)

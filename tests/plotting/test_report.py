@@ -27,6 +27,7 @@ from spectra_app.plotting import (
     write_summary,
 )
 from spectra_app.plotting.report import with_error
+from spectra_app.potentials.checkpoint import load_model
 from spectra_app.spectra import infrared_spectrum
 
 NU = np.linspace(0.0, 4000.0, 801)
@@ -68,7 +69,7 @@ def toy_spectrum(title: str = "Infrared spectrum", main: str = "alpha_n_per_cm",
 
 def toy_summary() -> Summary:
     card = SimpleNamespace(
-        name="water", variant="puiu", hash="abc123", data="", errors={"forces_rmse_meV_per_A": 21.34}
+        name="water", variant="puiu", hash="abc123", data="", errors={"validation_forces_rmse_meV_per_A": 21.34}
     )
     born = build_born_report(np.stack([np.eye(3) * c for c in (-1.0, 0.5, 0.5)]), [8, 1, 1], np.zeros((3, 3)))
     return build_summary(
@@ -90,7 +91,7 @@ def toy_summary() -> Summary:
 def test_the_page_says_everything_a_user_must_know() -> None:
     text = format_summary(toy_summary())
     for piece in (
-        "water (puiu, abc123), force error 21.3 meV/A, eps_inf 1.78",
+        "water (puiu, abc123), force error 21.3 meV/A (validation frames), eps_inf 1.78",
         "3 atoms, 4 ps x 2 replicas, 0.997 g/cm^3",
         "310.0 +- 0.0 K (target 300 K)",
         "+2.000 meV/atom/ps",
@@ -108,6 +109,23 @@ def test_the_page_says_everything_a_user_must_know() -> None:
         assert piece in text, piece
     assert all(len(line) <= 100 for line in text.splitlines())
     assert len(text.splitlines()) < 60  # one page
+
+
+@pytest.mark.parametrize(("name", "frames"), [("water", "test"), ("quartz", "validation")])
+def test_force_error_of_a_published_model_is_shown(name: str, frames: str) -> None:
+    card = load_model(name, device="cpu").card
+    error = card.errors[f"{frames}_forces_rmse_meV_per_A"]
+    summary = build_summary(title="t", created="", version="", folder=".", card=card)
+    assert summary.model is not None
+    assert (summary.model.forces_rmse_meV_per_A, summary.model.forces_rmse_of) == (error, frames)
+    assert f"force error {error:.1f} meV/A ({frames} frames)" in format_summary(summary)
+
+
+def test_model_without_errors_says_nothing_of_them() -> None:
+    card = SimpleNamespace(name="m", variant="p", hash="", data="", errors={})
+    text = format_summary(build_summary(title="t", created="", version="", folder=".", card=card))
+    assert "m (p)" in text
+    assert "force error" not in text
 
 
 def test_drift_and_temperature_become_warnings() -> None:

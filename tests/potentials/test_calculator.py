@@ -203,3 +203,16 @@ def test_slab_keeps_its_vacuum_while_atoms_move_and_needs_a_cell_for_a_stress() 
     assert torch.equal(atoms.calc._built_from.cell, before)
     with pytest.raises(PropertyNotImplementedError, match="a stress refers to a volume"):
         atoms.get_stress()
+
+
+def test_lengths_that_are_no_angstrom_are_refused_at_the_first_call_only() -> None:
+    atoms = dumbbells()
+    atoms.calc = SpectraCalculator(ToyPotential())
+    whole = atoms.cell.array.copy()
+    atoms.set_cell(whole * 0.529177, scale_atoms=True)
+    with pytest.raises(StructureError, match=r"structure, atoms \d+ \(O\) and .* A apart.*0\.5\d times the sum"):
+        atoms.get_potential_energy()
+    atoms.set_cell(whole, scale_atoms=True)
+    atoms.get_potential_energy()
+    atoms.set_cell(whole * 0.65, scale_atoms=True)  # pressed on purpose
+    assert np.isfinite(atoms.get_potential_energy())

@@ -80,3 +80,17 @@ def test_a_molecule_far_from_another_has_the_share_it_has_alone(variant):
     # Ten thousand times the molecule's size away, the field of the other one still induces 1e-7 e A.
     np.testing.assert_allclose(both.dipole_by_atom[:6].sum(0), alone.dipole[0], atol=1e-6)
     np.testing.assert_allclose(both.polarizability_by_atom[:6].sum(0), alone.polarizability[0], atol=1e-12)
+
+
+@CELLS
+@pytest.mark.parametrize("variant", ["q", "pu", "puQipiu"])
+def test_what_the_fixed_charges_do_not_carry_knows_no_images(variant, cell):
+    potential, system = make_potential(variant), structure(cell)
+    images = torch.tensor([[0, 0, 0], [2, 0, 0], [0, -1, 3], [0, 0, 0], [1, 1, 1], [0, 2, 0]], dtype=torch.float64)
+    moved = system._replace(positions=system.positions + images @ system.cell[0])
+    rests = []
+    for case in (system, moved):
+        found = predict(potential, case)
+        rests.append(found.dipole_by_atom - found.fixed_charges[:, None] * case.positions)
+    np.testing.assert_allclose(rests[1].numpy(), rests[0].numpy(), atol=1e-10)
+    assert found.fixed_charges.abs().max() > 1e-3

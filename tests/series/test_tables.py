@@ -77,7 +77,65 @@ def test_nine_and_six_components(tmp_path: Path, rng: np.random.Generator) -> No
     other = symmetric[:, [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]]
     for header in ("xx,xy,xz,yy,yz,zz", "alpha_xx_A3,alpha_xy_A3,alpha_xz_A3,alpha_yy_A3,alpha_yz_A3,alpha_zz_A3"):
         path = save(tmp_path / "c.csv", other, header)
-        np.testing.assert_array_equal(read_polarizabilities(path, "e2A2/eV", 1.0).values, symmetric)
+        series = read_polarizabilities(path, "A3", 1.0)
+        np.testing.assert_allclose(series.values, symmetric / 14.3996454687, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("header", "to_eA"),
+    [
+        ("Mx_eA,My_eA,Mz_eA", 1.0),
+        ("dipole_x_e_A,dipole_y_e_A,dipole_z_e_A", 1.0),
+        ("mu_x[D],mu_y[D],mu_z[D]", 0.20819433),
+        ("mu_x (D),mu_y (D),mu_z (D)", 0.20819433),
+        ("dipole_x_Debye,dipole_y_Debye,dipole_z_Debye", 0.20819433),
+        ("mu_x/D,mu_y/D,mu_z/D", 0.20819433),
+        ("x [e bohr],y [e bohr],z [e bohr]", 0.529177211),
+        ("px_au,py_au,pz_au", 0.529177211),
+    ],
+)
+@pytest.mark.parametrize("time", ["time_ps", "t_ps", "Time [ps]", "t(ps)", "time/ps"])
+def test_units_in_the_header(tmp_path: Path, dipoles: np.ndarray, header: str, to_eA: float, time: str) -> None:
+    # 1 D = 3.33564e-30 C m = 0.20819433 e A; a0 = 0.529177211 A (CODATA 2018).
+    path = save(tmp_path / "m.csv", np.column_stack([5e-4 * np.arange(7), dipoles]), f"{time},{header}")
+    series = read_dipoles(path, None, None)
+    np.testing.assert_allclose(series.values, to_eA * dipoles, rtol=1e-7)
+    assert series.timestep_fs == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "to_ours"),
+    [
+        ("_A3", 1 / 14.3996454687),
+        ("[A^3]", 1 / 14.3996454687),
+        ("_e2A2_per_eV", 1.0),
+        ("_bohr3", 0.529177211**2 / 27.211386),
+    ],
+)
+def test_units_of_polarizabilities_in_the_header(
+    tmp_path: Path, rng: np.random.Generator, suffix: str, to_ours: float
+) -> None:
+    values = rng.normal(size=(5, 6))
+    order = ["zz", "yy", "xx", "xy", "xz", "yz"]
+    header = ",".join(["t_fs", "energy_eV", *(f"alpha_{name}{suffix}" for name in order)])
+    path = save(tmp_path / "a.csv", np.column_stack([0.5 * np.arange(5), np.ones(5), values]), header)
+    series = read_polarizabilities(path, None, None)  # the six with a unit of polarizability are meant
+    for column, name in enumerate(order):
+        a, b = "xyz".index(name[0]), "xyz".index(name[1])
+        np.testing.assert_allclose(series.values[:, a, b], to_ours * values[:, column], rtol=1e-7)
+
+
+def test_header_and_option_may_not_disagree(tmp_path: Path, dipoles: np.ndarray) -> None:
+    path = save(tmp_path / "m.csv", dipoles, "mx_eA,my_eA,mz_eA")
+    with pytest.raises(SeriesError, match=r"--unit for .*m\.csv: got D, wanted eA, as the file says"):
+        read_dipoles(path, "D", 1.0)
+    np.testing.assert_array_equal(read_dipoles(path, "eA", 1.0, columns="mx,my,mz").values, dipoles)
+    path = save(tmp_path / "n.csv", dipoles, "mx_eA,my_D,mz_eA")
+    with pytest.raises(SeriesError, match=r"units in the header of .*got mx_eA, my_D, mz_eA, wanted one unit"):
+        read_dipoles(path, None, 1.0)
+    path = save(tmp_path / "o.csv", dipoles, "mx[C m],my[C m],mz[C m]")  # a unit that is not known is not guessed
+    with pytest.raises(SeriesError, match=r"unit of .*got none, wanted eA or D or au"):
+        read_dipoles(path, None, 1.0)
 
 
 def test_array_files_carry_replicas(tmp_path: Path, rng: np.random.Generator) -> None:

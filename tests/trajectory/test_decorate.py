@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import os
 import signal
+from itertools import pairwise
 from pathlib import Path
 
 import ase.io
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from toy_potential import ToyPotential, dumbbells
 
@@ -138,3 +140,67 @@ def test_several_replicas_are_refused(tmp_path: Path) -> None:
     Simulation(ToyPotential(), dumbbells(), settings, tmp_path / "md.h5").run()
     with pytest.raises(TrajectoryError, match="replica_0, replica_1, wanted one group"):
         record_trajectory(tmp_path / "md.h5", ToyPotential(), tmp_path / "again.h5")
+
+
+class Ions(ToyPotential):
+    """Soft ions: the toy's bonds, which know no images, and what hangs on them are left out."""
+
+    def __init__(self) -> None:
+        super().__init__(bonds=False, repulsion=0.05)
+
+    def __call__(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+        found = super().__call__(*args, **kwargs)
+        return found._replace(screening=torch.full_like(found.screening, 1.3))
+
+
+def breathing(rng: np.random.Generator, n_frames: int = 25) -> list[Atoms]:
+    """Atoms that vibrate and diffuse in a triclinic cell that changes in size and shape."""
+    start = dumbbells()
+    shape = np.array([[8.0, 0.0, 0.0], [0.9, 8.8, 0.0], [-0.5, 0.4, 7.6]])
+    fractional = start.get_scaled_positions() + 0.004 * rng.normal(size=(n_frames, 16, 3)).cumsum(axis=0)
+    cells = shape * (1.0 + 0.005 * rng.normal(size=(n_frames, 3, 3)).cumsum(axis=0))
+    return [Atoms(start.numbers, f @ cell, cell=cell, pbc=True) for f, cell in zip(fractional, cells, strict=True)]
+
+
+def test_changing_cell_is_recorded_whatever_the_images(tmp_path: Path, rng: np.random.Generator) -> None:
+    frames = breathing(rng)
+    images = np.zeros((16, 3))
+    images[[0, 3, 7, 12]] = [[2, 0, 0], [200, 0, -1], [0, 2, 2], [-2, 1, 0]]
+    kinds = {"here": frames, "there": [f.copy() for f in frames], "wrapped": [f.copy() for f in frames]}
+    for frame in kinds["there"]:
+        frame.positions += images @ frame.cell.array
+    for frame in kinds["wrapped"]:
+        frame.wrap()
+    dipoles, parts = {}, {}
+    for name, moment in kinds.items():
+        ase.io.write(tmp_path / f"{name}.traj", moment)
+        record_trajectory(tmp_path / f"{name}.traj", Ions(), tmp_path / f"{name}.h5", timestep_fs=1.0, parts="atoms")
+        run = read_run(tmp_path / f"{name}.h5")
+        dipoles[name], parts[name] = run.dipole_eA[:, 0], np.asarray(run.parts.dipole_eA)[:, 0]
+        np.testing.assert_allclose(parts[name].sum(axis=1), dipoles[name], atol=1e-3)  # parts are stored as float32
+    charges = 1.3**0.5 * 0.4 * np.array([1.0, -1.0] * 8)
+    expected = []
+    for first, second in pairwise(frames):
+        inner = [frame.positions @ np.linalg.inv(frame.cell.array) for frame in (first, second)]
+        expected.append(charges @ (inner[1] - inner[0]) @ (0.5 * (first.cell.array + second.cell.array)))
+    for name, tolerance in (("here", 1e-10), ("there", 1e-9), ("wrapped", 1e-10)):
+        np.testing.assert_allclose(np.diff(dipoles[name], axis=0), expected, atol=tolerance, err_msg=name)
+
+
+def test_changing_cell_continues_bit_for_bit(tmp_path: Path, rng: np.random.Generator) -> None:
+    ase.io.write(tmp_path / "t.traj", breathing(rng))
+    given = {"timestep_fs": 1.0, "parts": "atoms", "batch_size": 5}
+    record_trajectory(tmp_path / "t.traj", Ions(), tmp_path / "whole.h5", **given)
+
+    class Stopping(Ions):
+        def __call__(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+            if self.n_calls == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().__call__(*args, **kwargs)
+
+    with pytest.raises(SimulationInterruptedError):
+        record_trajectory(tmp_path / "t.traj", Stopping(), tmp_path / "parts.h5", **given)
+    record_trajectory(tmp_path / "t.traj", Ions(), tmp_path / "parts.h5", restart=True, **given)
+    whole, parts = read_run(tmp_path / "whole.h5"), read_run(tmp_path / "parts.h5")
+    np.testing.assert_array_equal(parts.dipole_eA, whole.dipole_eA)
+    np.testing.assert_array_equal(np.asarray(parts.parts.dipole_eA), np.asarray(whole.parts.dipole_eA))

@@ -10,7 +10,7 @@ import pytest
 from ase import Atoms, units
 from toy_potential import dumbbells
 
-from spectra_app.errors import TrajectoryError
+from spectra_app.errors import StructureError, TrajectoryError
 from spectra_app.trajectory import open_trajectory
 from spectra_app.trajectory.frames import Frame, unwrap
 
@@ -171,3 +171,12 @@ def test_unwrapped_positions_pass_unchanged() -> None:
     frames = [Frame(start + 0.1 * k, CELL) for k in range(4)]
     for before, after in zip(frames, unwrap(iter(frames), Path("x")), strict=True):
         np.testing.assert_array_equal(before.positions_A, after.positions_A)
+
+
+def test_trajectory_in_another_unit_is_refused(tmp_path: Path, motion) -> None:  # type: ignore[no-untyped-def]
+    frames = images(motion, False)
+    for frame in frames:
+        frame.set_cell(CELL * 0.529177, scale_atoms=True)
+    ase.io.write(tmp_path / "a.extxyz", frames)
+    with pytest.raises(StructureError, match=r"frame 0, atoms .* A apart.*0\.5\d times .*for bohr"):
+        open_trajectory(tmp_path / "a.extxyz", timestep_fs=STEP_FS)

@@ -421,3 +421,46 @@ def test_full_disk_is_one_line_and_restartable(tmp_path: Path, monkeypatch: pyte
     space[0] = 10**10
     Simulation(ToyPotential(), dumbbells(), settings(), output).run(restart=True)
     assert read_run(output).complete
+
+
+@pytest.mark.parametrize(
+    ("chosen", "name"),
+    [
+        ({"ensemble": "npt"}, "velocity-verlet"),
+        ({"ensemble": "nve", "thermostat": "langevin"}, "velocity-verlet"),  # langevin only equilibrates
+        ({"ensemble": "nvt", "thermostat": "langevin"}, "langevin-baoab"),
+    ],
+)
+def test_run_file_says_how_it_was_integrated(tmp_path: Path, chosen: dict[str, str], name: str) -> None:
+    Simulation(ToyPotential(), dumbbells(), settings(steps=4, record_stride=2, **chosen), tmp_path / "run.h5").run()
+    assert read_run(tmp_path / "run.h5").metadata["integrator"] == {"name": name, "timestep_fs": 0.5}
+
+
+def small(atoms: Atoms, factor: float) -> Atoms:
+    """A structure whose lengths are too small."""
+    changed = atoms.copy()
+    changed.set_cell(atoms.cell.array * factor, scale_atoms=True)
+    return changed
+
+
+def test_lengths_in_another_unit_are_refused_before_the_first_step() -> None:
+    with pytest.raises(StructureError, match=r"structure 0, atoms .* A apart.* 0\.5\d times .*convert positions"):
+        Simulation(ToyPotential(), small(dumbbells(), 0.529177), settings(replicas=1))
+    with pytest.raises(StructureError, match=r"structure 1, atoms"):
+        Simulation(ToyPotential(), [dumbbells(), small(dumbbells(), 0.529177)], settings(replicas=2))
+
+
+class Failing(ToyPotential):
+    """Its energy and forces become NaN at one call."""
+
+    def __call__(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+        found = super().__call__(*args, **kwargs)
+        if self.n_calls < 12:
+            return found
+        return found._replace(energy=found.energy * float("nan"), forces=found.forces * float("nan"))
+
+
+def test_energy_that_becomes_nan_names_step_and_closest_atoms() -> None:
+    chosen = settings(ensemble="nve", replicas=2, equilibration_steps=0)
+    with pytest.raises(SimulationError, match=r"near step 12 .*closest atoms \d+ \(.\) and .* A apart, replica"):
+        Simulation(Failing(), dumbbells(), chosen).run()
