@@ -17,6 +17,7 @@ from torch import Tensor
 
 from spectra_app.errors import StructureError
 from spectra_app.neighbors import Neighbors
+from spectra_app.potentials.scale import PhysicalScale
 from spectra_app.system import System, sum_by_structure
 
 
@@ -35,7 +36,6 @@ class ToyPrediction(NamedTuple):
     stress: Tensor | None
     dipole: Tensor
     polarizability: Tensor
-    screening: Tensor
     charges: Tensor
     dipole_by_atom: Tensor
     polarizability_by_atom: Tensor
@@ -55,13 +55,13 @@ class ToyPotential:
         bonds: bool = True,
     ) -> None:
         self.device, self.dtype, self.cutoff = torch.device("cpu"), dtype, 3.0
-        self.card, self.eps_inf = ToyCard(), 1.5
+        self.card, self.eps_inf, self.scale = ToyCard(), 1.5, PhysicalScale(1.5, 0.0, 1.0)
         self.bond_k, self.onsite, self.onsite_k = bond_k, onsite, onsite_k
         self.repulsion, self.bonds = repulsion, bonds
         self.n_calls, self.fail_at = 0, -1
 
-    def check_species(self, numbers: Tensor) -> None:
-        strange = sorted({chemical_symbols[z] for z in numbers.tolist()} - set(self.card.species))
+    def check_system(self, system: System) -> None:
+        strange = sorted({chemical_symbols[z] for z in system.numbers.tolist()} - set(self.card.species))
         if strange:
             raise StructureError(f"element {', '.join(strange)}", wanted=f"only {', '.join(self.card.species)}")
 
@@ -96,7 +96,6 @@ class ToyPotential:
             stress=None if not stress else tension / system.volume[:, None, None],
             dipole=dipole.detach(),
             polarizability=square if polarizability else torch.zeros_like(square),
-            screening=1.5 / (1.0 + 1e-3 * square.diagonal(dim1=1, dim2=2).sum(-1)),
             charges=charges.detach(),
             dipole_by_atom=charges[:, None].detach() * system.positions,
             polarizability_by_atom=square_by_atom,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spectra_app.dynamics.contributions import Contributions, PhysicalDipole
+from spectra_app.dynamics.contributions import Contributions, physical_dipoles, physical_polarizabilities
 from spectra_app.dynamics.fields import FieldFunction, TableField, read_field_table
 from spectra_app.dynamics.forces import ForceField, PotentialLike, PredictionLike
 from spectra_app.dynamics.recorder import ObservableBlock, Recorder, TrajectoryBlock
@@ -17,7 +17,6 @@ __all__ = [
     "MolecularDynamics",
     "ObservableBlock",
     "Particles",
-    "PhysicalDipole",
     "PotentialLike",
     "PredictionLike",
     "Progress",
@@ -25,5 +24,7 @@ __all__ = [
     "TableField",
     "TrajectoryBlock",
     "make_particles",
+    "physical_dipoles",
+    "physical_polarizabilities",
     "read_field_table",
 ]

@@ -71,7 +71,7 @@ class StrainPart:
             cells: h [frame, replica, vector, xyz], A.
         """
         cells = cells.reshape(*cells.shape[:2], *(1,) * (moments.ndim - 3), 3, 3)
-        fractional = _times(moments, np.linalg.inv(cells))
+        fractional = row_times(moments, np.linalg.inv(cells))
         if self.carry is None:
             first = np.zeros_like(moments[:1])
             before, cell_before = fractional[:1], cells[:1]
@@ -79,13 +79,13 @@ class StrainPart:
             first, before, cell_before = (value[None] for value in self.carry)
             cell_before = cell_before.reshape(1, *cells.shape[1:])
         all_moments, all_cells = np.concatenate([before, fractional]), np.concatenate([cell_before, cells])
-        steps = _times(0.5 * (all_moments[1:] + all_moments[:-1]), all_cells[1:] - all_cells[:-1])
+        steps = row_times(0.5 * (all_moments[1:] + all_moments[:-1]), all_cells[1:] - all_cells[:-1])
         total = np.add.accumulate(np.concatenate([first, steps]), axis=0)[1:]
         self.carry = (total[-1].copy(), fractional[-1].copy(), cells[-1].reshape(-1, 3, 3).copy())
         return total
 
 
-def _times(vectors: np.ndarray, matrices: np.ndarray) -> np.ndarray:
+def row_times(vectors: np.ndarray, matrices: np.ndarray) -> np.ndarray:
     """Row vectors times matrices [..., 3] [..., 3, 3], each product by itself: BLAS may add up in another order."""
     return (
         vectors[..., 0:1] * matrices[..., 0, :]

@@ -1,10 +1,10 @@
 """What an external field acts on at one instant, and the work that it does from one instant to the next.
 
-    U(F) = U - P.F - (1/2) F.alpha.F       P, alpha physical: sqrt(e) P_latent, e alpha_latent, e the screening
+    U(F) = U - P.F - (1/2) F.alpha.F       P, alpha physical
 
-One instant is a row [16] in float64 for every replica, which a state keeps and a checkpoint stores as it is:
-P_latent [3], alpha_latent [9], sqrt(e) and e [2], P.F and (1/2) F.alpha.F [2].  The last two are one product of the
-first twelve with weights [12, 2] of the field: few operations, because every step of dynamics pays for them (0.03 ms).
+One instant is a row [14] in float64 for every replica, which a state keeps and a checkpoint stores as it is: P [3],
+alpha [9], P.F and (1/2) F.alpha.F [2].  The last two are one product of the first twelve with weights [12, 2] of the
+field: few operations, because every step of dynamics pays for them (0.03 ms).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_LATENT, _SCALE, _ENERGY = slice(0, 12), slice(12, 14), slice(14, 16)
+_RESPONSES, _ENERGY = slice(0, 12), slice(12, 14)
 
 
 def field_weights(field_V_per_A: np.ndarray) -> np.ndarray:
@@ -24,44 +24,39 @@ def field_weights(field_V_per_A: np.ndarray) -> np.ndarray:
     return weights
 
 
-def field_moments(dipole: Tensor, polarizability: Tensor, screening: Tensor, weights: Tensor) -> Tensor:
+def field_moments(dipole: Tensor, polarizability: Tensor, weights: Tensor) -> Tensor:
     """What the field acts on.
 
     Args:
-        dipole: [replica, xyz], latent, e A.
-        polarizability: [replica, xyz, xyz], latent, e^2 A^2/eV.
-        screening: [replica].
+        dipole: [replica, xyz], physical, e A.
+        polarizability: [replica, xyz, xyz], physical, e^2 A^2/eV.
         weights: [12, 2], float64, of the field (``field_weights``).
 
     Returns:
-        [replica, 16].
+        [replica, 14].
     """
-    latent = torch.cat([dipole, polarizability.reshape(-1, 9)], dim=1).double()
-    screening = screening.double().expand(len(latent))
-    scale = torch.stack([torch.sqrt(screening), screening], dim=1)
-    return torch.cat([latent, scale, scale * (latent @ weights)], dim=1)
+    responses = torch.cat([dipole, polarizability.reshape(-1, 9)], dim=1).double()
+    return torch.cat([responses, responses @ weights], dim=1)
 
 
 def field_energy(moments: Tensor) -> Tensor:
-    """-P.F - (1/2) F.alpha.F [replica], eV, of moments [replica, 16]."""
+    """-P.F - (1/2) F.alpha.F [replica], eV, of moments [replica, 14]."""
     return -moments[:, _ENERGY].sum(dim=1)
 
 
 def field_work(before: Tensor, after: Tensor, middle: Tensor) -> Tensor:
     """What the field has added to U + K over a step [replica], eV.
 
-    U + K changes by -(P + alpha.F).dF where the field changes, and by dU/de where the screening e of a cell fluctuates:
-    e is a number of the material and makes no force.  Both are what is left of the change of -P.F - (1/2) F.alpha.F
-    when the work of the field's forces, F.sqrt(e) dP + (1/2) e F.dalpha.F with F and e of the middle of the step, is
-    taken out.  Second order in the time step, like velocity Verlet; zero for a static field and a constant e.
+    U + K changes by -(P + alpha.F).dF where the field changes: what is left of the change of -P.F - (1/2) F.alpha.F
+    when the work of the field's forces, F.dP + (1/2) F.dalpha.F with F of the middle of the step, is taken out.  Second
+    order in the time step, like velocity Verlet; zero for a static field.
 
     Args:
-        before: moments [replica, 16] at the last step.
+        before: moments [replica, 14] at the last step.
         after: moments at this step.
         middle: [12, 2], weights of the mean of the two fields.
     """
-    scale = 0.5 * (before[:, _SCALE] + after[:, _SCALE])
-    forces = (scale * ((after[:, _LATENT] - before[:, _LATENT]) @ middle)).sum(dim=1)
+    forces = ((after[:, _RESPONSES] - before[:, _RESPONSES]) @ middle).sum(dim=1)
     return field_energy(after) - field_energy(before) + forces
 
 
@@ -73,7 +68,7 @@ def field_pressure(moments: Tensor, volume: Tensor) -> Tensor:
     (the proper stress; cf. Vanderbilt 2000, DOI 10.1016/S0022-3697(99)00273-5, for the piezoelectric tensor).
 
     Args:
-        moments: [replica, 16].
+        moments: [replica, 14].
         volume: [replica], A^3.
     """
     permanent, induced = moments[:, _ENERGY].unbind(dim=1)

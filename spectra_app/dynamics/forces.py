@@ -32,13 +32,20 @@ class PredictionLike(Protocol):
     @property
     def polarizability(self) -> Tensor: ...  # noqa: D102
     @property
-    def screening(self) -> Tensor: ...  # noqa: D102
-    @property
     def dipole_by_atom(self) -> Tensor: ...  # noqa: D102
     @property
     def polarizability_by_atom(self) -> Tensor: ...  # noqa: D102
     @property
     def fixed_charges(self) -> Tensor: ...  # noqa: D102
+
+
+class ScaleLike(Protocol):
+    """What dynamics needs of a ``spectra_app.potentials.scale.PhysicalScale``."""
+
+    def axes(self, system: System) -> Tensor: ...  # noqa: D102
+    def eps_e_of(self, system: System) -> Tensor: ...  # noqa: D102
+    def vectors(self, latent: Tensor, system: System) -> Tensor: ...  # noqa: D102
+    def tensors(self, latent: Tensor, system: System) -> Tensor: ...  # noqa: D102
 
 
 class PotentialLike(Protocol):
@@ -54,7 +61,9 @@ class PotentialLike(Protocol):
     def card(self) -> Any: ...  # noqa: D102
     @property
     def eps_inf(self) -> float | None: ...  # noqa: D102
-    def check_species(self, numbers: Tensor) -> None: ...  # noqa: D102
+    @property
+    def scale(self) -> ScaleLike: ...  # noqa: D102
+    def check_system(self, system: System) -> None: ...  # noqa: D102
     def __call__(  # noqa: D102
         self,
         system: System,
@@ -73,7 +82,7 @@ class Evaluated(NamedTuple):
         prediction: of the model.
         reference_positions: [atom, xyz], A, of the neighbour table that was used.
         reference_cell: [replica, vector, xyz], A, likewise.
-        moments: [replica, 16], what the external field acts on (``field_work.field_moments``); None without field.
+        moments: [replica, 14], what the external field acts on (``field_work.field_moments``); None without field.
         middle: [12, 2], weights of the mean field between the last step and this one; None without field.
     """
 
@@ -170,7 +179,8 @@ class ForceField:
         )
         if field is None:
             return Evaluated(prediction, reference_positions, reference_cell)
-        moments = field_moments(prediction.dipole, prediction.polarizability, prediction.screening, field.weights)
+        dipole = self.model.scale.vectors(prediction.dipole, system)
+        moments = field_moments(dipole, self.model.scale.tensors(prediction.polarizability, system), field.weights)
         return Evaluated(prediction, reference_positions, reference_cell, moments, field.middle)
 
     def _field_at(self, step: int) -> _Field | None:

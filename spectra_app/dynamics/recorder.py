@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from spectra_app.dynamics.changing_cell import StrainPart, charge_moments
-from spectra_app.dynamics.contributions import Contributions, PhysicalDipole
-from spectra_app.dynamics.forces import PredictionLike
+from spectra_app.dynamics.contributions import Contributions, physical_dipoles, physical_polarizabilities
+from spectra_app.dynamics.forces import PredictionLike, ScaleLike
 from spectra_app.dynamics.state import MDState, Particles, kinetic_energy, temperature
 from spectra_app.errors import SimulationError
 
@@ -32,7 +32,7 @@ class ObservableBlock:
         step: [frame], steps since recording began.
         dipole_eA: [frame, replica, xyz], physical cell dipole, continuous in time, without what the strain of a
             changing cell adds to it (``changing_cell``): its changes do not depend on images.
-        dipole_latent_eA: [frame, replica, xyz], before the scaling by the electronic screening; of the positions as
+        dipole_latent_eA: [frame, replica, xyz], before the physical scale; of the positions as
             they stand.
         polarizability_e2A2_per_eV: [frame, replica, xyz, xyz], physical; None where the model has none.
         screening: [frame, replica], eps_e.
@@ -133,6 +133,7 @@ class Recorder:
 
     Args:
         particles: the replicas.
+        scale: of the model: what turns latent dipoles into physical ones.
         writer: where blocks go; None only gathers statistics.
         timestep_fs: h, fs.
         record_stride: steps between recorded observables.
@@ -146,6 +147,7 @@ class Recorder:
     def __init__(
         self,
         particles: Particles,
+        scale: ScaleLike,
         writer: BlockWriter | None,
         timestep_fs: float,
         record_stride: int,
@@ -156,6 +158,8 @@ class Recorder:
         atom_part: np.ndarray | None = None,
     ) -> None:
         self._particles = particles
+        self._axes = scale.axes(particles.system).double().cpu().numpy()  # [replica, xyz, xyz]
+        self._eps_e = scale.eps_e_of(particles.system).double().cpu().numpy()
         self._writer = writer
         self._timestep_fs = timestep_fs
         self._record_stride = record_stride
@@ -173,14 +177,13 @@ class Recorder:
             self._parts = Contributions(atom_part, particles.n_replicas, has_polarizability, variable_cell)
             block_frames = min(BLOCK_FRAMES, self._parts.max_frames)
         self._strain = StrainPart() if variable_cell else None
-        columns = 29 if variable_cell else 17
+        columns = 28 if variable_cell else 16
         self._rows = torch.zeros(block_frames, particles.n_replicas, columns, device=device, dtype=torch.float64)
         self._positions = torch.zeros(frames, *shape, device=device, dtype=torch.float64)
         self._velocities = torch.zeros(frames, *shape, device=device, dtype=torch.float64)
         self._cells = torch.zeros(frames, particles.n_replicas, 3, 3, device=device, dtype=torch.float64)
         self._steps: list[int] = []
         self._trajectory_steps: list[int] = []
-        self._dipole = PhysicalDipole()
         self.statistics = Statistics()
         self.n_observables = 0
         self.n_trajectory = 0
@@ -198,7 +201,6 @@ class Recorder:
             energy = prediction.energy.double()
             scalars = torch.stack(
                 [
-                    prediction.screening.expand_as(kinetic),
                     energy,
                     temperature(kinetic, self._particles),
                     energy + kinetic - state.reservoir,
@@ -239,33 +241,19 @@ class Recorder:
     def carry(self) -> dict[str, Any]:
         """What a restart needs (call after ``flush``): plain tensors and numbers."""
         return {
-            "dipole": self._dipole.tensors,
             "parts": None if self._parts is None else self._parts.carry(),
             "strain": None if self._strain is None else self._strain.tensors,
-            "parts_strain": None if self._parts is None else self._parts.strain_carry(),
             "statistics": dict(vars(self.statistics)),
             "n_observables": self.n_observables,
             "n_trajectory": self.n_trajectory,
         }
 
     def restore(self, carry: dict[str, Any]) -> None:
-        """Continue from ``carry``.
-
-        Raises:
-            SimulationError: a checkpoint of a changing cell from before its strain was taken out of the dipole.
-        """
+        """Continue from ``carry``."""
         if self._strain is not None:
-            if carry["n_observables"] and carry.get("strain") is None:
-                raise SimulationError(
-                    "restart at constant pressure",
-                    got="a run of an earlier version, whose dipole depends on the images of atoms",
-                    wanted="a run of this version",
-                    todo="Run again without --restart",
-                )
-            self._strain = StrainPart.from_tensors(carry.get("strain"))
-        self._dipole = PhysicalDipole.from_tensors(carry["dipole"])
+            self._strain = StrainPart.from_tensors(carry["strain"])
         if self._parts is not None:
-            self._parts.restore(carry["parts"], carry.get("parts_strain"))
+            self._parts.restore(carry["parts"])
         self.statistics = Statistics(**carry["statistics"])
         self.n_observables = carry["n_observables"]
         self.n_trajectory = carry["n_trajectory"]
@@ -283,30 +271,30 @@ class Recorder:
                 wanted="finite numbers",
                 todo="Use a smaller md.timestep_fs or a start structure nearer to the model's training data",
             )
-        latent, screening = rows[..., :3], rows[..., 12]
+        latent, shape = rows[..., :3], rows.shape[:2]
         unstrained, cells = latent, None
         if self._strain is not None:
-            cells = rows[..., 20:29].reshape(*screening.shape, 3, 3)
-            unstrained = latent - self._strain.extend(rows[..., 17:20], cells)
-        parts = (None, None) if self._parts is None else self._parts.take(screening, cells)
+            cells = rows[..., 19:28].reshape(*shape, 3, 3)
+            unstrained = latent - self._strain.extend(rows[..., 16:19], cells)
+        parts = (None, None) if self._parts is None else self._parts.take(self._axes, cells)
         block = ObservableBlock(
             step=step,
-            dipole_eA=self._dipole.extend(unstrained, screening),
+            dipole_eA=physical_dipoles(unstrained, self._axes),
             dipole_latent_eA=latent,
-            polarizability_e2A2_per_eV=(rows[..., 3:12] * screening[..., None]).reshape(*screening.shape, 3, 3)
+            polarizability_e2A2_per_eV=physical_polarizabilities(rows[..., 3:12].reshape(*shape, 3, 3), self._axes)
             if self._has_polarizability
             else None,
-            screening=screening,
-            energy_eV=rows[..., 13],
-            temperature_K=rows[..., 14],
-            conserved_eV=rows[..., 15],
-            volume_A3=rows[..., 16] if self._variable_cell else None,
+            screening=np.broadcast_to(self._eps_e, shape).copy(),
+            energy_eV=rows[..., 12],
+            temperature_K=rows[..., 13],
+            conserved_eV=rows[..., 14],
+            volume_A3=rows[..., 15] if self._variable_cell else None,
             field_V_per_A=None if self._field is None else np.array([self._field(int(s)) for s in step]),
             dipole_parts_eA=parts[0],
             polarizability_parts_e2A2_per_eV=parts[1],
         )
         self.statistics = self.statistics.add(
-            step * self._timestep_fs, rows[..., 15].mean(axis=1), rows[..., 14].mean(axis=1)
+            step * self._timestep_fs, rows[..., 14].mean(axis=1), rows[..., 13].mean(axis=1)
         )
         if self._writer is not None:
             self._writer.append_observables(block)

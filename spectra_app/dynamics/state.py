@@ -53,7 +53,7 @@ class MDState(NamedTuple):
         reference_cell: [replica, vector, xyz], A, at that moment.
         step: steps done since the very start, equilibration included.
         generator: random numbers on the device; advanced in place, its state belongs to the record.
-        moments: [replica, 16], what the external field acts on (``field_work.field_moments``); None without field.
+        moments: [replica, 14], what the external field acts on (``field_work.field_moments``); None without field.
     """
 
     positions: Tensor

@@ -1,4 +1,4 @@
-"""Polarization (cell dipole) and its derivatives, in both families of charges (docs/theory.md, "Response" and "Born charges")."""
+"""Polarization (cell dipole) and its derivatives, in both families of charges (docs/theory.md)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Bounds under which induced charges and dipoles can never feed each other without end, in no geometry.
 
 The interaction of smeared multipoles with their self-terms, T + T_self, is positive semidefinite: it is an integral of
-|S(k)|^2 (docs/theory.md, "Energy").  The response has a minimum where X^-1 + T is positive definite, X the susceptibility of all
+|S(k)|^2 (docs/theory.md).  The response has a minimum where X^-1 + T is positive definite, X the susceptibility of all
 atoms, hence wherever X < T_self^-1:
 
     U_self = (1/2) c_q q^2 + (1/2) c_u u^2,   c_q = k_e sqrt(2/pi)/sigma,   c_u = k_e sqrt(2/pi)/(3 sigma^3)

@@ -358,7 +358,6 @@ class Potential(nn.Module):
             stress=stress,
             dipole=self.sign * result.dipole.detach(),
             polarizability=result.polarizability.detach(),
-            screening=self.scale.eps_e_of(system),
             charges=self.sign * result.charges.detach(),
             atomic_dipoles=self.sign * dipoles.detach(),
             atomic_polarizabilities=alpha.detach(),

@@ -56,7 +56,9 @@ class ModelCard:
 
 
 class Prediction(NamedTuple):
-    """Results of one evaluation, detached from the graph; latent quantities before electronic screening.
+    """Results of one evaluation, detached from the graph; everything but energy, forces and stress is latent.
+
+    ``scale.PhysicalScale`` makes physical dipoles and polarizabilities of it.
 
     Attributes:
         energy: [structure], eV, float64, reference energies of the elements included.
@@ -64,7 +66,6 @@ class Prediction(NamedTuple):
         stress: [structure, xyz, xyz], eV/A^3, (1/V) dU/dstrain (positive under tension), or None.
         dipole: [structure, xyz], latent P, e A.
         polarizability: [structure, xyz, xyz], latent, e^2 A^2/eV (zero in variants without induced response).
-        screening: [structure], eps_e: physical dipole = sqrt(eps_e) dipole, physical polarizability = eps_e times it.
         charges: [atom], latent, e.
         atomic_dipoles: [atom, xyz], latent, permanent plus induced, e A.
         atomic_polarizabilities: [atom, xyz, xyz], latent, e^2 A^2/eV.
@@ -81,7 +82,6 @@ class Prediction(NamedTuple):
     stress: Tensor | None
     dipole: Tensor
     polarizability: Tensor
-    screening: Tensor
     charges: Tensor
     atomic_dipoles: Tensor
     atomic_polarizabilities: Tensor

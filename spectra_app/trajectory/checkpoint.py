@@ -12,7 +12,7 @@ import torch
 from spectra_app.errors import TrajectoryError
 from spectra_app.trajectory.writer import explained
 
-VERSION = 1
+VERSION = 2  # of the content; 1 kept latent dipoles and their screening
 
 
 def checkpoint_path(output: Path) -> Path:
@@ -67,5 +67,6 @@ def load_checkpoint(output: Path, kind: str) -> dict[str, Any]:
             f"checkpoint {path}",
             got=f"kind {content.get('kind')}, version {content.get('version')}",
             wanted=f"kind {kind}, version {VERSION}",
+            todo="Run again without --restart: a checkpoint of an earlier version cannot be continued",
         )
     return content

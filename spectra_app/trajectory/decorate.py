@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import torch
 
 from spectra_app.dynamics.changing_cell import StrainPart, charge_moments
-from spectra_app.dynamics.contributions import Contributions, PhysicalDipole
+from spectra_app.dynamics.contributions import Contributions, physical_dipoles, physical_polarizabilities
 from spectra_app.dynamics.forces import PotentialLike, PredictionLike
 from spectra_app.dynamics.recorder import ObservableBlock, TrajectoryBlock
 from spectra_app.dynamics.simulation import Progress
@@ -105,7 +104,8 @@ def record_trajectory(
         raise ConfigError("batch_size", got=batch_size, wanted="at least 1")
     if not isinstance(trajectory, Trajectory):
         trajectory = open_trajectory(trajectory, topology, timestep_fs, species, lammps_units)
-    model.check_species(torch.from_numpy(np.asarray(trajectory.numbers, dtype=np.int64)))
+    first = trajectory.first
+    model.check_system(make_system(first.positions_A, trajectory.numbers, first.cell_A, charge, slab=first.slab))
     output, began = Path(output), time.perf_counter()
     whole = _whole(trajectory, parts)
     header = _header(trajectory, model, temperature_K, store_trajectory, None if whole is None else whole.parts)
@@ -174,7 +174,6 @@ class _Decoration:
     ) -> None:
         self._trajectory, self._model, self._charge = trajectory, model, charge
         self._batch_size, self._store, self._whole = batch_size, store, whole
-        self._dipole = PhysicalDipole()
         self._strain = StrainPart() if trajectory.periodic else None
         self._contributions: Contributions | None = None
         if whole is not None:
@@ -214,10 +213,8 @@ class _Decoration:
         content: dict[str, Any] = {
             "kind": "record",
             "n_frames": self.n_frames,
-            "dipole": self._dipole.tensors,
             "parts": None if self._contributions is None else self._contributions.carry(),
             "strain": None if self._strain is None else self._strain.tensors,
-            "parts_strain": None if self._contributions is None else self._contributions.strain_carry(),
             "identity": self._identity(),
         }
         save_checkpoint(writer.path, content)
@@ -234,15 +231,9 @@ class _Decoration:
                 raise SimulationError(f"restart, {key}", got=value, wanted=before)
         self.n_frames = content["n_frames"]
         if self._strain is not None:
-            if self.n_frames and content.get("strain") is None:
-                raise SimulationError(
-                    "restart", got="a checkpoint of an earlier version, which kept no cells",
-                    wanted="one of this version", todo="Record again without --restart",
-                )  # fmt: skip
-            self._strain = StrainPart.from_tensors(content.get("strain"))
-        self._dipole = PhysicalDipole.from_tensors(content["dipole"])
+            self._strain = StrainPart.from_tensors(content["strain"])
         if self._contributions is not None:
-            self._contributions.restore(content["parts"], content.get("parts_strain"))
+            self._contributions.restore(content["parts"])
 
     def _identity(self) -> dict[str, Any]:
         return {
@@ -273,9 +264,16 @@ class _Decoration:
     def _block(
         self, step: np.ndarray, batch: list[Frame], prediction: PredictionLike, system: System
     ) -> ObservableBlock:
-        latent, alpha, screening, energy = (
+        scale = self._model.scale
+        latent, alpha, eps_e, axes, energy = (
             value.double().cpu().numpy()[:, None]
-            for value in (prediction.dipole, prediction.polarizability, prediction.screening, prediction.energy)
+            for value in (
+                prediction.dipole,
+                prediction.polarizability,
+                scale.eps_e_of(system),
+                scale.axes(system),
+                prediction.energy,
+            )
         )
         if not (np.isfinite(latent).all() and np.isfinite(energy).all()):
             raise SimulationError(
@@ -292,13 +290,13 @@ class _Decoration:
         parts: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
         if self._contributions is not None:
             self._contributions.add(prediction, system.positions)
-            parts = self._contributions.take(screening, cells)
+            parts = self._contributions.take(axes, cells)
         return ObservableBlock(
             step=step,
-            dipole_eA=self._dipole.extend(unstrained, screening),
+            dipole_eA=physical_dipoles(unstrained, axes),
             dipole_latent_eA=latent,
-            polarizability_e2A2_per_eV=alpha * screening[..., None, None] if has_alpha else None,
-            screening=screening,
+            polarizability_e2A2_per_eV=physical_polarizabilities(alpha, axes) if has_alpha else None,
+            screening=eps_e,
             energy_eV=energy,
             temperature_K=self._temperature(batch),
             conserved_eV=None,

@@ -109,7 +109,7 @@ class Simulation:
         self.checkpoint_s = checkpoint_s
         self._field_of_start: dict[str, Any] | None = None
         self.particles = _particles(structure, model.device, self.settings.replicas)
-        model.check_species(self.particles.system.numbers)
+        model.check_system(self.particles.system)
         _check_start(self.particles)
         self.parts: Parts | None = None
         if self.settings.parts != "none":
@@ -192,7 +192,11 @@ class Simulation:
         self._field_of_start = content.get("field", self._field_identity())  # not in checkpoints of earlier versions
         check_same_field(self.dynamics.field, self._field_of_start)
         if content["model_hash"] != self.model.card.hash:
-            raise SimulationError("restart", got="another model", wanted="the model with which the run began")
+            raise SimulationError(
+                "restart",
+                got="another model, or the same with another physical scale (eps_inf, chi)",
+                wanted="the model with which the run began",
+            )
         if not torch.equal(content["numbers"], self.particles.system.numbers.cpu()):
             raise SimulationError("restart", got="other atoms", wanted="the structure with which the run began")
         if content["state"]["step"] > self.dynamics.total_steps:
@@ -203,6 +207,7 @@ class Simulation:
         settings = self.settings
         return Recorder(
             self.particles,
+            self.model.scale,
             writer,
             settings.timestep_fs,
             settings.record_stride,

@@ -12,7 +12,7 @@ from spectra_app.config import MDSettings
 from spectra_app.dynamics import MolecularDynamics, ObservableBlock, Recorder, TrajectoryBlock
 from spectra_app.dynamics.changing_cell import StrainPart
 from spectra_app.dynamics.state import make_particles
-from spectra_app.errors import SimulationError
+from spectra_app.potentials.scale import PhysicalScale
 from spectra_app.spectra import infrared_spectrum
 from spectra_app.system import concatenate, from_ase
 
@@ -108,15 +108,14 @@ def test_blocks_may_begin_anywhere(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(np.concatenate(pieces), whole)
 
 
+SCALE = PhysicalScale(1.3, 0.0, 1.0)
+
+
 class Ions(ToyPotential):
     """Soft ions; the toy's bonds, which know no images, and what hangs on them are left out."""
 
     def __init__(self) -> None:
         super().__init__(bonds=False, repulsion=0.05)
-
-    def __call__(self, *args, **kwargs):  # type: ignore[no-untyped-def]
-        found = super().__call__(*args, **kwargs)
-        return found._replace(screening=torch.full_like(found.screening, 1.3))
 
 
 def run(structures: list[Atoms], ensemble: str, steps: int = 120) -> Memory:
@@ -128,7 +127,15 @@ def run(structures: list[Atoms], ensemble: str, steps: int = 120) -> Memory:
     )
     memory = Memory()
     recorder = Recorder(
-        particles, memory, 1.0, 2, 50, True, variable_cell=ensemble == "npt", atom_part=np.arange(particles.n_atoms)
+        particles,
+        SCALE,
+        memory,
+        1.0,
+        2,
+        50,
+        True,
+        variable_cell=ensemble == "npt",
+        atom_part=np.arange(particles.n_atoms),
     )
     MolecularDynamics(Ions(), particles, settings).run(recorder)
     recorder.flush()
@@ -180,20 +187,10 @@ def test_fixed_cell_records_what_it_did() -> None:
     for variable in (False, True):
         memory = Memory()
         recorder = Recorder(
-            particles, memory, 1.0, 1, 50, True, variable_cell=variable, atom_part=np.arange(particles.n_atoms)
+            particles, SCALE, memory, 1.0, 1, 50, True, variable_cell=variable, atom_part=np.arange(particles.n_atoms)
         )
         MolecularDynamics(ToyPotential(), particles, MDSettings(steps=20, equilibration_steps=0)).run(recorder)
         recorder.flush()
         found.append(memory)
     np.testing.assert_array_equal(found[1].column("dipole_eA"), found[0].column("dipole_eA"))
     np.testing.assert_array_equal(found[1].column("dipole_parts_eA"), found[0].column("dipole_parts_eA"))
-
-
-def test_checkpoint_of_an_earlier_version_is_refused() -> None:
-    atoms = dumbbells()
-    particles = make_particles(from_ase(atoms), torch.from_numpy(atoms.get_masses()))
-    recorder = Recorder(particles, None, 1.0, 1, 50, True, variable_cell=True)
-    carry = {**recorder.carry(), "n_observables": 7}
-    del carry["strain"]
-    with pytest.raises(SimulationError, match="whose dipole depends on the images of atoms"):
-        recorder.restore(carry)

@@ -28,6 +28,8 @@ from spectra_app.errors import ConfigError, SimulationError
 from spectra_app.system import from_ase
 from spectra_app.units import FORCE_TO_ACCELERATION
 
+SCALE = ToyPotential().scale
+
 
 def pulse(time_fs: float) -> list[float]:
     """A pulse of 12 fs around 15 fs, along no axis."""
@@ -36,11 +38,11 @@ def pulse(time_fs: float) -> list[float]:
 
 
 class Polarizable(ToyPotential):
-    """The toy with alpha and eps_e in its energy, as ``Potential`` has them: eps_e makes no force."""
+    """The toy with physical dipole and alpha in its energy, as ``Potential`` has them."""
 
-    def __init__(self, steady_screening: bool, alpha: float = 0.3) -> None:
+    def __init__(self, alpha: float = 0.3) -> None:
         super().__init__()
-        self.steady_screening, self.alpha = steady_screening, alpha
+        self.alpha = alpha
 
     def __call__(self, system, neighbors, forces=True, stress=False, field=None, polarizability=True):  # type: ignore[no-untyped-def]
         plain: ToyPrediction = super().__call__(system, neighbors, forces, stress, None)
@@ -51,21 +53,18 @@ class Polarizable(ToyPotential):
             dipole, _ = self._dipole(stretched, system)
             bond = self._bond_vectors(stretched).view(system.n_structures, -1, 3)
             polarizability = self.alpha * torch.einsum("sbx,sby->sxy", bond, bond)
-            trace = polarizability.detach().diagonal(dim1=1, dim2=2).sum(-1)
-            screening = torch.full_like(trace, 1.5) if self.steady_screening else 1.5 / (1.0 + 0.05 * trace)
+            eps_e = self.scale.eps_e
             energy = plain.energy * 0.0
             if field is not None:
                 induced = torch.einsum("sx,sxy,sy->s", field.expand_as(dipole), polarizability, field.expand_as(dipole))
-                energy = -torch.sqrt(screening) * (dipole * field).sum(-1) - 0.5 * screening * induced
+                energy = -math.sqrt(eps_e) * (dipole * field).sum(-1) - 0.5 * eps_e * induced
                 gradient, tension = torch.autograd.grad(energy.sum(), [positions, strain])
         if field is not None:
             plain = plain._replace(energy=plain.energy + energy.detach(), forces=plain.forces - gradient)
             if stress:
                 tension = 0.5 * (tension + tension.transpose(1, 2)) / system.volume[:, None, None]
                 plain = plain._replace(stress=plain.stress + tension)
-        return plain._replace(
-            dipole=dipole.detach(), polarizability=polarizability.detach(), screening=screening.detach()
-        )
+        return plain._replace(dipole=dipole.detach(), polarizability=polarizability.detach())
 
 
 def dynamics_of(model, field=None, atoms: Atoms | None = None, replicas: int = 1, **settings):  # type: ignore[no-untyped-def]
@@ -84,7 +83,7 @@ class Conserved:
         settings = dynamics.settings
         at = None if dynamics.schedule is None else dynamics.schedule.at_recorded
         npt = settings.ensemble == "npt"
-        recorder = Recorder(dynamics.particles, self, settings.timestep_fs, 1, 10, True, npt, at)
+        recorder = Recorder(dynamics.particles, SCALE, self, settings.timestep_fs, 1, 10, True, npt, at)
         dynamics.run(recorder)
         recorder.flush()
 
@@ -108,39 +107,34 @@ def weights_of(field) -> torch.Tensor:  # type: ignore[no-untyped-def]
 
 # --- work ---
 def test_work_by_hand() -> None:
-    # P = 2 e A and alpha = 3 along z, e = 4: physical 4 and 12. The field rises from 0.1 to 0.2 V/A, nothing moves:
+    # P = 4 e A and alpha = 12 e^2 A^2/eV along z. The field rises from 0.1 to 0.2 V/A, nothing moves:
     # U(F) = -4 F - 6 F^2 falls by 0.4 + 6 * 0.03 = 0.58 eV, all of it work of the field.
-    dipole = torch.tensor([[0.0, 0.0, 2.0]], dtype=torch.float64)
-    alpha = torch.diag(torch.tensor([0.0, 0.0, 3.0], dtype=torch.float64))[None]
-    screening = torch.tensor([4.0], dtype=torch.float64)
+    dipole = torch.tensor([[0.0, 0.0, 4.0]], dtype=torch.float64)
+    alpha = torch.diag(torch.tensor([0.0, 0.0, 12.0], dtype=torch.float64))[None]
     weak, middle, strong = (weights_of([0.0, 0.0, size]) for size in (0.1, 0.15, 0.2))
-    before, after = (field_moments(dipole, alpha, screening, weights) for weights in (weak, strong))
+    before, after = (field_moments(dipole, alpha, weights) for weights in (weak, strong))
     assert field_energy(before).item() == pytest.approx(-0.4 - 0.06)
     assert field_work(before, after, middle).item() == pytest.approx(-0.58)
     # The dipole in the stronger field is 4 + 12 * 0.2 = 6.4 e A.
     assert field_pressure(after, torch.ones(1)).item() == pytest.approx(6.4 * 0.2 / 3.0)
     # The dipole turns up at a constant field: the force of the field does it, U + K keeps its value.
-    turned = field_moments(dipole + 0.5, alpha, screening, strong)
+    turned = field_moments(dipole + 0.5, alpha, strong)
     assert field_work(after, turned, strong).item() == pytest.approx(0.0, abs=1e-14)
     # So does alpha when it grows: -12 F^2/2 more energy, all of it from forces.
-    grown = field_moments(dipole, 2.0 * alpha, screening, strong)
+    grown = field_moments(dipole, 2.0 * alpha, strong)
     assert field_energy(grown).item() == pytest.approx(-0.8 - 0.48)
     assert field_work(after, grown, strong).item() == pytest.approx(0.0, abs=1e-14)
-    # e falls to 1 while nothing moves: U(F) rises from -2*2*0.2 - 6*0.04 to -2*0.2 - 1.5*0.04 without a force.
-    screened = field_moments(dipole, alpha, screening / 4.0, strong)
-    assert field_work(after, screened, strong).item() == pytest.approx((-0.4 - 0.06) - (-0.8 - 0.24))
 
 
-@pytest.mark.parametrize("steady", [True, False], ids=["constant screening", "fluctuating screening"])
 @pytest.mark.parametrize("field", ["static", "pulse"])
-def test_conserved_energy_in_a_field_has_the_error_of_velocity_verlet(field: str, steady: bool) -> None:
+def test_conserved_energy_in_a_field_has_the_error_of_velocity_verlet(field: str) -> None:
     spreads = []
     for timestep in (0.4, 0.2):
         chosen = {"timestep_fs": timestep, "steps": int(36 / timestep), "equilibration_steps": 0, "ensemble": "nve"}
         if field == "static":
-            dynamics = dynamics_of(Polarizable(steady), None, **chosen, field_V_per_A=(0.3, -0.2, 0.4))
+            dynamics = dynamics_of(Polarizable(), None, **chosen, field_V_per_A=(0.3, -0.2, 0.4))
         else:
-            dynamics = dynamics_of(Polarizable(steady), pulse, **chosen)
+            dynamics = dynamics_of(Polarizable(), pulse, **chosen)
         seen = Conserved(dynamics)
         spreads.append(seen.spread())
         energy = np.concatenate(seen.energy)
@@ -151,7 +145,7 @@ def test_conserved_energy_in_a_field_has_the_error_of_velocity_verlet(field: str
 def test_pulse_leaves_energy_behind_and_the_work_is_that_of_the_dipole() -> None:
     # dU/dt = -(P + alpha F).dF/dt, integrated by hand from what was recorded.
     chosen = {"timestep_fs": 0.1, "steps": 360, "equilibration_steps": 0, "ensemble": "nve", "temperature_K": 50.0}
-    model = Polarizable(True)
+    model = Polarizable()
     dynamics = dynamics_of(model, pulse, **chosen)
     state, prediction = dynamics.start()
     kinetic_and_potential, dipoles, fields = [], [], []
@@ -159,8 +153,8 @@ def test_pulse_leaves_energy_behind_and_the_work_is_that_of_the_dipole() -> None
         if step:
             state, prediction = dynamics._produce(state)
         field = np.array(pulse(step * 0.1))
-        induced = float(prediction.screening[0]) * prediction.polarizability[0].numpy() @ field
-        dipoles.append(float(prediction.screening[0]) ** 0.5 * prediction.dipole[0].numpy() + induced)
+        induced = model.scale.eps_e * prediction.polarizability[0].numpy() @ field
+        dipoles.append(model.scale.eps_e**0.5 * prediction.dipole[0].numpy() + induced)
         fields.append(field)
         kinetic_and_potential.append(float(prediction.energy + kinetic_energy(state.velocities, dynamics.particles)))
     mean = 0.5 * (np.array(dipoles)[1:] + np.array(dipoles)[:-1])
@@ -177,7 +171,7 @@ def test_pulse_leaves_energy_behind_and_the_work_is_that_of_the_dipole() -> None
 )
 def test_every_ensemble_balances_the_work_of_a_pulse(ensemble: str, thermostat: str) -> None:
     chosen = {"timestep_fs": 0.2, "steps": 180, "equilibration_steps": 10, "ensemble": ensemble, "replicas": 2}
-    dynamics = dynamics_of(Polarizable(False), pulse, **chosen, thermostat=thermostat, thermostat_time_fs=50.0)
+    dynamics = dynamics_of(Polarizable(), pulse, **chosen, thermostat=thermostat, thermostat_time_fs=50.0)
     seen = Conserved(dynamics)
     energy = np.concatenate(seen.energy)
     assert energy.shape == (181, 2)
@@ -187,7 +181,7 @@ def test_every_ensemble_balances_the_work_of_a_pulse(ensemble: str, thermostat: 
 
 def test_pressure_that_drives_a_cell_knows_no_images() -> None:
     # The same structure with an ion in the next cell: the pressure at constant field differs, the driving one does not.
-    model, field = Polarizable(True), (0.3, -0.2, 0.4)
+    model, field = Polarizable(), (0.3, -0.2, 0.4)
     dipole = torch.tensor([[1.0, 2.0, -1.0]], dtype=torch.float64)
     volume = torch.tensor([500.0], dtype=torch.float64)
     pressures = []
@@ -201,14 +195,15 @@ def test_pressure_that_drives_a_cell_knows_no_images() -> None:
         # Only the field's own part: the toy's bonds know no images.
         own = -torch.einsum("ax,a,x->", system.positions, charges, torch.tensor(field, dtype=torch.float64)) * 1.5**0.5
         moments = field_moments(
-            (charges[:, None] * system.positions).sum(0, keepdim=True), torch.zeros(1, 3, 3).double(),
-            torch.tensor([1.5]).double(), weights_of(field),
-        )  # fmt: skip
+            1.5**0.5 * (charges[:, None] * system.positions).sum(0, keepdim=True),
+            torch.zeros(1, 3, 3).double(),
+            weights_of(field),
+        )
         pressure = -own / (3.0 * system.volume)  # -dU/dV of U = -P.F with P growing like the cell
         pressures.append((float(pressure), float(pressure - field_pressure(moments, system.volume))))
     assert abs(pressures[0][0] - pressures[1][0]) > 1e-4
     assert pressures[0][1] == pytest.approx(pressures[1][1], abs=1e-12)
-    moments = field_moments(dipole, torch.zeros(1, 3, 3), torch.ones(1), weights_of(field))
+    moments = field_moments(dipole, torch.zeros(1, 3, 3), weights_of(field))
     assert field_pressure(moments, volume).item() == pytest.approx((0.3 - 0.4 - 0.4) / 1500.0)
 
 
@@ -241,15 +236,15 @@ def test_constant_function_and_constant_table_are_the_static_field(tmp_path: Pat
     table.write_text("0 0.1 -0.2 0.3\n1000 0.1 -0.2 0.3\n")
     chosen = {"steps": 30, "equilibration_steps": 10, "ensemble": "nve", "temperature_K": 400.0}
     runs = [
-        Conserved(dynamics_of(Polarizable(False), None, **chosen, field_V_per_A=(0.1, -0.2, 0.3))),
-        Conserved(dynamics_of(Polarizable(False), lambda time_fs: (0.1, -0.2, 0.3), **chosen)),
-        Conserved(dynamics_of(Polarizable(False), None, **chosen, field_table=table)),
+        Conserved(dynamics_of(Polarizable(), None, **chosen, field_V_per_A=(0.1, -0.2, 0.3))),
+        Conserved(dynamics_of(Polarizable(), lambda time_fs: (0.1, -0.2, 0.3), **chosen)),
+        Conserved(dynamics_of(Polarizable(), None, **chosen, field_table=table)),
     ]
     for other in runs[1:]:
         np.testing.assert_array_equal(np.concatenate(runs[0].energy), np.concatenate(other.energy))
         np.testing.assert_array_equal(np.concatenate(runs[0].conserved), np.concatenate(other.conserved))
     assert not np.array_equal(
-        np.concatenate(runs[0].energy), np.concatenate(Conserved(dynamics_of(Polarizable(False), **chosen)).energy)
+        np.concatenate(runs[0].energy), np.concatenate(Conserved(dynamics_of(Polarizable(), **chosen)).energy)
     )
 
 

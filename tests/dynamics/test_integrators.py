@@ -166,7 +166,7 @@ def test_nan_is_met_with_the_step() -> None:
 
     model = ToyPotential()
     dynamics = dynamics_of(dumbbells(), model, steps=200, equilibration_steps=30)
-    recorder = Recorder(dynamics.particles, None, 0.5, 1, 4, True)
+    recorder = Recorder(dynamics.particles, model.scale, None, 0.5, 1, 4, True)
     model.fail_at = 18  # call 1 is the start, call 18 the forces of step 17: positions are NaN in step 18
     with pytest.raises(SimulationError, match=r"near step 18 .*nan A in one step.*smaller md\.timestep_fs"):
         dynamics.run(recorder)
@@ -177,7 +177,7 @@ def test_explosion_is_met() -> None:
 
     dynamics = dynamics_of(dumbbells(), ToyPotential(bond_k=3000.0), steps=200, timestep_fs=3.0, ensemble="nve")
     with pytest.raises(SimulationError, match="a stable run at 300 K"):
-        dynamics.run(Recorder(dynamics.particles, None, 3.0, 1, 4, True))
+        dynamics.run(Recorder(dynamics.particles, ToyPotential().scale, None, 3.0, 1, 4, True))
 
 
 def test_impossible_settings_are_refused() -> None:

@@ -6,11 +6,21 @@ import torch
 from toy_potential import ToyPotential, dumbbells
 
 from spectra_app.config import MDSettings
-from spectra_app.dynamics import MolecularDynamics, ObservableBlock, PhysicalDipole, Recorder, TrajectoryBlock
+from spectra_app.dynamics import (
+    MolecularDynamics,
+    ObservableBlock,
+    Recorder,
+    TrajectoryBlock,
+    physical_dipoles,
+    physical_polarizabilities,
+)
 from spectra_app.dynamics.recorder import Statistics
 from spectra_app.dynamics.state import make_particles
 from spectra_app.errors import SimulationError
+from spectra_app.potentials.scale import PhysicalScale
 from spectra_app.system import from_ase
+
+SCALE = PhysicalScale(1.5, 0.0, 1.0)
 
 
 class Memory:
@@ -27,29 +37,18 @@ class Memory:
         self.trajectory.append(block)
 
 
-def test_dipole_is_accumulated_by_the_trapezoid() -> None:
-    latent = np.array([[[10.0, 0.0, 1.0]], [[11.0, -2.0, 1.0]], [[9.0, 0.5, 4.0]]])
-    screening = np.array([[4.0], [9.0], [1.0]])
-    physical = PhysicalDipole().extend(latent, screening)
-    # By hand: 2 * 10; + (2+3)/2 * 1; + (3+1)/2 * (-2), and so on.
-    np.testing.assert_allclose(physical[:, 0], [[20.0, 0.0, 2.0], [22.5, -5.0, 2.0], [18.5, 0.0, 8.0]], atol=1e-14)
-
-
-def test_physical_dipole_forgets_the_choice_of_images(rng: np.random.Generator) -> None:
-    latent, screening = rng.normal(size=(50, 2, 3)), rng.uniform(1.0, 2.0, size=(50, 2))
-    here = PhysicalDipole().extend(latent, screening)
-    there = PhysicalDipole().extend(latent + np.array([30.0, -7.0, 4.0]), screening)
-    np.testing.assert_allclose(np.diff(here, axis=0), np.diff(there, axis=0), atol=1e-12)
-
-
-def test_blocks_may_begin_anywhere(rng: np.random.Generator) -> None:
-    latent, screening = rng.normal(size=(57, 2, 3)), rng.uniform(1.0, 2.0, size=(57, 2))
-    whole = PhysicalDipole().extend(latent, screening)
-    parts, accumulator = [], PhysicalDipole()
-    for start, stop in ((0, 1), (1, 20), (20, 57)):
-        parts.append(accumulator.extend(latent[start:stop], screening[start:stop]))
-        accumulator = PhysicalDipole(accumulator.carry)
-    np.testing.assert_array_equal(np.concatenate(parts), whole)
+def test_physical_dipoles_and_polarizabilities_by_hand(rng: np.random.Generator) -> None:
+    # A slab whose normal is z, eps_e = 4: twice the latent dipole in the plane, half of it across.
+    axes = np.broadcast_to(np.diag([2.0, 2.0, 0.5]), (2, 3, 3))
+    latent = rng.normal(size=(5, 2, 3))
+    np.testing.assert_array_equal(physical_dipoles(latent, axes), latent * [2.0, 2.0, 0.5])
+    by_part = np.stack([latent, -3.0 * latent], axis=2)
+    np.testing.assert_array_equal(physical_dipoles(by_part, axes), by_part * [2.0, 2.0, 0.5])
+    alpha = rng.normal(size=(5, 2, 3, 3))
+    wanted = alpha * [[4.0, 4.0, 1.0], [4.0, 4.0, 1.0], [1.0, 1.0, 0.25]]
+    np.testing.assert_allclose(physical_polarizabilities(alpha, axes), wanted, rtol=1e-14)
+    several = physical_polarizabilities(np.stack([alpha, alpha], axis=2), axes)
+    np.testing.assert_allclose(several[:, :, 1], wanted, rtol=1e-14)
 
 
 def test_statistics_are_those_of_a_straight_fit(rng: np.random.Generator) -> None:
@@ -67,7 +66,7 @@ def record(n_steps: int, dtype: torch.dtype = torch.float64) -> tuple[Memory, li
     particles = make_particles(from_ase(atoms), torch.from_numpy(atoms.get_masses()), 2)
     dynamics = MolecularDynamics(ToyPotential(dtype), particles, MDSettings(replicas=2, steps=n_steps))
     memory = Memory()
-    recorder = Recorder(particles, memory, 0.5, record_stride=2, trajectory_stride=5, has_polarizability=True)
+    recorder = Recorder(particles, SCALE, memory, 0.5, record_stride=2, trajectory_stride=5, has_polarizability=True)
     state, prediction = dynamics.start()
     seen: list[object] = []
     for step in range(n_steps + 1):
@@ -90,7 +89,7 @@ def test_polarizability_is_asked_for_where_it_is_recorded() -> None:
             wanted.append((recorded_step, bool(prediction.polarizability.any())))
 
     memory = Memory()
-    spy = Spy(particles, memory, 0.5, record_stride=3, trajectory_stride=5, has_polarizability=True)
+    spy = Spy(particles, SCALE, memory, 0.5, record_stride=3, trajectory_stride=5, has_polarizability=True)
     dynamics.run(spy)
     spy.flush()
     assert wanted == [(step, step % 3 == 0) for step in range(8)]
@@ -110,7 +109,7 @@ def test_recorded_numbers_are_those_of_the_states(dtype: torch.dtype) -> None:
     positions = np.concatenate([block.positions_A for block in memory.trajectory])
     for row in (0, 40, 150):
         _, prediction = seen[2 * row]
-        physical = (prediction.polarizability * prediction.screening[:, None, None]).double().numpy()
+        physical = (prediction.polarizability * SCALE.eps_e).double().numpy()
         np.testing.assert_allclose(alpha[row], physical, rtol=1e-6)
         np.testing.assert_array_equal(energy[row], prediction.energy.numpy())
         np.testing.assert_array_equal(latent[row], prediction.dipole.double().numpy())
@@ -123,7 +122,7 @@ def test_nan_names_the_recorded_step_and_is_not_written() -> None:
     particles = make_particles(from_ase(atoms), torch.from_numpy(atoms.get_masses()))
     dynamics = MolecularDynamics(ToyPotential(), particles, MDSettings())
     memory = Memory()
-    recorder = Recorder(particles, memory, 0.5, 1, 4, True)
+    recorder = Recorder(particles, SCALE, memory, 0.5, 1, 4, True)
     state, prediction = dynamics.start()
     for step in range(10):
         broken = prediction._replace(dipole=prediction.dipole * (float("nan") if step == 7 else 1.0))

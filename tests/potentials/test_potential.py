@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from ase import Atoms
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spectra_app.config import ModelSettings
@@ -14,10 +13,8 @@ from spectra_app.errors import ModelError, StructureError
 from spectra_app.neighbors import build_neighbors
 from spectra_app.potentials import Potential
 from spectra_app.potentials.scale import PhysicalScale
-from spectra_app.system import System, concatenate, from_ase, make_system
+from spectra_app.system import System, concatenate, make_system
 from spectra_app.training.optimizers import Muon
-from spectra_app.training.screening import measure_scale
-from spectra_app.units import EPSILON_0
 from tests.conftest import TOLERANCES
 from tests.random_weights import with_known_material, with_random_weights
 
@@ -97,7 +94,7 @@ def test_stress_is_the_strain_derivative_in_a_triclinic_cell(variant):
 def test_born_charges_are_derivatives_of_the_polarization_field_index_first(variant, cell):
     potential, system = make_potential(variant), structure(cell)
     born = potential.born_charges(system, build_neighbors(system, potential.cutoff))
-    scale = float(predict(potential, system).screening[0]) ** 0.5
+    scale = float(potential.scale.eps_e_of(system)[0]) ** 0.5
     for atom in (0, 4):
         for axis in range(3):
             slope = finite_difference(lambda s: predict(potential, s).dipole[0].numpy(), system, atom, axis)
@@ -141,7 +138,7 @@ def test_periodic_born_charges_of_independent_charges_approach_the_open_ones_in_
 def test_energy_in_a_field_agrees_with_polarization_polarizability_and_forces(variant, cell):
     potential, system = make_potential(variant), structure(cell)
     none = predict(potential, system)
-    scale = float(none.screening[0])
+    scale = float(potential.scale.eps_e_of(system)[0])
     physical_dipole = scale**0.5 * none.dipole[0]
     physical_alpha = scale * none.polarizability[0]
 
@@ -224,20 +221,9 @@ def test_a_mixed_batch_equals_each_structure_alone(variant):
     systems = [structure(), structure(None, seed=1), fewer]
     together = predict(potential, concatenate(systems), stress=False)
     alone = [predict(potential, system) for system in systems]
-    for name in ("energy", "forces", "dipole", "polarizability", "screening", "charges"):
+    for name in ("energy", "forces", "dipole", "polarizability", "charges"):
         joined = torch.cat([getattr(a, name) for a in alone])
         assert getattr(together, name).numpy() == pytest.approx(joined.numpy(), abs=1e-10), name
-
-
-def test_screening_makes_the_macroscopic_susceptibility_that_of_eps_inf():
-    # alpha_phys/(eps0 V) = eps_inf chi/(1 + chi): between the bare chi and eps_inf - 1.
-    potential, system = make_potential("puiu", response="self-consistent"), structure()
-    potential.scale = measure_scale(potential, [(system, build_neighbors(system, potential.cutoff))])
-    result = predict(potential, system)
-    chi = float(result.polarizability[0].diagonal().mean()) / (EPSILON_0 * abs(np.linalg.det(TRICLINIC)))
-    assert result.screening.item() == pytest.approx(1.8 / (1 + chi), rel=1e-12)
-    assert predict(potential, structure(None)).screening.item() == 1.0
-    assert predict(make_potential("pu"), structure()).screening.item() == pytest.approx(1.8)
 
 
 @pytest.mark.parametrize("rank", [1, 2])
@@ -363,20 +349,6 @@ def test_an_evaluation_waits_for_no_number():
         energy_and_forces()
     assert "aten.mm.default" in " ".join(seen)
     assert not [name for name in seen if "_local_scalar_dense" in name or "nonzero" in name]
-
-
-def test_a_slab_is_scaled_as_its_material_however_much_vacuum_there_is():
-    potential = make_potential("puiu")
-    positions = [[0.5, 1.0, 0.2], [1.4, 1.2, 0.5], [0.3, 0.2, 0.7]]
-    atoms = Atoms("OH2", positions, cell=[5.0, 6.0, 0], pbc=[True, True, False])
-    slab = from_ase(atoms)
-    potential.scale = PhysicalScale(1.8)
-    latent = predict(potential, slab).dipole
-    with pytest.raises(ModelError, match="does not know the susceptibility of its material"):
-        potential.scale.vectors(latent, slab)
-    with_known_material(potential, 0.2)
-    assert predict(potential, slab).screening.item() == pytest.approx(1.8 / 1.2)
-    assert predict(make_potential("pu"), slab).screening.item() == pytest.approx(1.8)
 
 
 @pytest.mark.parametrize("variant", ["q", "uiu"])
