@@ -1,6 +1,6 @@
 """The record of latent multipoles, what each named variant holds, and the dense layout of a batch.
 
-Variants (physics.md 2-3): a letter before ``i`` is a permanent multipole, one after ``i`` an induced one; ``q`` means
+Variants (docs/theory.md): a letter before ``i`` is a permanent multipole, one after ``i`` an induced one; ``q`` means
 independent atomic charges, ``p`` charges moved between neighbours, which conserve the total charge exactly.
 """
 

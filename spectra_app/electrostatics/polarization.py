@@ -1,4 +1,4 @@
-"""Polarization (cell dipole) and its derivatives, in both families of charges (physics.md 3-4)."""
+"""Polarization (cell dipole) and its derivatives, in both families of charges (docs/theory.md, polarization)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Linear response of the latent charges and dipoles to potential and field (physics.md 2-4).
+"""Linear response of the latent charges and dipoles to potential and field (docs/theory.md, response).
 
     dq_i  = -kappa_i Phi_i                       induced atomic charge (the paper's form; not charge-conserving)
     dp_ij = -kappa_ij (Phi_i - Phi_j)            charge moved from j to i (conserving)
@@ -145,7 +145,7 @@ def induced_moments(induced: Induced, vectors: Tensor) -> Tensor:
 def electronic_screening(
     system: System, polarizability: Tensor, eps_inf: float | None, material_chi: float | None = None
 ) -> Tensor:
-    """eps_e that scales latent to physical responses (physics.md 4).
+    """eps_e that scales latent to physical responses (docs/theory.md, electronic screening).
 
     1 for an open structure or an unknown eps_inf; else eps_inf/(1 + chi), chi = tr(alpha_sys)/(3 eps0 V), which is
     eps_inf itself without induced response.  eps_e is a number of the material, with the mean chi of its report, and
