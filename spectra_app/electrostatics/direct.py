@@ -5,6 +5,8 @@
 
 All derivatives of T follow from the radial functions B_l = (-(1/r) d/dr)^l T, which are Boys functions:
 B_l(r) = (2 a^2)^l (2 a/sqrt(pi)) F_l(a^2 r^2).  They stay finite at r = 0: neither padding nor short bonds need care.
+Atoms of different widths have their own a for every pair (``smearing``).  The kernel of a wide sigma can be taken off,
+which leaves one of short range (``cluster``).
 """
 
 from __future__ import annotations
@@ -15,17 +17,18 @@ import torch
 from torch import Tensor
 
 from spectra_app.electrostatics.boys import boys
-from spectra_app.electrostatics.multipoles import Electrostatics, Multipoles, dense_layout, from_dense, to_dense
+from spectra_app.electrostatics.multipoles import Dense, Electrostatics, Multipoles, dense_layout, from_dense, to_dense
+from spectra_app.electrostatics.smearing import Smearing, by_atom, narrowest
 from spectra_app.system import System
 from spectra_app.units import COULOMB_CONSTANT
 
 
-def radial_functions(squared_distance: Tensor, sigma: float, highest: int) -> list[Tensor]:
+def radial_functions(squared_distance: Tensor, sigma: float | Tensor, highest: int) -> list[Tensor]:
     """B_0 ... B_highest of the smeared Coulomb kernel.
 
     Args:
         squared_distance: [...], A^2.
-        sigma: smearing of the kernel, A.
+        sigma: smearing of the kernel, A, one number or [...].
         highest: the last order.
 
     Returns:
@@ -36,22 +39,45 @@ def radial_functions(squared_distance: Tensor, sigma: float, highest: int) -> li
     return [(2 * a * a) ** order * (2 * a / math.sqrt(math.pi)) * functions[order] for order in range(highest + 1)]
 
 
+def pair_widths(sigma: float | Smearing, layout: Dense, like: Tensor) -> float | Tensor:
+    """Width of the kernel of every pair, sqrt((sigma_i^2 + sigma_j^2)/2) [structure, i, j], A, or one number for all.
+
+    Args:
+        sigma: A, or classes of atoms.
+        layout: of the batch.
+        like: a tensor of the wanted dtype and device.
+    """
+    if not isinstance(sigma, Smearing):
+        return sigma
+    least = narrowest(sigma) ** 2  # empty places, which are zeros, get the smallest width
+    more = to_dense(by_atom(sigma, 2, like) - least, layout)
+    return torch.sqrt(least + 0.5 * (more[:, :, None] + more[:, None, :]))
+
+
 class DirectInteraction:
     """The interaction of smeared multipoles with open boundaries, ready to act on any of them; see ``Interaction``.
 
     Args:
         system: the structures; cells are ignored.
-        sigma: smearing of the kernel, A.
+        sigma: smearing, A, of all atoms or by classes.
         highest_rank: 0 for charges, 1 with dipoles, 2 with quadrupoles.
+        less: A; the kernel of this width is taken off.
     """
 
-    def __init__(self, system: System, sigma: float, highest_rank: int) -> None:
+    def __init__(self, system: System, sigma: float | Smearing, highest_rank: int, less: float | None = None) -> None:
         self._layout = layout = dense_layout(system)
         r = to_dense(system.positions, layout)
         self._vectors = r[:, :, None, :] - r[:, None, :, :]  # [structure, i, j, xyz] = r_i - r_j
         highest = (1, 2, 4)[highest_rank]
         others = ~torch.eye(layout.shape[1], dtype=torch.bool, device=r.device)
-        functions = radial_functions((self._vectors * self._vectors).sum(-1), sigma, highest)
+        squared = (self._vectors * self._vectors).sum(-1)
+        width = pair_widths(sigma, layout, squared)
+        if less is None:
+            functions = radial_functions(squared, width, highest)
+        else:  # both kernels in one go: half of the Python
+            narrow = width if isinstance(width, Tensor) else torch.full_like(squared[:, :1, :1], width)
+            both = torch.stack([narrow, torch.full_like(narrow, less)])
+            functions = [function[0] - function[1] for function in radial_functions(squared[None], both, highest)]
         self._b = [function * others for function in functions]
 
     def act(self, charges: Tensor | None, dipoles: Tensor | None) -> tuple[Tensor, Tensor]:

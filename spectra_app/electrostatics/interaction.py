@@ -1,38 +1,29 @@
 """The Coulomb interaction of a batch as one linear operator: multipoles in, potential and field at the atoms out.
 
-Open structures are summed directly, periodic ones over reciprocal vectors; a slab gets its dipole correction on top.
+Open structures are summed directly, periodic ones over reciprocal vectors, or, where they are mostly vacuum, in a way
+that does not pay for it (``vacuum``); a slab gets its dipole correction on top.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from spectra_app.electrostatics.cluster import ClusterInteraction, compacted
 from spectra_app.electrostatics.direct import DirectInteraction
+from spectra_app.electrostatics.lattice import EwaldMethod, KVectors, k_vectors
+from spectra_app.electrostatics.layer import layer_interaction
 from spectra_app.electrostatics.multipoles import Electrostatics, Multipoles
-from spectra_app.electrostatics.reciprocal import EwaldMethod, KVectors, ReciprocalInteraction, k_vectors
+from spectra_app.electrostatics.protocol import Interaction
+from spectra_app.electrostatics.reciprocal import ReciprocalInteraction
 from spectra_app.electrostatics.slab import SlabInteraction
+from spectra_app.electrostatics.smearing import Smearing, narrowest, of_atoms, simplified
+from spectra_app.electrostatics.vacuum import Way, choose_ways
 from spectra_app.system import System
 
-
-class Interaction(Protocol):
-    """The interaction at fixed positions.  Everything it returns excludes the atoms' own smeared self-terms."""
-
-    def permanent(self, multipoles: Multipoles) -> Electrostatics:
-        """Energy, potential and field of the permanent multipoles of every atom."""
-
-    def act(self, charges: Tensor | None, dipoles: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Potential and field of several sets of sources at once.
-
-        Args:
-            charges: [atom, source], e, or None.
-            dipoles: [atom, source, xyz], e A, or None.
-
-        Returns:
-            potential [atom, source], V; field [atom, source, xyz], V/A.
-        """
+__all__ = ["Interaction", "prepare_interaction", "prepare_k_vectors"]
 
 
 def prepare_k_vectors(system: System, k_cutoff: float, method: EwaldMethod = "auto") -> KVectors | None:
@@ -43,40 +34,62 @@ def prepare_k_vectors(system: System, k_cutoff: float, method: EwaldMethod = "au
     Args:
         system: the structures.
         k_cutoff: A^-1.
-        method: how the sums over them are done: plain (``sum``), on a ``mesh``, or ``auto``, the faster of the two.
+        method: how the sums over them are done: plain (``sum``), on a ``mesh``, or ``auto``, the fastest way.
     """
     return k_vectors(system, k_cutoff, method) if bool(system.periodic.any()) else None
 
 
-def prepare_interaction(system: System, k: KVectors | None, sigma: float, highest_rank: int = 2) -> Interaction:
+def prepare_interaction(
+    system: System, k: KVectors | None, sigma: float | Smearing, highest_rank: int = 2
+) -> Interaction:
     """The interaction of a batch at its positions, periodic and open structures mixed.
 
     Args:
         system: the structures.
         k: from ``prepare_k_vectors``.
-        sigma: smearing of the kernel, A.
+        sigma: smearing, A, of all atoms or by classes.
         highest_rank: of the multipoles that will be put in: 0 charges, 1 dipoles, 2 quadrupoles.
     """
     if k is None:
+        return DirectInteraction(system, simplified(sigma), highest_rank)
+    ways, shifts = choose_ways(system, k, sigma)
+    if shifts is not None:
+        system = compacted(system, torch.as_tensor(shifts).to(system.positions))
+    if len(set(ways)) == 1:
+        return _interaction(ways[0], system, k, sigma, highest_rank)
+    return _MixedInteraction(ways, system, k, sigma, highest_rank)
+
+
+def _interaction(way: Way, system: System, k: KVectors, sigma: float | Smearing, highest_rank: int) -> Interaction:
+    """The interaction of structures that are all summed in one way."""
+    reach, sigma = narrowest(sigma) * k.cutoff, simplified(sigma)
+    if way.kind == "open":
         return DirectInteraction(system, sigma, highest_rank)
-    if system.n_structures == 1 or bool(system.periodic.all()):
+    if way.kind in ("layer", "slab"):
+        return layer_interaction(system, k, sigma, way.size, way.axis, open_normal=way.kind == "slab")
+    summed: Interaction
+    if way.kind == "cluster":
+        summed = ClusterInteraction(system, k.of(k.cells, reach / way.size), sigma, way.size, highest_rank)
+    else:
         summed = ReciprocalInteraction(system, k, sigma)
-        return summed if system.slab is None else SlabInteraction(system, summed, sigma)
-    return _MixedInteraction(system, k, sigma, highest_rank)
+    return summed if system.slab is None else SlabInteraction(system, summed, sigma)
 
 
 class _MixedInteraction:
-    """Periodic and open structures of one batch, each in its own way."""
+    """Structures of one batch that are summed in different ways."""
 
-    def __init__(self, system: System, k: KVectors, sigma: float, highest_rank: int) -> None:
+    def __init__(
+        self, ways: Sequence[Way], system: System, k: KVectors, sigma: float | Smearing, highest_rank: int
+    ) -> None:
         self._shape = (system.n_structures, len(system.positions))
         self._parts: list[tuple[Tensor, Tensor, Interaction]] = []
-        for periodic in (True, False):
-            structures = torch.nonzero(system.periodic == periodic)[:, 0]
-            atoms = torch.nonzero(system.periodic[system.batch] == periodic)[:, 0]
+        for way in dict.fromkeys(ways):
+            chosen = [s for s, other in enumerate(ways) if other == way]
+            structures = torch.tensor(chosen, device=system.batch.device)
+            atoms = torch.nonzero(torch.isin(system.batch, structures))[:, 0]
             part = _select(system, structures, atoms)
-            own_k = k.select(structures) if periodic else None
-            self._parts.append((structures, atoms, prepare_interaction(part, own_k, sigma, highest_rank)))
+            inner = _interaction(way, part, k.select(chosen), of_atoms(sigma, atoms), highest_rank)
+            self._parts.append((structures, atoms, inner))
 
     def permanent(self, multipoles: Multipoles) -> Electrostatics:
         """See ``Interaction``."""

@@ -18,20 +18,20 @@ import math
 import threading
 import warnings
 import weakref
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from spectra_app.electrostatics.lattice import KVectors
 from spectra_app.electrostatics.transforms import DenseEngine, Engine, known_monomials
 from spectra_app.errors import ConfigError, MissingExtraError
-
-if TYPE_CHECKING:
-    from spectra_app.electrostatics.reciprocal import KVectors
 
 # Atoms x vectors of one structure from which the mesh is the faster way (docs/electrostatics.md): 570 atoms of water
 # with charges alone, 380 with quadrupoles; the times cross at 430 and 500, one thread, float32.
 MESH_FROM = 2**21
+# A vector costs as much on the mesh as in the plain sum over this many atoms, also in a cell that is mostly vacuum:
+# 400 to 490 at 27,000 and 64,000 A^3.  With fewer the mesh never pays.
+MESH_ATOMS = 400
 _HINT_FROM = 2**25  # without the mesh: worth a word from here (about a second per evaluation)
 
 _MARGIN = 0.1  # of the mesh's error to the weight of the first neglected vector
@@ -192,20 +192,22 @@ def choose_engine(fractional: Tensor, k: KVectors, sigma: float) -> Engine:
     Args:
         fractional: [structure, place, vector], no gradient.
         k: reciprocal vectors of every structure.
-        sigma: smearing of the kernel, A; with the cutoff it says how exact the sums have to be.
+        sigma: smallest smearing, A; with the cutoff it says how exact the sums have to be.
 
     Raises:
         ConfigError: the mesh is insisted on for a GPU.
         MissingExtraError: the mesh is insisted on and finufft is not installed.
     """
-    size = fractional.shape[1] * k.integers.shape[1]
+    n_atoms = fractional.shape[1]
+    size = n_atoms * k.integers.shape[1]
     on_cpu = fractional.device.type == "cpu"
+    pays = size >= MESH_FROM and n_atoms >= MESH_ATOMS
     if k.method == "mesh" and not on_cpu:
         raise ConfigError("ewald", got=f"mesh on {fractional.device.type}", wanted="auto or sum there")
-    if k.method == "mesh" or (k.method == "auto" and on_cpu and size >= MESH_FROM and mesh_available()):
+    if k.method == "mesh" or (k.method == "auto" and on_cpu and pays and mesh_available()):
         # The weight of the first neglected charge: the strictest measure, so right for every multipole.
         return MeshEngine(fractional, k, _MARGIN * math.exp(-0.5 * (sigma * k.cutoff) ** 2))
-    if k.method == "auto" and on_cpu and size >= _HINT_FROM:
+    if k.method == "auto" and on_cpu and size >= _HINT_FROM and n_atoms >= MESH_ATOMS:
         _hint()
     return DenseEngine(fractional, k.integers, k.monomials)
 

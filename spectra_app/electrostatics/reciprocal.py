@@ -6,21 +6,23 @@
 
 The cutoff of the sum follows from a tolerance, and g falls smoothly to zero over its last tenth, so that no vector
 enters or leaves with a jump when the cell changes.
+
+Atoms of different widths (``smearing``): sigma is the smallest of them, and over classes c of atoms, each with its own
+sums, S(k) = sum_c exp(-(sigma_c^2 - sigma^2) k^2/4) S_c(k).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Literal
+from collections.abc import Iterable
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from spectra_app.electrostatics.lattice import KVectors, k_vectors
 from spectra_app.electrostatics.mesh import choose_engine
-from spectra_app.electrostatics.multipoles import Electrostatics, Multipoles, dense_layout, from_dense, to_dense
+from spectra_app.electrostatics.multipoles import Dense, Electrostatics, Multipoles, dense_layout, from_dense, to_dense
+from spectra_app.electrostatics.smearing import Smearing, by_atom, narrowest
 from spectra_app.electrostatics.transforms import (
     Engine,
     multi_indices,
@@ -31,33 +33,12 @@ from spectra_app.electrostatics.transforms import (
 from spectra_app.system import System
 from spectra_app.units import EPSILON_0
 
-EwaldMethod = Literal["auto", "sum", "mesh"]
+__all__ = ["KVectors", "ReciprocalInteraction", "k_vectors", "kernel", "reciprocal_cutoff"]
 
 TAPER_START = 0.9  # fraction of the cutoff where the taper begins
 
 
-@dataclass(frozen=True, eq=False)
-class KVectors:
-    """Half of the reciprocal lattice inside the cutoff (k and -k count once).
-
-    Attributes:
-        integers: [structure, k, vector], Miller-like integers, zero where padded.
-        cutoff: A^-1.
-        method: how the sums are done: ``"sum"``, ``"mesh"``, or ``"auto"``, the faster (``mesh.choose_engine``).
-        monomials: their products by rank, filled when first used (``transforms.signed_monomials``).
-    """
-
-    integers: Tensor
-    cutoff: float
-    method: EwaldMethod = "auto"
-    monomials: dict[int, Tensor] = field(default_factory=dict, repr=False)
-
-    def select(self, structures: Tensor) -> KVectors:
-        """The vectors of some structures of the batch."""
-        return KVectors(self.integers[structures], self.cutoff, self.method)
-
-
-def reciprocal_cutoff(tolerance: float, sigma: float, highest_rank: int) -> float:
+def reciprocal_cutoff(tolerance: float, sigma: float | Iterable[float], highest_rank: int) -> float:
     """Cutoff of the reciprocal sum [A^-1].
 
     The term of rank-l multipoles decays as (sigma k)^{2l} exp(-sigma^2 k^2/2); the cutoff is where that has fallen to
@@ -65,9 +46,11 @@ def reciprocal_cutoff(tolerance: float, sigma: float, highest_rank: int) -> floa
 
     Args:
         tolerance: relative weight of the first neglected vector.
-        sigma: smearing of the kernel, A.
+        sigma: smearing, A; of several widths the smallest decides.
         highest_rank: 0 for charges, 1 with dipoles, 2 with quadrupoles.
     """
+    if not isinstance(sigma, float | int):
+        sigma = min(sigma)
     if highest_rank == 0:
         return math.sqrt(-2.0 * math.log(tolerance)) / sigma
     peak = highest_rank * (math.log(2.0 * highest_rank) - 1.0)
@@ -75,42 +58,6 @@ def reciprocal_cutoff(tolerance: float, sigma: float, highest_rank: int) -> floa
     for _ in range(60):  # fixed point of x^2/2 = 2 l ln x - ln(tolerance) - peak; contracts for x > sqrt(2 l)
         x = math.sqrt(2.0 * (2.0 * highest_rank * math.log(x) - math.log(tolerance) - peak))
     return x / sigma
-
-
-def k_vectors(system: System, cutoff: float, method: EwaldMethod = "auto") -> KVectors:
-    """Reciprocal vectors of every structure of a batch (open structures get none).
-
-    Args:
-        system: the structures.
-        cutoff: A^-1.
-        method: how the sums over them are done.
-    """
-    cells = system.cell.detach().to("cpu", torch.float64).numpy()
-    lists = [
-        _half_lattice(cells[s].tobytes(), cutoff) if bool(system.periodic[s]) else np.zeros((0, 3))
-        for s in range(len(cells))
-    ]
-    n_most = max(1, *(len(points) for points in lists))
-    table = np.zeros((len(lists), n_most, 3))
-    for row, points in zip(table, lists, strict=True):
-        row[: len(points)] = points
-    return KVectors(torch.as_tensor(table).to(system.positions), cutoff, method)
-
-
-@lru_cache(maxsize=1024)  # training meets the same cells in every epoch
-def _half_lattice(cell_bytes: bytes, cutoff: float) -> np.ndarray:
-    """Integer triples n, one of each pair (n, -n), with |2 pi n inv(cell)^T| < cutoff; the cell as float64 bytes."""
-    cell = np.frombuffer(cell_bytes).reshape(3, 3)
-    reach = np.floor(cutoff * np.linalg.norm(cell, axis=1) / (2.0 * np.pi)).astype(int)
-    grid = np.stack(np.meshgrid(*(np.arange(-m, m + 1) for m in reach), indexing="ij"), axis=-1).reshape(-1, 3)
-    first_half = (
-        (grid[:, 0] > 0)
-        | ((grid[:, 0] == 0) & (grid[:, 1] > 0))
-        | ((grid[:, 0] == 0) & (grid[:, 1] == 0) & (grid[:, 2] > 0))
-    )
-    grid = grid[first_half]
-    k = 2.0 * np.pi * grid @ np.linalg.inv(cell).T
-    return grid[(k * k).sum(axis=1) < cutoff**2].astype(float)
 
 
 def kernel(k_squared: Tensor, sigma: float, cutoff: float) -> Tensor:
@@ -128,54 +75,67 @@ class ReciprocalInteraction:
     Args:
         system: the structures; all periodic.
         k: reciprocal vectors of every structure.
-        sigma: smearing of the kernel, A.
+        sigma: smearing, A, of all atoms or by classes.
     """
 
-    def __init__(self, system: System, k: KVectors, sigma: float) -> None:
+    def __init__(self, system: System, k: KVectors, sigma: float | Smearing) -> None:
         self._layout = layout = dense_layout(system)
         self._sigma = sigma
         self._self_unit = 1.0 / (EPSILON_0 * (2.0 * math.pi) ** 1.5)
         self._inverse = torch.linalg.inv_ex(system.cell).inverse  # unlike inv, waits for no GPU: it can be captured
         vectors = 2.0 * math.pi * k.integers @ self._inverse.transpose(1, 2)  # k = 2 pi n inv(cell)^T
         prefactor = 1.0 / (EPSILON_0 * torch.linalg.det(system.cell).abs())  # [structure]
-        self._weight = kernel((vectors * vectors).sum(-1), sigma, k.cutoff) * prefactor[:, None]
+        k_squared = (vectors * vectors).sum(-1)
+        self._weight = kernel(k_squared, narrowest(sigma), k.cutoff) * prefactor[:, None]
         self._fractional = to_dense(system.positions, layout) @ self._inverse  # [structure, place, vector]
-        self._engine: Engine = choose_engine(self._fractional.detach(), k, sigma)
+        self._engine: Engine = choose_engine(self._fractional.detach(), k, narrowest(sigma))
+        self._classes = _Classes(sigma, k_squared, layout) if isinstance(sigma, Smearing) else None
+        self._own_charge = self._self_unit / by_atom(sigma, 1, k_squared)
+        self._own_dipole = self._self_unit / (3.0 * by_atom(sigma, 3, k_squared))
 
     def permanent(self, multipoles: Multipoles) -> Electrostatics:
         """See ``Interaction``."""
         q, u, quad = multipoles
-        modes = to_modes(
-            self._fractional,
-            self._moments(q[:, None], None if u is None else u[:, None], None if quad is None else quad[:, None]),
-            self._engine,
+        modes = self._to_modes(
+            self._moments(q[:, None], None if u is None else u[:, None], None if quad is None else quad[:, None])
         )
         energy = (self._weight * (modes * modes).sum((1, 2))).sum(-1)
         potential, field = self._at_atoms(modes, q[:, None], None if u is None else u[:, None])
-        own = q * q / self._sigma
+        own = q * q / by_atom(self._sigma, 1, q)
         if u is not None:
-            own = own + (u * u).sum(-1) / (3.0 * self._sigma**3)
+            own = own + (u * u).sum(-1) / (3.0 * by_atom(self._sigma, 3, q))
         if quad is not None:
-            own = own + (quad * quad).sum((-2, -1)) / (10.0 * self._sigma**5)
+            own = own + (quad * quad).sum((-2, -1)) / (10.0 * by_atom(self._sigma, 5, q))
         own_energy = to_dense(own, self._layout).sum(-1)
         return Electrostatics(energy - 0.5 * self._self_unit * own_energy, potential[:, 0], field[:, 0])
 
     def act(self, charges: Tensor | None, dipoles: Tensor | None) -> tuple[Tensor, Tensor]:
         """See ``Interaction``."""
-        modes = to_modes(self._fractional, self._moments(charges, dipoles, None), self._engine)
-        return self._at_atoms(modes, charges, dipoles)
+        return self._at_atoms(self._to_modes(self._moments(charges, dipoles, None)), charges, dipoles)
+
+    def _to_modes(self, moments: Tensor) -> Tensor:
+        """Structure factors [structure, source, re/im, k] of the clouds, relative to the narrowest."""
+        if self._classes is None:
+            return to_modes(self._fractional, moments, self._engine)
+        return self._classes.together(to_modes(self._fractional, self._classes.apart(moments), self._engine))
+
+    def _to_atoms(self, modes: Tensor) -> Tensor:
+        """Potential and gradient [structure, source, component, place] that the clouds see."""
+        if self._classes is None:
+            return to_atoms(self._fractional, modes, self._engine, 1)
+        return self._classes.own(to_atoms(self._fractional, self._classes.damped(modes), self._engine, 1))
 
     def _at_atoms(self, modes: Tensor, charges: Tensor | None, dipoles: Tensor | None) -> tuple[Tensor, Tensor]:
         """Potential [atom, source] and field [atom, source, xyz] of sources with these modes, self-terms removed."""
         # d|S|^2/dq_i = 2 Re[S* e^{ikr}], and its gradients for the higher moments.
-        values = to_atoms(self._fractional, 2.0 * self._weight[:, None, None] * modes, self._engine, 1)
+        values = self._to_atoms(2.0 * self._weight[:, None, None] * modes)
         potential = from_dense(values[:, :, 0].transpose(1, 2), self._layout)
         gradient = values[:, :, 1:].permute(0, 3, 1, 2) @ self._inverse.transpose(1, 2)[:, None]
         field = -from_dense(gradient, self._layout)
         if charges is not None:
-            potential = potential - self._self_unit / self._sigma * charges
+            potential = potential - _along(self._own_charge, charges) * charges
         if dipoles is not None:
-            field = field + self._self_unit / (3.0 * self._sigma**3) * dipoles
+            field = field + _along(self._own_dipole, dipoles) * dipoles
         return potential, field
 
     def _moments(self, charges: Tensor | None, dipoles: Tensor | None, quadrupoles: Tensor | None) -> Tensor:
@@ -200,3 +160,35 @@ class ReciprocalInteraction:
             ]
             rows.append(torch.stack(distinct, dim=1).permute(0, 3, 1, 2))
         return torch.cat(rows, dim=2)
+
+
+def _along(values: float | Tensor, of_atoms: Tensor) -> float | Tensor:
+    """One number for all, or [atom] shaped to multiply [atom, ...]."""
+    return values.reshape(-1, *[1] * (of_atoms.dim() - 1)) if isinstance(values, Tensor) else values
+
+
+class _Classes:
+    """Sums of atoms by the width of their clouds: every source becomes one for each class."""
+
+    def __init__(self, sigma: Smearing, k_squared: Tensor, layout: Dense) -> None:
+        least = narrowest(sigma) ** 2
+        members = torch.stack([sigma.is_of(place) for place in range(len(sigma.widths))], dim=1)  # [atom, class]
+        self._members = to_dense(members.to(k_squared), layout).transpose(1, 2)[:, :, None, None]
+        factors = [torch.exp(-0.25 * (width**2 - least) * k_squared) for width in sigma.widths]
+        self._factors = torch.stack(factors, dim=1)[:, :, None, None]  # [structure, class, 1, 1, k]
+
+    def apart(self, moments: Tensor) -> Tensor:
+        """[structure, source, component, place] -> one source for each class, zero where an atom is of another."""
+        return (moments[:, None] * self._members).flatten(1, 2)
+
+    def together(self, modes: Tensor) -> Tensor:
+        """The modes of all classes, each with its factor -> [structure, source, re/im, k]."""
+        return (modes.unflatten(1, (self._factors.shape[1], -1)) * self._factors).sum(1)
+
+    def damped(self, modes: Tensor) -> Tensor:
+        """[structure, source, re/im, k] -> what every class sees of them."""
+        return (modes[:, None] * self._factors).flatten(1, 2)
+
+    def own(self, values: Tensor) -> Tensor:
+        """What every class sees [structure, class * source, component, place] -> what every atom sees."""
+        return (values.unflatten(1, (self._factors.shape[1], -1)) * self._members).sum(1)

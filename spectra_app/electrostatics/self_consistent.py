@@ -18,8 +18,8 @@ import torch
 from ase.data import chemical_symbols
 from torch import Tensor
 
-from spectra_app.electrostatics.interaction import Interaction
 from spectra_app.electrostatics.multipoles import Electrostatics
+from spectra_app.electrostatics.protocol import Interaction
 from spectra_app.electrostatics.response import Induced, Susceptibility, induced_moments
 from spectra_app.errors import ConvergenceError
 from spectra_app.system import System, sum_by_structure

@@ -1,28 +1,28 @@
 """Slabs: what a sum that is periodic in three dimensions has to be corrected by to describe two.
 
-    U = (1/(2 eps0 V)) ( M^2 - Q G - Q^2 (L^2/12 + sigma^2/2) )
-    Q = sum q,   M = sum (q z + u_z),   G = sum (q z^2 + 2 u_z z + Q_zz)
+    U = (1/(2 eps0 V)) ( M^2 - Q G - Q^2 L^2/12 )
+    Q = sum q,   M = sum (q z + u_z),   G = sum (q (z^2 + sigma^2/2) + 2 u_z z + Q_zz)
 
 z along the normal, L the height of the cell, V its volume with the vacuum.  The first term removes the field that the
 periodic images of a dipolar slab and the tinfoil boundary make (Yeh, Berkowitz, J. Chem. Phys. 111, 3155 (1999), DOI
 10.1063/1.479595); the others the uniform background of a net latent charge, which the atomic family may have
 (Ballenegger, Arnold, Cerda, J. Chem. Phys. 131, 094107 (2009), DOI 10.1063/1.3216473).  What is left decays as
 exp(-2 pi gap/width) with the vacuum.
+
+Between two heights of the cell, L and a larger L', V and V', the energies of the same layer differ by the difference of
+their corrections: U' = U + (1/(2 eps0)) (1/V - 1/V') (M^2 - Q G + Q^2 L L'/12).
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from spectra_app.electrostatics.multipoles import Electrostatics, Multipoles
+from spectra_app.electrostatics.protocol import Interaction
+from spectra_app.electrostatics.smearing import Smearing, by_atom, narrowest
 from spectra_app.system import System, sum_by_structure
 from spectra_app.units import EPSILON_0
-
-if TYPE_CHECKING:
-    from spectra_app.electrostatics.interaction import Interaction  # which imports this module
 
 
 class SlabInteraction:
@@ -31,10 +31,11 @@ class SlabInteraction:
     Args:
         system: the structures, some of them slabs.
         inner: the periodic interaction of the same structures.
-        sigma: its smearing, A.
+        sigma: its smearing, A, of all atoms or by classes.
+        tall: [structure], A; correct to a cell that is periodic with this height instead of to an open normal.
     """
 
-    def __init__(self, system: System, inner: Interaction, sigma: float) -> None:
+    def __init__(self, system: System, inner: Interaction, sigma: float | Smearing, tall: Tensor | None = None) -> None:
         assert system.slab is not None
         self._system, self._inner = system, inner
         normal = torch.linalg.cross(system.cell[:, 0], system.cell[:, 1])
@@ -46,7 +47,13 @@ class SlabInteraction:
         self._z = z - (sum_by_structure(z, system) / sizes)[system.batch]  # U has no origin; small numbers are exact
         volume = torch.where(system.slab, system.volume, torch.ones_like(height))
         self._unit = torch.where(system.slab, 1.0 / (EPSILON_0 * volume), torch.zeros_like(height))  # [structure]
-        self._background = height * height / 12.0 + 0.5 * sigma**2
+        self._background = height * height / 12.0 + 0.5 * narrowest(sigma) ** 2
+        if tall is not None:
+            self._unit = self._unit * (1.0 - height / tall)
+            self._background = -height * tall / 12.0 + 0.5 * narrowest(sigma) ** 2
+        self._wider: Tensor | None = None  # [atom, 1], A^2, sigma^2/2 beyond that of the narrowest cloud
+        if isinstance(sigma, Smearing):
+            self._wider = 0.5 * (by_atom(sigma, 2, z) - narrowest(sigma) ** 2)[:, None]
 
     def permanent(self, multipoles: Multipoles) -> Electrostatics:
         """See ``Interaction``."""
@@ -85,11 +92,15 @@ class SlabInteraction:
         if quadrupoles is not None:
             q_zz = ((quadrupoles @ self._normal[:, :, None])[..., 0] * self._normal).sum(-1)
             second = second + q_zz[:, None]
+        if self._wider is not None:
+            second = second + q * self._wider
         batch, unit = self._system.batch, self._unit[self._system.batch, None]
         charge, moment, spread = (
             sum_by_structure(x, self._system)[batch] for x in (q, q * z + along, second)
         )  # each [atom, source], the same for all atoms of a structure
         background = self._background[batch, None]
         potential = unit * (moment * z - 0.5 * (spread + charge * z * z) - charge * background)
+        if self._wider is not None:
+            potential = potential - 0.5 * unit * charge * self._wider
         field = -(unit * (moment - charge * z))[..., None] * self._normal[:, None]
         return potential, field, -0.5 * (unit * charge)[:, 0] * q_zz

@@ -1,21 +1,28 @@
 """Bounds under which induced charges and dipoles can never feed each other without end, in no geometry.
 
-The interaction of smeared multipoles with their self-terms, T + T_self, is positive semidefinite: it is an integral of
-|S(k)|^2 (docs/theory.md).  The response has a minimum where X^-1 + T is positive definite, X the susceptibility of all
-atoms, hence wherever X < T_self^-1:
+The interaction of smeared multipoles with their self-terms, T + T_self, is positive semidefinite, whatever width each
+cloud has: it is an integral of |S(k)|^2/k^2, S(k) the structure factor of the clouds (docs/theory.md, the energy).  The
+response has a minimum where X^-1 + T is positive definite, X the susceptibility of all atoms, hence wherever
+X < T_self^-1, which is diagonal:
 
-    U_self = (1/2) c_q q^2 + (1/2) c_u u^2,   c_q = k_e sqrt(2/pi)/sigma,   c_u = k_e sqrt(2/pi)/(3 sigma^3)
+    U_self = (1/2) sum_i (c_i q_i^2 + d_i u_i^2),   c_i = k_e sqrt(2/pi)/sigma_i,   d_i = k_e sqrt(2/pi)/(3 sigma_i^3)
 
-An atom of alpha < 1/c_u (3.8 A^3 at sigma = 1 A) and kappa < 1/c_q is too stiff to polarize itself, and then no
+An atom of alpha_i < 1/d_i (3.8 A^3 at sigma = 1 A) and kappa_i < 1/c_i is too stiff to polarize itself, and then no
 neighbours can make it.  What a network predicts beyond is bent under the bound,
 
-    alpha -> alpha (1 + alpha/a)^-1,   a = 0.9/c_u,
+    alpha -> alpha (1 + alpha/a)^-1,   a = 0.9/d_i,
 
 which leaves small values as they are and holds where the network extrapolates: a bond stretched 15% beyond the training
-data made 50 A^3 out of 0.3.  Charges moved between neighbours answer with the Laplacian of kappa_ij, whose largest
-eigenvalue is at most twice the largest K_i = sum_j kappa_ij:
+data made 50 A^3 out of 0.3.
 
-    kappa_ij -> kappa_ij/(1 + 2 (K_i + K_j)/b),   b = 0.9/c_q.
+Charges moved between neighbours answer with the Laplacian K of kappa_ij, and K < C^-1, C = diag(c_i), is wanted.  With
+x = C^1/2 y and (a - b)^2 <= 2 a^2 + 2 b^2,
+
+    y.C^1/2 K C^1/2.y = sum_pairs kappa_ij (sqrt(c_i) y_i - sqrt(c_j) y_j)^2 <= sum_i 2 c_i y_i^2 sum_j kappa_ij
+
+so that it suffices that every atom has 2 c_i K_i < 1, K_i = sum_j kappa_ij.  Bent with both ends,
+
+    kappa_ij -> kappa_ij/(1 + 2 K_i/b_i + 2 K_j/b_j),   b_i = 0.9/c_i,   gives   2 c_i K_i -> at most 0.9.
 """
 
 from __future__ import annotations
@@ -25,6 +32,7 @@ import math
 import torch
 from torch import Tensor
 
+from spectra_app.electrostatics.smearing import Smearing, by_atom
 from spectra_app.neighbors import Neighbors, gather_neighbors
 from spectra_app.units import COULOMB_CONSTANT
 
@@ -35,31 +43,35 @@ def largest_polarizability(sigma: float) -> float:
     """Bound of an atom's alpha, e^2 A^2/eV.
 
     Args:
-        sigma: A, smearing.
+        sigma: A, smearing of the atom.
     """
     return _SHARE * 3.0 * sigma**3 / (COULOMB_CONSTANT * math.sqrt(2.0 / math.pi))
 
 
 def largest_kappa(sigma: float) -> float:
-    """Bound of an atom's kappa, and of the Laplacian of the kappa of pairs, e^2/eV.
+    """Bound of an atom's kappa, and of the Laplacian of the kappa of pairs of such atoms, e^2/eV.
 
     Args:
-        sigma: A, smearing.
+        sigma: A, smearing of the atom.
     """
     return _SHARE * sigma / (COULOMB_CONSTANT * math.sqrt(2.0 / math.pi))
 
 
-def bounded_polarizability(alpha: Tensor, sigma: float) -> Tensor:
+def bounded_polarizability(alpha: Tensor, sigma: float | Smearing) -> Tensor:
     """Bend alpha to alpha (1 + alpha/a)^-1; its eigenvalues are below ``largest_polarizability``.
 
     Args:
         alpha: [atom] or [atom, xyz, xyz], positive (semi)definite, e^2 A^2/eV.
-        sigma: A, smearing.
+        sigma: A, smearing, of all atoms or by classes.
 
     Returns:
         as ``alpha``; symmetric.
     """
-    limit = largest_polarizability(sigma)
+    limit: float | Tensor
+    if isinstance(sigma, Smearing):
+        limit = (largest_polarizability(1.0) * by_atom(sigma, 3, alpha)).reshape(-1, *[1] * (alpha.dim() - 1))
+    else:
+        limit = largest_polarizability(sigma)
     if alpha.dim() == 1:
         return alpha / (1.0 + alpha / limit)
     stiffness = torch.eye(3, dtype=alpha.dtype, device=alpha.device) + alpha / limit
@@ -70,19 +82,25 @@ def bounded_polarizability(alpha: Tensor, sigma: float) -> Tensor:
     return 0.5 * (bounded + bounded.transpose(1, 2))
 
 
-def bounded_kappa(kappa: Tensor, sigma: float, neighbors: Neighbors) -> Tensor:
-    """Bend kappa: of atoms to kappa/(1 + kappa/b), of pairs to kappa_ij/(1 + 2 (K_i + K_j)/b).
+def bounded_kappa(kappa: Tensor, sigma: float | Smearing, neighbors: Neighbors) -> Tensor:
+    """Bend kappa: of atoms to kappa/(1 + kappa/b), of pairs to kappa_ij/(1 + 2 K_i/b_i + 2 K_j/b_j).
 
     Args:
         kappa: [atom], or [atom, slot] and symmetric (kappa_ij = kappa_ji), not negative, e^2/eV.
-        sigma: A, smearing.
+        sigma: A, smearing, of all atoms or by classes.
         neighbors: of the pairs.
 
     Returns:
         as ``kappa``.
     """
-    limit = largest_kappa(sigma)
+    if not isinstance(sigma, Smearing):
+        limit = largest_kappa(sigma)
+        if kappa.dim() == 1:
+            return kappa / (1.0 + kappa / limit)
+        sums = kappa.sum(1, keepdim=True)
+        return kappa / (1.0 + 2.0 * (sums + gather_neighbors(sums, neighbors)[..., 0]) / limit)
+    limits = largest_kappa(1.0) * by_atom(sigma, 1, kappa)
     if kappa.dim() == 1:
-        return kappa / (1.0 + kappa / limit)
-    sums = kappa.sum(1, keepdim=True)
-    return kappa / (1.0 + 2.0 * (sums + gather_neighbors(sums, neighbors)[..., 0]) / limit)
+        return kappa / (1.0 + kappa / limits)
+    shares = 2.0 * kappa.sum(1, keepdim=True) / limits[:, None]
+    return kappa / (1.0 + shares + gather_neighbors(shares, neighbors)[..., 0])

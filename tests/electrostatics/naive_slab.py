@@ -11,12 +11,13 @@ is the sum over all lateral images of erf(r/(sqrt2 sigma))/r, without the consta
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from spectra_app.units import COULOMB_CONSTANT
-from tests.electrostatics.naive import pair_from_tensors
+from tests.electrostatics.naive import pair_from_tensors, pair_width, self_energy
 
 
 def slab_kernel(vector: Tensor, lateral: Tensor, sigma: float, reach: float = 9.0) -> Tensor:
@@ -46,19 +47,22 @@ def slab_kernel(vector: Tensor, lateral: Tensor, sigma: float, reach: float = 9.
     return (waves - 2.0 * math.pi * plane) / area
 
 
-def slab_energy(positions: Tensor, lateral: Tensor, q: Tensor, u: Tensor, quad: Tensor, sigma: float) -> Tensor:
-    """Energy of one cell of a slab in open space, eV, with the atoms' own smeared self-terms left out."""
-    functions = [lambda x: slab_kernel(x, lateral, sigma)]
-    for _ in range(4):
-        functions.append(torch.func.jacrev(functions[-1]))
+def slab_energy(positions: Tensor, lateral: Tensor, q: Tensor, u: Tensor, quad: Tensor, sigma) -> Tensor:
+    """Energy of one cell of a slab in open space, eV, with the atoms' own smeared self-terms left out.
+
+    ``sigma`` is one number or one for each atom.
+    """
+    widths = torch.as_tensor(sigma, dtype=positions.dtype).expand(len(positions))
     total = positions.new_zeros(())
     for i in range(len(positions)):
         for j in range(i + 1):
+            functions = [partial(slab_kernel, lateral=lateral, sigma=pair_width(float(widths[i]), float(widths[j])))]
+            for _ in range(4):
+                functions.append(torch.func.jacrev(functions[-1]))
             tensors = [function(positions[i] - positions[j]) for function in functions]
             energy = pair_from_tensors(tensors, q[i], u[i], quad[i], q[j], u[j], quad[j])
             total = total + (0.5 if i == j else 1.0) * energy
-    own = (q * q).sum() / sigma + (u * u).sum() / (3 * sigma**3) + (quad * quad).sum() / (10 * sigma**5)
-    return COULOMB_CONSTANT * (total - own / math.sqrt(2.0 * math.pi))
+    return COULOMB_CONSTANT * total - self_energy(q, u, quad, widths)
 
 
 def patch_energy(positions: Tensor, lateral: Tensor, q: Tensor, sigma: float, radius: float) -> Tensor:

@@ -132,6 +132,7 @@ def test_the_choice_follows_size_method_and_what_is_installed(monkeypatch):
 
     monkeypatch.setattr(mesh, "mesh_available", lambda: False)
     monkeypatch.setattr(mesh, "MESH_FROM", size)
+    monkeypatch.setattr(mesh, "MESH_ATOMS", N_ATOMS)
     assert chosen() == "DenseEngine"
     with pytest.raises(MissingExtraError, match="mesh"):
         chosen("mesh")
@@ -146,6 +147,7 @@ def test_the_choice_follows_size_method_and_what_is_installed(monkeypatch):
 
 @needs_mesh
 def test_the_mesh_is_taken_from_its_size_on(monkeypatch):
+    monkeypatch.setattr(mesh, "MESH_ATOMS", N_ATOMS)
     k = k_vectors(random_system(), cutoff=5.0)
     fractional = torch.rand(1, N_ATOMS, 3, dtype=torch.float64)
     for offset, expected in ((0, MeshEngine), (1, DenseEngine)):

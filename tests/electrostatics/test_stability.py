@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from spectra_app.electrostatics import Multipoles, prepare_interaction, prepare_k_vectors
+from spectra_app.electrostatics import Multipoles, Smearing, prepare_interaction, prepare_k_vectors
 from spectra_app.electrostatics.reciprocal import reciprocal_cutoff
 from spectra_app.electrostatics.response import Susceptibility
 from spectra_app.electrostatics.self_consistent import self_consistent
@@ -31,7 +31,7 @@ def double(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def test_the_bounds_are_the_self_terms_of_physics_md_2():
+def test_the_bounds_are_the_self_terms():
     # U_self = (1/(2 eps0 (2 pi)^{3/2})) (q^2/sigma + u^2/(3 sigma^3)) = q^2/(2 kappa_max) + u^2/(2 alpha_max)
     common = 1.0 / (EPSILON_0 * (2.0 * math.pi) ** 1.5)
     assert largest_kappa(SIGMA) == pytest.approx(0.9 * SIGMA / common)
@@ -61,9 +61,49 @@ def test_bounds_differentiate_twice():
     assert torch.autograd.gradgradcheck(lambda r: bounded_polarizability(r @ r.transpose(1, 2), SIGMA), (root,))
 
 
+def test_every_atom_has_the_bound_of_its_own_width():
+    sigma = Smearing((0.9, 1.5), torch.tensor([1, 0, 0, 1]))
+    huge = 1e6 * torch.eye(3, dtype=torch.float64).expand(4, 3, 3)
+    widths = torch.tensor([1.5, 0.9, 0.9, 1.5], dtype=torch.float64)
+    limits = [largest_polarizability(float(w)) for w in widths]
+    assert bounded_polarizability(huge, sigma)[:, 1, 1].tolist() == pytest.approx(limits, rel=1e-5)
+    assert bounded_polarizability(huge[:, 0, 0], sigma).tolist() == pytest.approx(limits, rel=1e-5)
+    assert bounded_kappa(huge[:, 0, 0], sigma, None).tolist() == pytest.approx(
+        [largest_kappa(float(w)) for w in widths]
+    )
+
+
+@pytest.mark.parametrize("widths", [(0.9,), (0.6, 1.6)], ids=["alike", "mixed"])
+def test_the_laplacian_of_pairs_stays_below_the_bound(widths):
+    """No eigenvalue of C^1/2 K C^1/2 above 0.9; with the bound of the wider atoms alone there would be."""
+    system = make_system(2.2 + 0.25 * double(12, 3, seed=3).numpy(), [8] * 12)
+    neighbors = build_neighbors(system, 2.0)
+    sigma = Smearing(widths, torch.arange(12) % len(widths))
+    c = torch.tensor([0.9 / largest_kappa(widths[int(n)]) for n in sigma.classes], dtype=torch.float64)
+    i, j = torch.arange(12)[:, None].expand_as(neighbors.other), neighbors.other
+    everyone = torch.where(neighbors.mask, 50.0, 0.0).double()
+    one_bond = everyone * (i + j == 2) * (i != j)  # of atoms 0 and 2, both narrow
+    star = everyone * ((i == 0) | (j == 0))
+
+    def largest(bounded: torch.Tensor) -> float:
+        laplacian = torch.diag(bounded.sum(1)).index_put_((i, j), -bounded, accumulate=True)
+        return float(torch.linalg.eigvalsh(torch.sqrt(c)[:, None] * laplacian * torch.sqrt(c)).max())
+
+    for kappa in (everyone, one_bond, star):
+        assert largest(kappa) > 1.0
+        assert largest(bounded_kappa(kappa, sigma, neighbors)) < 0.9
+    assert largest(bounded_kappa(one_bond, sigma, neighbors)) == pytest.approx(0.45, rel=1e-2)  # not too low
+    if len(widths) == 2:
+        assert largest(bounded_kappa(one_bond, widths[1], neighbors)) > 1.0
+
+
+WIDTHS = pytest.mark.parametrize("widths", [(SIGMA,), (SIGMA, 1.6)], ids=["alike", "mixed"])
+
+
+@WIDTHS
 @pytest.mark.parametrize("cell", [None, CELL], ids=["open", "periodic"])
 @pytest.mark.parametrize("form", ["u", "qu", "pu", "p"])
-def test_no_geometry_has_a_catastrophe(form: str, cell: np.ndarray | None):
+def test_no_geometry_has_a_catastrophe(form: str, cell: np.ndarray | None, widths: tuple[float, ...]):
     """Twelve atoms in a heap, tenths of an Angstrom apart, with a thousand times too much alpha and kappa."""
     heap = 2.2 + 0.25 * double(12, 3, seed=3).numpy()
     system = make_system(heap, [8] * 12, cell)
@@ -76,15 +116,16 @@ def test_no_geometry_has_a_catastrophe(form: str, cell: np.ndarray | None):
         kappa = torch.full((12,), 50.0, dtype=torch.float64)
     elif "p" in form:
         kappa = torch.where(neighbors.mask, 50.0 * torch.exp(-(vectors * vectors).sum(-1)), 0.0)
-    interaction = prepare_interaction(system, prepare_k_vectors(system, reciprocal_cutoff(1e-6, SIGMA, 1)), SIGMA, 1)
+    sigma = Smearing(widths, torch.arange(12) % len(widths))
+    interaction = prepare_interaction(system, prepare_k_vectors(system, reciprocal_cutoff(1e-6, widths, 1)), sigma, 1)
     charges = double(12, seed=2)
     permanent = interaction.permanent(Multipoles(charges - charges.mean(), 0.3 * double(12, 3, seed=4)))
     free = Susceptibility(alpha, kappa, neighbors, vectors)
     with pytest.raises(ConvergenceError):
         self_consistent(system, interaction, free, permanent, 1e-6, False)
     bounded = Susceptibility(
-        None if alpha is None else bounded_polarizability(alpha, SIGMA),
-        None if kappa is None else bounded_kappa(kappa, SIGMA, neighbors),
+        None if alpha is None else bounded_polarizability(alpha, sigma),
+        None if kappa is None else bounded_kappa(kappa, sigma, neighbors),
         neighbors,
         vectors,
     )
