@@ -11,6 +11,7 @@ from spectra_app.spectra.dielectric import (
 )
 from spectra_app.spectra.guards import SpectrumWarning, timestep_from_times
 from spectra_app.spectra.infrared import InfraredSpectrum, infrared_spectrum
+from spectra_app.spectra.integrals import BandIntegral
 from spectra_app.spectra.interface import InterfaceSeries, interface_series
 from spectra_app.spectra.parts import SpectrumParts, infrared_parts, raman_parts
 from spectra_app.spectra.peaks import Peak
@@ -19,16 +20,21 @@ from spectra_app.spectra.raman import RamanSpectrum, raman_spectrum
 from spectra_app.spectra.result import Column, Spectrum
 from spectra_app.spectra.sfg import SFGSpectrum, sfg_spectrum
 from spectra_app.spectra.stream import StoredSeries
+from spectra_app.spectra.sum_rule import FSum, FSumComparison, compare_f_sum, f_sum
 from spectra_app.spectra.uncertainty import LengthReport, Verdict
 from spectra_app.spectra.vdos import VDOS, vdos
+from spectra_app.spectra.verlet import timestep_effect
 
 __all__ = [
     "VDOS",
+    "BandIntegral",
     "BandShift",
     "Column",
     "Comparison",
     "DielectricFunction",
     "EstimatorSettings",
+    "FSum",
+    "FSumComparison",
     "InfraredSpectrum",
     "InterfaceSeries",
     "LengthReport",
@@ -41,8 +47,10 @@ __all__ = [
     "StaticDielectricConstant",
     "StoredSeries",
     "Verdict",
+    "compare_f_sum",
     "compare_spectra",
     "dielectric_function",
+    "f_sum",
     "infrared_parts",
     "infrared_spectrum",
     "interface_series",
@@ -50,6 +58,7 @@ __all__ = [
     "raman_spectrum",
     "sfg_spectrum",
     "static_dielectric_constant",
+    "timestep_effect",
     "timestep_from_times",
     "vdos",
 ]

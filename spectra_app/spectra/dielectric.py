@@ -22,6 +22,7 @@ from spectra_app.spectra.plan import EstimatorSettings, Series, as_estimator_set
 from spectra_app.spectra.result import Column, Spectrum
 from spectra_app.spectra.stream import integrate
 from spectra_app.spectra.uncertainty import jackknife_error
+from spectra_app.spectra.verlet import Integrator, timestep_correction
 
 Array = NDArray[np.float64]
 
@@ -97,6 +98,8 @@ def dielectric_function(
     volume_A3: Any,
     eps_inf: ArrayLike,
     quantity: Literal["dipole", "current"] = "dipole",
+    integration_timestep_fs: float | None = None,
+    integrator: Integrator = "verlet",
     settings: EstimatorSettings | SpectraSettings | None = None,
     checks: Checks = "error",
 ) -> DielectricFunction:
@@ -114,6 +117,9 @@ def dielectric_function(
         volume_A3: volume of the cell, a number or an array to be averaged.
         eps_inf: high-frequency dielectric constant: a number, or the tensor [xyz, xyz].
         quantity: what the series is.
+        integration_timestep_fs: time step of the integration (not of the record), whose known effect on wavenumbers and
+            intensities is taken off (verlet.py); None leaves it in.
+        integrator: ``verlet``, or ``baoab`` where the recorded part itself ran with that thermostat.
         settings: estimator; None takes the defaults.
         checks: as in ``infrared_spectrum``.
 
@@ -138,7 +144,10 @@ def dielectric_function(
     for row, (a, b) in enumerate(_PAIRS[3:], start=3):
         weights[row] *= 0.5
         weights[row, [a, b]] = -0.5
-    series = Series(values, float(timestep_fs), derivative=quantity == "dipole", mixing=mixing)
+    correction = timestep_correction(
+        integration_timestep_fs, float(timestep_fs), "positions" if quantity == "dipole" else "velocities", integrator
+    )
+    series = Series(values, float(timestep_fs), derivative=quantity == "dipole", mixing=mixing, correction=correction)
     density = spectral_density(series, weights, settings)
     omega = density.omega_per_fs
     scale = prefactors.beta(temperature_K) / (2.0 * units.EPSILON_0 * volume)
@@ -172,6 +181,7 @@ def dielectric_function(
         report=parts.report,
         history=(
             *estimator_history(series, density, settings),
+            *parts.correction_history,
             "dielectric: eps''_ab = S_ab/(2 eps0 V kB T omega), eps' by Kramers-Kronig plus eps_inf",
             static.sentence,
         ),
@@ -183,6 +193,7 @@ def dielectric_function(
             "quantity": quantity,
             "static_dielectric_constant": static.value,
             "static_dielectric_constant_error": static.error,
+            **parts.correction_parameters,
             **estimator_parameters(settings),
         },
         static=static,
