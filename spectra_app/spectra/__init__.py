@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from spectra_app.spectra.compare import BandShift, Comparison, compare_spectra
-from spectra_app.spectra.dielectric import (
-    DielectricFunction,
-    StaticDielectricConstant,
-    dielectric_function,
-    static_dielectric_constant,
+from spectra_app.spectra.conductivity import (
+    ConductivitySpectrum,
+    StaticConductivity,
+    conductivity_spectrum,
+    static_conductivity,
 )
+from spectra_app.spectra.dielectric import DielectricFunction, dielectric_function
 from spectra_app.spectra.guards import SpectrumWarning, timestep_from_times
 from spectra_app.spectra.infrared import InfraredSpectrum, infrared_spectrum
 from spectra_app.spectra.integrals import BandIntegral
@@ -19,6 +20,7 @@ from spectra_app.spectra.plan import EstimatorSettings
 from spectra_app.spectra.raman import RamanSpectrum, raman_spectrum
 from spectra_app.spectra.result import Column, Spectrum
 from spectra_app.spectra.sfg import SFGSpectrum, sfg_spectrum
+from spectra_app.spectra.static_dielectric import StaticDielectricConstant, static_dielectric_constant
 from spectra_app.spectra.stream import StoredSeries
 from spectra_app.spectra.sum_rule import FSum, FSumComparison, compare_f_sum, f_sum
 from spectra_app.spectra.uncertainty import LengthReport, Verdict
@@ -31,6 +33,7 @@ __all__ = [
     "BandShift",
     "Column",
     "Comparison",
+    "ConductivitySpectrum",
     "DielectricFunction",
     "EstimatorSettings",
     "FSum",
@@ -44,11 +47,13 @@ __all__ = [
     "Spectrum",
     "SpectrumParts",
     "SpectrumWarning",
+    "StaticConductivity",
     "StaticDielectricConstant",
     "StoredSeries",
     "Verdict",
     "compare_f_sum",
     "compare_spectra",
+    "conductivity_spectrum",
     "dielectric_function",
     "f_sum",
     "infrared_parts",
@@ -57,6 +62,7 @@ __all__ = [
     "raman_parts",
     "raman_spectrum",
     "sfg_spectrum",
+    "static_conductivity",
     "static_dielectric_constant",
     "timestep_effect",
     "timestep_from_times",
