@@ -165,14 +165,7 @@ def dielectric_function(
     scale = prefactors.beta(temperature_K) / (2.0 * units.EPSILON_0 * volume)
 
     def compute(six: Array) -> Arrays:
-        out: Arrays = {}
-        for i, name in enumerate(COMPONENTS):
-            loss = scale * six[i]
-            out[f"real_{name}"] = tensor[_PAIRS[i]] + kramers_kronig(omega, loss)
-            out[f"imag_{name}"] = np.divide(loss, omega, out=np.zeros_like(loss), where=omega > 0)
-        for part in ("real", "imag"):
-            out[part] = (out[f"{part}_xx"] + out[f"{part}_yy"] + out[f"{part}_zz"]) / 3.0
-        return out
+        return _tensor(omega, scale * six, tensor)
 
     parts = assemble(series, density, settings, compute, "imag", keep_zero=False, warnings=warnings)
     if quantity == "current":
@@ -194,12 +187,6 @@ def dielectric_function(
     if response.constant is None:
         guards.emit((response.sentence,))
         report = dataclasses.replace(report, warnings=(*report.warnings, response.sentence))
-    fields: dict[str, Array] = {}
-    for part in ("real", "imag"):
-        names = [f"{part}_{name}" for name in COMPONENTS]
-        fields[f"eps_{part}"] = np.stack([parts.values[name] for name in names], axis=-1)
-        fields[f"eps_{part}_error"] = np.stack([parts.errors[name] for name in names], axis=-1)
-        fields[f"mean_{part}"], fields[f"mean_{part}_error"] = parts.values[part], parts.errors[part]
     return DielectricFunction(
         wavenumber_per_cm=parts.wavenumber_per_cm,
         peaks=parts.peaks,
@@ -223,8 +210,30 @@ def dielectric_function(
         static=response.constant,
         conductivity=response.conductivity,
         static_sentence=response.sentence,
-        **fields,
+        **_fields(parts.values, parts.errors),
     )
+
+
+def _tensor(omega: Array, loss: Array, eps_inf: Array) -> Arrays:
+    """Elements and trace/3 of both parts, ``real_xx`` ..., from ``omega eps''`` of the six elements [element, nu]."""
+    out: Arrays = {}
+    for i, name in enumerate(COMPONENTS):
+        out[f"real_{name}"] = eps_inf[_PAIRS[i]] + kramers_kronig(omega, loss[i])
+        out[f"imag_{name}"] = np.divide(loss[i], omega, out=np.zeros_like(loss[i]), where=omega > 0)
+    for part in ("real", "imag"):
+        out[part] = (out[f"{part}_xx"] + out[f"{part}_yy"] + out[f"{part}_zz"]) / 3.0
+    return out
+
+
+def _fields(values: Arrays, errors: Arrays) -> Arrays:
+    """Values and errors as the fields of a dielectric function."""
+    fields: Arrays = {}
+    for part in ("real", "imag"):
+        names = [f"{part}_{name}" for name in COMPONENTS]
+        fields[f"eps_{part}"] = np.stack([values[name] for name in names], axis=-1)
+        fields[f"eps_{part}_error"] = np.stack([errors[name] for name in names], axis=-1)
+        fields[f"mean_{part}"], fields[f"mean_{part}_error"] = values[part], errors[part]
+    return fields
 
 
 def _static_parameters(response: StaticResponse) -> dict[str, object]:
