@@ -55,6 +55,8 @@ RYDBERG_TO_EV = 0.5 * HARTREE_TO_EV
 DEBYE_TO_E_ANGSTROM = 1e-21 / _SPEED_OF_LIGHT_M_PER_S / _ELEMENTARY_CHARGE_C * 1e10
 """1 debye [e A] (1e-21 C m^2 s^-1 / c by definition)."""
 EV_PER_A3_TO_GPA = _ELEMENTARY_CHARGE_C * 1e30 * 1e-9
+E2_PER_EV_A_FS_TO_S_PER_M = _ELEMENTARY_CHARGE_C * 1e10 * 1e15
+"""Conductivity: 1 e^2 eV^-1 A^-1 fs^-1 [S m^-1]."""
 G_PER_CM3_PER_AMU_PER_A3 = _ATOMIC_MASS_KG * 1e3 / 1e-24
 """Mass density: 1 amu A^-3 [g cm^-3]."""
 

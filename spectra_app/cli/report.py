@@ -53,7 +53,7 @@ def describe_spectrum(spectrum: Spectrum, comparisons: Sequence[Comparison] = ()
         f"  {report.sentence}",
     ]
     if isinstance(spectrum, DielectricFunction):
-        lines.append(f"  {spectrum.static.sentence}")
+        lines.append(f"  {spectrum.static_sentence}")
     if isinstance(spectrum, SpectrumParts):
         fractions = spectrum.fractions()
         for family, names in spectrum.families.items():

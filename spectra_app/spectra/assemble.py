@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 import spectra_app
 from spectra_app.spectra import guards
 from spectra_app.spectra.estimators import SpectralDensity
+from spectra_app.spectra.integrals import Band, BandIntegral, integrate_bands
 from spectra_app.spectra.peaks import Peak, find_peaks, find_signed_peaks
 from spectra_app.spectra.plan import EstimatorSettings, Series
 from spectra_app.spectra.uncertainty import (
@@ -41,6 +42,9 @@ class Assembled:
         errors: their standard errors by the same names.
         peaks: bands of the main array.
         report: verdict.
+        integrals: of the main array, over all of the table and over each band asked for.
+        correction_history: what was done about the integration time step, for the history; nothing where nothing was.
+        correction_parameters: the same in numbers, for the parameters.
     """
 
     wavenumber_per_cm: NDArray[np.float64]
@@ -48,6 +52,9 @@ class Assembled:
     errors: Arrays
     peaks: tuple[Peak, ...]
     report: LengthReport
+    integrals: tuple[BandIntegral, ...]
+    correction_history: tuple[str, ...] = ()
+    correction_parameters: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
     def fields(self) -> dict[str, NDArray[np.float64]]:
         """Values by name and errors by ``<name>_error``, as the dataclasses of spectra take them."""
@@ -65,6 +72,7 @@ def assemble(
     warnings: tuple[str, ...],
     signed: bool = False,
     compute_main: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
+    bands_per_cm: Sequence[Band] = (),
 ) -> Assembled:
     """Values, errors, peaks and verdict of a spectrum.
 
@@ -79,6 +87,7 @@ def assemble(
         warnings: sentences found so far; those about the spectrum are added, and all are sent as warnings.
         signed: the main array has bands of either sign.
         compute_main: the main array alone where that is less work (bands are measured on densities of their own).
+        bands_per_cm: bands over which the main array is integrated, besides the whole; its point at zero counts.
     """
     grid = density.wavenumber_per_cm
     end = len(grid)
@@ -90,10 +99,12 @@ def assemble(
     values = {name: array[kept] for name, array in full.items()}
     accumulators = {name: SpreadAccumulator(density.resampling) for name in values}
     mains: list[NDArray[np.float64]] = []
+    whole: list[NDArray[np.float64]] = []
     for resampled in density.resamples():
         for name, array in compute(resampled).items():
             accumulators[name].add(array[kept])
             if name == main:
+                whole.append(array[: kept.stop])
                 mains.append(array[kept])
     missing = np.full(len(grid[kept]), np.nan)
     errors = {name: accumulators[name].error() if mains else missing for name in values}
@@ -108,7 +119,31 @@ def assemble(
     all_warnings = (*warnings, *density.plan.warnings, *suspicions)
     report = _report(series, density, settings, values[main], errors[main], mains, highest, all_warnings)
     guards.emit(all_warnings)
-    return Assembled(grid[kept], values, errors, peaks, report)
+    lines, numbers = correction_record(density, peaks)
+    end = kept.stop  # integrals begin at zero
+    integrals = integrate_bands(grid[:end], full[main][:end], whole, density.resampling, bands_per_cm)
+    return Assembled(grid[kept], values, errors, peaks, report, integrals, lines, numbers)
+
+
+def correction_record(density: SpectralDensity, peaks: Sequence[Peak]) -> tuple[tuple[str, ...], dict[str, object]]:
+    """Lines of history and parameters that say how a correction of the time step changed the strongest band."""
+    correction = density.correction
+    if correction is None:
+        return (), {}
+    line = (
+        f"integration time step {correction.timestep_fs:g} fs ({correction.integrator}): "
+        "wavenumbers and intensities corrected"
+    )
+    numbers: dict[str, object] = {
+        "integration_timestep_fs": correction.timestep_fs,
+        "integrator": correction.integrator,
+    }
+    if peaks:
+        strongest = max(peaks, key=lambda peak: abs(peak.height)).position_per_cm
+        shift, area = correction.effect_at(strongest)
+        line += f"; at {strongest:.0f} cm^-1 by -{shift:.1f} cm^-1, area divided by {area:.4f}"
+        numbers |= {"timestep_shift_per_cm": shift, "timestep_area_factor": area}
+    return (line,), numbers
 
 
 def _report(

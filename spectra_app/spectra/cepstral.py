@@ -35,12 +35,12 @@ from spectra_app.spectra import windows
 from spectra_app.spectra.estimators import (
     SpectralDensity,
     component_blocks,
-    rate_factor,
     read_samples,
     row_batches,
     time_means,
 )
 from spectra_app.spectra.plan import EstimatorSettings, Plan, Series, make_plan
+from spectra_app.spectra.transform import make_transform
 
 Array = NDArray[np.float64]
 
@@ -134,20 +134,18 @@ def cepstral_density(series: Series, weights: Array, settings: EstimatorSettings
     dt = series.timestep_fs
     wanted = windows.length_for_resolution(settings.resolution_per_cm, dt, "hann", "welch")
     size = fft.next_fast_len(settings.zero_padding * max(2 * longest, min(wanted, n)), real=True)
-    omega = 2.0 * math.pi * np.arange(size // 2 + 1) / (size * dt)
-    factor = rate_factor(series, omega, settings)
+    transform = make_transform(series, settings, size)
     total, samples = _sum(cepstra, weights, size)
     plan = Plan(longest, windows.resolution_of_length(longest, dt, "none", "lag"), (), n, ())
     return SpectralDensity(
-        omega_per_fs=omega,
-        total=total * factor,
+        omega_per_fs=transform.omega_per_fs,
+        total=transform.place(total, size),
         plan=plan,
         correlation=np.zeros((len(weights), 0)),
         correlation_without=np.zeros((0, len(weights), 0)),
         timestep_fs=dt,
-        _factor=factor,
-        _size=size,
-        samples=samples * factor,
+        _transform=transform,
+        samples=transform.place(samples, size),
     )
 
 

@@ -1,9 +1,8 @@
-"""Dielectric function of a cell (full tensor), and the static dielectric constant with its error."""
+"""Dielectric function of a cell (full tensor), with the static constant or the conductivity of the same series."""
 
 from __future__ import annotations
 
-import itertools
-import math
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,22 +11,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from spectra_app import units
 from spectra_app.config import SpectraSettings
-from spectra_app.errors import ConfigError, SeriesError
+from spectra_app.errors import ConfigError
 from spectra_app.spectra import guards, prefactors
 from spectra_app.spectra.assemble import Arrays, assemble, estimator_history, estimator_parameters
+from spectra_app.spectra.conductivity import StaticConductivity
 from spectra_app.spectra.estimators import spectral_density
 from spectra_app.spectra.guards import Checks
 from spectra_app.spectra.optics import kramers_kronig
 from spectra_app.spectra.plan import EstimatorSettings, Series, as_estimator_settings
 from spectra_app.spectra.result import Column, Spectrum
+from spectra_app.spectra.static_dielectric import Mean, StaticDielectricConstant, StaticResponse, static_response
 from spectra_app.spectra.stream import integrate
-from spectra_app.spectra.uncertainty import jackknife_error
+from spectra_app.spectra.verlet import Integrator, timestep_correction
 
 Array = NDArray[np.float64]
 
 COMPONENTS = ("xx", "yy", "zz", "yz", "xz", "xy")
-_PIECE_NUMBERS = 2**20
-"""Numbers of a series taken at once into the sums of the static constant (8 MB)."""
 _PAIRS = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
@@ -44,7 +43,10 @@ class DielectricFunction(Spectrum):
         mean_imag: [nu] trace/3 of the imaginary part.
         mean_real_error: [nu].
         mean_imag_error: [nu].
-        static: static dielectric constant from the fluctuations of the same series.
+        static: static dielectric constant from the fluctuations of the same series; None where there is none (mobile
+            ions, a mean dipole that is not zero).
+        conductivity: at zero frequency, where the dipole diffuses or may do so; None otherwise.
+        static_sentence: the static constant, or why there is none.
     """
 
     eps_real: Array
@@ -55,7 +57,9 @@ class DielectricFunction(Spectrum):
     mean_imag: Array
     mean_real_error: Array
     mean_imag_error: Array
-    static: StaticDielectricConstant
+    static: StaticDielectricConstant | None
+    conductivity: StaticConductivity | None = None
+    static_sentence: str
 
     @property
     def title(self) -> str:
@@ -97,6 +101,12 @@ def dielectric_function(
     volume_A3: Any,
     eps_inf: ArrayLike,
     quantity: Literal["dipole", "current"] = "dipole",
+    integration_timestep_fs: float | None = None,
+    integrator: Integrator = "verlet",
+    mean: Mean | None = None,
+    origin_eA: ArrayLike | None = None,
+    quanta_eA: ArrayLike | None = None,
+    mobile_ions: bool | None = None,
     settings: EstimatorSettings | SpectraSettings | None = None,
     checks: Checks = "error",
 ) -> DielectricFunction:
@@ -104,16 +114,24 @@ def dielectric_function(
 
     Cross densities come from ``S_xy = (S_{x+y} - S_x - S_y)/2``; the real part from Kramers-Kronig.  Below the
     resolution the window decides (it cuts off a relaxation slower than a segment): see `static_dielectric_constant`.
+    Where the dipole diffuses, eps'' contains ``sigma/(eps0 omega)``.
 
     Args:
         dipole_eA: [frame, xyz] or [frame, replica, xyz], e A, physical and unwrapped, or its time derivative in e A/fs
-            with ``quantity="current"``; the static constant is then that of the integrated series, whose unknown
-            origin drops out of the fluctuations.
+            with ``quantity="current"``; the static constant is then that of the integrated series.
         timestep_fs: time between frames.
         temperature_K: temperature.
         volume_A3: volume of the cell, a number or an array to be averaged.
         eps_inf: high-frequency dielectric constant: a number, or the tensor [xyz, xyz].
         quantity: what the series is.
+        integration_timestep_fs: time step of the integration (not of the record), whose known effect on wavenumbers and
+            intensities is taken off (verlet.py); None leaves it in.
+        integrator: ``verlet``, or ``baoab`` where the recorded part itself ran with that thermostat.
+        mean: of the static constant: ``zero`` (a liquid), ``replica`` or ``pooled``; None takes zero for dipoles and
+            replica for currents, whose integral has no known origin.
+        origin_eA: as in ``static_dielectric_constant``.
+        quanta_eA: as in ``static_dielectric_constant``.
+        mobile_ions: as in ``static_dielectric_constant``.
         settings: estimator; None takes the defaults.
         checks: as in ``infrared_spectrum``.
 
@@ -138,42 +156,46 @@ def dielectric_function(
     for row, (a, b) in enumerate(_PAIRS[3:], start=3):
         weights[row] *= 0.5
         weights[row, [a, b]] = -0.5
-    series = Series(values, float(timestep_fs), derivative=quantity == "dipole", mixing=mixing)
+    correction = timestep_correction(
+        integration_timestep_fs, float(timestep_fs), "positions" if quantity == "dipole" else "velocities", integrator
+    )
+    series = Series(values, float(timestep_fs), derivative=quantity == "dipole", mixing=mixing, correction=correction)
     density = spectral_density(series, weights, settings)
     omega = density.omega_per_fs
     scale = prefactors.beta(temperature_K) / (2.0 * units.EPSILON_0 * volume)
 
     def compute(six: Array) -> Arrays:
-        out: Arrays = {}
-        for i, name in enumerate(COMPONENTS):
-            loss = scale * six[i]
-            out[f"real_{name}"] = tensor[_PAIRS[i]] + kramers_kronig(omega, loss)
-            out[f"imag_{name}"] = np.divide(loss, omega, out=np.zeros_like(loss), where=omega > 0)
-        for part in ("real", "imag"):
-            out[part] = (out[f"{part}_xx"] + out[f"{part}_yy"] + out[f"{part}_zz"]) / 3.0
-        return out
+        return _tensor(omega, scale * six, tensor)
 
     parts = assemble(series, density, settings, compute, "imag", keep_zero=False, warnings=warnings)
-    blocks = min(max(10, settings.blocks), values.shape[0] // 2)
     if quantity == "current":
         values = integrate(values, float(timestep_fs))
-    static = static_dielectric_constant(
-        values, temperature_K=temperature_K, volume_A3=volume, eps_inf=tensor, blocks=blocks, checks="off"
+    response = static_response(
+        values,
+        temperature_K=temperature_K,
+        volume_A3=volume,
+        eps_inf=tensor,
+        mean=mean or ("zero" if quantity == "dipole" else "replica"),
+        origin_eA=origin_eA,
+        quanta_eA=quanta_eA,
+        mobile_ions=mobile_ions,
+        timestep_fs=float(timestep_fs),
+        blocks=min(max(10, settings.blocks), values.shape[0] // 2),
+        checks="off",
     )
-    fields: dict[str, Array] = {}
-    for part in ("real", "imag"):
-        names = [f"{part}_{name}" for name in COMPONENTS]
-        fields[f"eps_{part}"] = np.stack([parts.values[name] for name in names], axis=-1)
-        fields[f"eps_{part}_error"] = np.stack([parts.errors[name] for name in names], axis=-1)
-        fields[f"mean_{part}"], fields[f"mean_{part}_error"] = parts.values[part], parts.errors[part]
+    report = parts.report
+    if response.constant is None:
+        guards.emit((response.sentence,))
+        report = dataclasses.replace(report, warnings=(*report.warnings, response.sentence))
     return DielectricFunction(
         wavenumber_per_cm=parts.wavenumber_per_cm,
         peaks=parts.peaks,
-        report=parts.report,
+        report=report,
         history=(
             *estimator_history(series, density, settings),
+            *parts.correction_history,
             "dielectric: eps''_ab = S_ab/(2 eps0 V kB T omega), eps' by Kramers-Kronig plus eps_inf",
-            static.sentence,
+            response.sentence,
         ),
         parameters={
             "temperature_K": float(temperature_K),
@@ -181,126 +203,49 @@ def dielectric_function(
             "volume_A3": volume,
             "eps_inf": high.tolist(),
             "quantity": quantity,
-            "static_dielectric_constant": static.value,
-            "static_dielectric_constant_error": static.error,
+            **_static_parameters(response),
+            **parts.correction_parameters,
             **estimator_parameters(settings),
         },
-        static=static,
-        **fields,
+        static=response.constant,
+        conductivity=response.conductivity,
+        static_sentence=response.sentence,
+        **_fields(parts.values, parts.errors),
     )
 
 
-@dataclass(frozen=True, eq=False)
-class StaticDielectricConstant:
-    """Static dielectric constant from the fluctuations of the cell dipole.
-
-    Attributes:
-        value: trace/3 of the tensor.
-        error: its standard error (jackknife).
-        tensor: [xyz, xyz].
-        tensor_error: [xyz, xyz].
-        eps_inf: what was added.
-        running: [block] the value from the first block, the first two, ...: has it settled?
-        sentence: value, error and what to think of it.
-    """
-
-    value: float
-    error: float
-    tensor: Array
-    tensor_error: Array
-    eps_inf: Array
-    running: Array
-    sentence: str
+def _tensor(omega: Array, loss: Array, eps_inf: Array) -> Arrays:
+    """Elements and trace/3 of both parts, ``real_xx`` ..., from ``omega eps''`` of the six elements [element, nu]."""
+    out: Arrays = {}
+    for i, name in enumerate(COMPONENTS):
+        out[f"real_{name}"] = eps_inf[_PAIRS[i]] + kramers_kronig(omega, loss[i])
+        out[f"imag_{name}"] = np.divide(loss[i], omega, out=np.zeros_like(loss[i]), where=omega > 0)
+    for part in ("real", "imag"):
+        out[part] = (out[f"{part}_xx"] + out[f"{part}_yy"] + out[f"{part}_zz"]) / 3.0
+    return out
 
 
-def static_dielectric_constant(
-    dipole_eA: Any,
-    *,
-    temperature_K: float,
-    volume_A3: Any,
-    eps_inf: ArrayLike,
-    mean: Literal["replica", "pooled", "zero"] = "replica",
-    blocks: int = 10,
-    checks: Checks = "error",
-) -> StaticDielectricConstant:
-    """``eps_ab = eps_inf + (<M_a M_b> - <M_a><M_b>) / (eps0 V kB T)``, tinfoil (Neumann, Mol. Phys. 50, 841).
-
-    Args:
-        dipole_eA: [frame, xyz] or [frame, replica, xyz], e A, physical and unwrapped.
-        temperature_K: temperature.
-        volume_A3: volume of the cell, a number or an array to be averaged.
-        eps_inf: high-frequency dielectric constant: a number, or the tensor [xyz, xyz].
-        mean: ``replica``: every replica's own mean (the constant part of P is a gauge); ``pooled``: one mean;
-            ``zero``: the mean of a liquid, known to vanish, which removes the bias of short runs.
-        blocks: at least this many jackknife blocks, over time and replicas together.
-        checks: as in ``infrared_spectrum``.
-
-    Raises:
-        SeriesError: wrong shape, NaN, too few frames, branch jump, bad temperature or volume.
-        ConfigError: unknown name for the mean.
-    """
-    guards.check_positive("temperature_K", temperature_K, "K")
-    volume = guards.check_positive("volume_A3", float(np.mean(volume_A3)), "A^3")
-    values = guards.as_replicas(dipole_eA, "dipole", (3,))
-    sentences = guards.check_series(values, "dipole", checks, continuous=True)
-    if mean not in ("replica", "pooled", "zero"):
-        raise ConfigError("mean", got=repr(mean), wanted="replica, pooled or zero")
-    if len(values) < 2 * blocks:
-        raise SeriesError("length of the series", got=f"{len(values)} frames", wanted=f"{2 * blocks}")
-    guards.emit(sentences)
-    high = np.asarray(eps_inf, dtype=np.float64) * (np.eye(3) if np.ndim(eps_inf) == 0 else 1.0)
-    scale = prefactors.beta(temperature_K) / (units.EPSILON_0 * volume)
-    # An origin near the mean, for the sake of rounding only: the covariance does not see it.
-    origin = np.zeros(3) if mean == "zero" else np.asarray(values[:1], dtype=np.float64).mean(axis=(0, 1))
-    counts, sums, squares = _moments(values, origin, max(1, math.ceil(blocks / values.shape[1])))
-
-    def tensor_of(keep: NDArray[np.bool_]) -> Array:
-        n, first = counts * keep, (sums * keep[..., None]).sum(axis=1)  # [replica, block], [replica, xyz]
-        second = (squares * keep[..., None, None]).sum(axis=(0, 1))
-        per_replica = n.sum(axis=1)
-        if mean == "replica":
-            second = second - np.einsum("ra,rc,r->ac", first, first, 1.0 / np.maximum(per_replica, 1))
-        elif mean == "pooled":
-            second = second - np.outer(first.sum(axis=0), first.sum(axis=0)) / n.sum()
-        return np.asarray(high + scale * second / n.sum())
-
-    everything = np.ones(counts.shape, dtype=bool)
-    tensor = tensor_of(everything)
-    without = []
-    for index in np.ndindex(*counts.shape):
-        keep = everything.copy()
-        keep[index] = False
-        without.append(tensor_of(keep))
-    rest = np.stack(without)
-    value, error = float(np.trace(tensor)) / 3.0, float(jackknife_error(np.trace(rest, axis1=1, axis2=2) / 3.0))
-    block = np.arange(counts.shape[1])
-    running = [np.trace(tensor_of(everything & (block <= last))) / 3.0 for last in block]
-    relative = error / max(value - float(np.trace(high)) / 3.0, 1e-12)
-    settled = "settled" if relative < 0.1 else "not settled: run longer than many dielectric relaxation times"
-    return StaticDielectricConstant(
-        value=value,
-        error=error,
-        tensor=tensor,
-        tensor_error=jackknife_error(rest),
-        eps_inf=high,
-        running=np.array(running),
-        sentence=f"Static dielectric constant {value:.4g} +- {error:.2g}, eps_inf included ({settled}).",
-    )
+def _fields(values: Arrays, errors: Arrays) -> Arrays:
+    """Values and errors as the fields of a dielectric function."""
+    fields: Arrays = {}
+    for part in ("real", "imag"):
+        names = [f"{part}_{name}" for name in COMPONENTS]
+        fields[f"eps_{part}"] = np.stack([values[name] for name in names], axis=-1)
+        fields[f"eps_{part}_error"] = np.stack([errors[name] for name in names], axis=-1)
+        fields[f"mean_{part}"], fields[f"mean_{part}_error"] = values[part], errors[part]
+    return fields
 
 
-def _moments(values: Any, origin: Array, n_blocks: int) -> tuple[Array, Array, Array]:
-    """Counts [replica, block], sums [replica, block, xyz], sums of products [replica, block, xyz, xyz] of a series.
-
-    A piece of the series at a time, measured from an origin [xyz].
-    """
-    n_frames, n_replicas = values.shape[:2]
-    edges = np.round(np.linspace(0, n_frames, n_blocks + 1)).astype(int)
-    counts = np.tile(np.diff(edges).astype(np.float64), (n_replicas, 1))
-    sums, squares = np.zeros((n_replicas, n_blocks, 3)), np.zeros((n_replicas, n_blocks, 3, 3))
-    step = max(1, _PIECE_NUMBERS // (3 * n_replicas))
-    for block, (start, stop) in enumerate(itertools.pairwise(edges)):
-        for first in range(start, stop, step):
-            piece = np.asarray(values[first : min(first + step, stop)], dtype=np.float64) - origin
-            sums[:, block] += piece.sum(axis=0)
-            squares[:, block] += np.einsum("tra,trc->rac", piece, piece)
-    return counts, sums, squares
+def _static_parameters(response: StaticResponse) -> dict[str, object]:
+    """The static constant and the conductivity in numbers; None where there is none."""
+    constant, conductivity = response.constant, response.conductivity
+    numbers: dict[str, object] = {
+        "static_dielectric_constant": None if constant is None else constant.value,
+        "static_dielectric_constant_error": None if constant is None else constant.error,
+    }
+    if constant is not None:
+        numbers |= {"static_mean": constant.mean, "relaxation_times": constant.relaxation_times}
+    if conductivity is not None:
+        numbers["static_conductivity_S_per_m"] = conductivity.value_S_per_m
+        numbers["static_conductivity_error_S_per_m"] = conductivity.error_S_per_m
+    return numbers

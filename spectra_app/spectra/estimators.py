@@ -29,7 +29,9 @@ from spectra_app import units
 from spectra_app.spectra import windows
 from spectra_app.spectra.correlation import OriginSums
 from spectra_app.spectra.plan import EstimatorSettings, Plan, Series, make_plan
+from spectra_app.spectra.transform import Transform, make_transform
 from spectra_app.spectra.uncertainty import Resampling
+from spectra_app.spectra.verlet import TimestepCorrection
 
 _BATCH_BYTES = 8 * 2**20
 """Working memory of one batch of transforms; larger batches are no faster (they leave the cache)."""
@@ -59,8 +61,7 @@ class SpectralDensity:
     correlation: NDArray[np.float64]
     correlation_without: NDArray[np.float64]
     timestep_fs: float
-    _factor: NDArray[np.float64] = field(repr=False)
-    _size: int = field(repr=False)
+    _transform: Transform = field(repr=False)
     _window: NDArray[np.float64] | None = field(default=None, repr=False)
     samples: NDArray[np.float64] | None = field(default=None, repr=False)
 
@@ -90,17 +91,22 @@ class SpectralDensity:
         correlation = self.correlation * taper
         return dataclasses.replace(
             self,
-            total=_density(correlation, self.timestep_fs, self._size) * self._factor,
+            total=self._transform.density(correlation),
             correlation=correlation,
             correlation_without=self.correlation_without * taper,
             _window=None,
         )
 
+    @property
+    def correction(self) -> TimestepCorrection | None:
+        """The correction of the integration time step that it carries."""
+        return self._transform.correction
+
     def without_each_group(self) -> Iterator[NDArray[np.float64]]:
         """The density [channel, nu] without each group in turn; nothing for a single group."""
         if len(self.correlation_without) > 1:
             for correlation in self.correlation_without:
-                yield _density(correlation, self.timestep_fs, self._size) * self._factor
+                yield self._transform.density(correlation)
 
 
 def spectral_density(series: Series, weights: NDArray[np.float64], settings: EstimatorSettings) -> SpectralDensity:
@@ -151,17 +157,15 @@ def density_from_sums(
     else:
         taper = windows.correlation_of_window(settings.window, plan.length)
     size = fft.next_fast_len(settings.zero_padding * plan.length, real=True)
-    omega = 2.0 * math.pi * np.arange(size // 2 + 1) / (size * series.timestep_fs)
-    factor = rate_factor(series, omega, settings)
+    transform = make_transform(series, settings, size)
     return SpectralDensity(
-        omega_per_fs=omega,
-        total=_density(correlation, series.timestep_fs, size) * factor,
+        omega_per_fs=transform.omega_per_fs,
+        total=transform.density(correlation),
         plan=plan,
         correlation=correlation,
         correlation_without=without,
         timestep_fs=series.timestep_fs,
-        _factor=factor,
-        _size=size,
+        _transform=transform,
         _window=taper,
     )
 
@@ -259,15 +263,3 @@ def _lag_sums(
                         total.add(block[rows], stop - start, weights[:, columns])
         sums[g] = total.result()
     return sums, counts
-
-
-def _density(correlation: NDArray[np.float64], timestep_fs: float, size: int) -> NDArray[np.float64]:
-    """Cosine transform of a correlation [..., lag] that is even in time: dt (c_0 + 2 sum_n c_n cos)."""
-    return np.asarray(timestep_fs * (2.0 * fft.rfft(correlation, size).real - correlation[..., :1]))
-
-
-def rate_factor(series: Series, omega: NDArray[np.float64], settings: EstimatorSettings) -> NDArray[np.float64]:
-    """What turns the density of the samples [nu] into that of the true derivative (module docstring)."""
-    if series.differenced or (series.derivative and settings.derivative == "difference"):
-        return np.asarray(np.sinc(omega * series.timestep_fs / (2.0 * math.pi)) ** -2)
-    return np.asarray(omega**2) if series.derivative else np.ones_like(omega)

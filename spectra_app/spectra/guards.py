@@ -27,6 +27,8 @@ _JUMP_MARGIN = _JUMP_FRAMES + _JUMP_SURROUNDINGS + 2
 """Frames that neighbouring pieces share, so that a jump at an edge is seen with its surroundings."""
 _EVEN_STEP = 1e-3
 """Largest relative unevenness of the time step (file formats round times)."""
+_STILL_FRAMES = 32
+"""A series that stands still in fewer frames is too short in the first place."""
 _HIGHEST_VIBRATION_PER_CM = 5000.0
 """No vibration lies higher (H2: 4401 cm^-1)."""
 
@@ -109,7 +111,7 @@ def as_replicas(values: Any, name: str, tail: tuple[int, ...]) -> Any:
 
 
 def check_series(values: Any, name: str, checks: Checks, *, continuous: bool, drift: bool = True) -> tuple[str, ...]:
-    """Look for NaN, branch jumps and drift.
+    """Look for NaN, a series that stands still, branch jumps and drift.
 
     A branch jump (P wrapped by a lattice vector times a charge, an atom wrapped into the cell) is an increment of more
     than 8 robust standard deviations (1.4826 median absolute deviations of the increments) that fills at most two
@@ -127,24 +129,76 @@ def check_series(values: Any, name: str, checks: Checks, *, continuous: bool, dr
         Sentences to be warned of.
 
     Raises:
-        SeriesError: NaN, or a jump when checks are ``error``; the frame number is named.
+        SeriesError: NaN, or a jump when checks are ``error``; the frame number is named; the same value in every frame.
     """
     n_frames, n_replicas = values.shape[:2]
+    still = np.ones(n_replicas, dtype=bool)
+    first_frame = np.asarray(values[:1])
     for start in range(0, n_frames, chunk := max(1, _CHUNK_NUMBERS // math.prod(values.shape[1:]))):
         block = np.asarray(values[start : start + chunk])
         # One sum is several times cheaper than isfinite with its temporary, and NaN or inf survive it.
         if not np.isfinite(np.sum(block, dtype=np.float64)):
             frame = start + int(np.argmin(np.isfinite(block.reshape(len(block), -1)).all(axis=1)))
             raise SeriesError(f"{name} in frame {frame}", got="NaN or infinity", wanted="finite numbers")
+        if still.any():
+            still[still] = np.all(block[:, still] == first_frame[:, still], axis=(0, *range(2, block.ndim)))
+    sentences = _standing(still, name, n_frames)
     if checks == "off" or not continuous or n_frames < 8:
-        return ()
-    sentences: list[str] = []
+        return tuple(sentences)
     for replica in range(n_replicas):
         jumps, thin = _scan(values, replica)
         for component, jump in enumerate(jumps):
             where = f"{name}, component {component}" + (f", replica {replica}" if n_replicas > 1 else "")
             sentences += _continuity(thin[:, component] if drift else None, jump, where, checks)
     return tuple(sentences)
+
+
+def _standing(still: NDArray[np.bool_], name: str, n_frames: int) -> list[str]:
+    """Refuse a series of which no replica [replica] moves; a sentence about single ones.
+
+    Raises:
+        SeriesError: nothing moves in enough frames for a spectrum.
+    """
+    if n_frames < _STILL_FRAMES or not still.any():
+        return []  # too few frames are refused as such
+    if still.all():
+        raise SeriesError(
+            name,
+            got=f"the same value in all {n_frames} frames",
+            wanted="a series that changes in time",
+            todo="Its spectrum would be zero everywhere: is it really recorded, and does the model predict it?",
+        )
+    which = ", ".join(map(str, np.flatnonzero(still)[:8].tolist()))
+    return [f"{name} does not change in replica {which} of {len(still)}: the spectrum is too weak by their share."]
+
+
+def check_tensor_parts(values: Any) -> tuple[str, ...]:
+    """Sentences about an isotropic or anisotropic part of a polarizability that stands still, to rounding.
+
+    Args:
+        values: [frame, replica, xyz, xyz], the polarizability or its rate.
+    """
+    kind = np.dtype(values.dtype)
+    tolerance = 8.0 * float(np.finfo(kind if kind.kind == "f" else np.float64).eps)
+    first = np.asarray(values[:1], dtype=np.float64)
+    moves = {"isotropic": False, "anisotropic": False}
+    step = max(1, _CHUNK_NUMBERS // math.prod(values.shape[1:]))
+    for start in range(0, values.shape[0], step):
+        block = np.asarray(values[start : start + step], dtype=np.float64)
+        change = block - first
+        trace = np.trace(change, axis1=-2, axis2=-1)[..., None, None] / 3.0
+        limit = tolerance * float(np.max(np.abs(block), initial=0.0))
+        moves["isotropic"] |= bool(np.any(np.abs(trace) > limit))
+        traceless = change - trace * np.eye(3)
+        symmetric = 0.5 * (traceless + np.swapaxes(traceless, -1, -2))
+        moves["anisotropic"] |= bool(np.any(np.abs(symmetric) > limit))
+        if all(moves.values()):
+            break
+    return tuple(
+        f"The {part} part of the polarizability does not change in time: the {part} spectrum is zero."
+        for part, moving in moves.items()
+        if not moving
+    )
 
 
 def _scan(values: Any, replica: int) -> tuple[list[tuple[int, float, float] | None], NDArray[np.float64]]:

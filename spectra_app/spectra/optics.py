@@ -1,4 +1,4 @@
-"""Relations between optical constants: Kramers-Kronig, refractive index, absorption, reflectivity."""
+"""Relations between optical constants: Kramers-Kronig, refractive index, absorption, reflectivity, loss function."""
 
 from __future__ import annotations
 
@@ -62,3 +62,13 @@ def optical_constants(omega_per_fs: Array, eps_real: Array, eps_imag: Array) -> 
         "absorption_per_cm": 4.0 * math.pi * nu * index.imag,
         "reflectivity": np.abs((index - 1.0) / (index + 1.0)) ** 2,
     }
+
+
+def loss_function(eps_real: Array, eps_imag: Array) -> Array:
+    """``-Im(1/eps) = eps'' / (eps'^2 + eps''^2)``, whose peaks are the longitudinal modes.
+
+    Args:
+        eps_real: [nu].
+        eps_imag: [nu].
+    """
+    return np.asarray(eps_imag / (eps_real**2 + eps_imag**2))

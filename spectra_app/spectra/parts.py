@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from spectra_app.spectra.plan import EstimatorSettings, Series, as_estimator_set
 from spectra_app.spectra.prefactors import RAMAN_UNITS, RamanPrefactor
 from spectra_app.spectra.raman import INVARIANT_WEIGHTS, tensor_basis
 from spectra_app.spectra.result import Column, Spectrum, error_description
+from spectra_app.spectra.verlet import Integrator, Motion, timestep_correction
 
 Array = NDArray[np.float64]
 RamanIntensity = Literal["total", "vv", "vh", "isotropic", "anisotropic"]
@@ -110,6 +112,8 @@ def infrared_parts(
     cell_A: ArrayLike | None = None,
     distance_edges_A: Sequence[float] = (),
     quantity: Literal["dipole", "current"] = "dipole",
+    integration_timestep_fs: float | None = None,
+    integrator: Integrator = "verlet",
     settings: EstimatorSettings | SpectraSettings | None = None,
     checks: Checks = "error",
 ) -> SpectrumParts:
@@ -127,6 +131,8 @@ def infrared_parts(
         cell_A: [vector, xyz] A, for the nearest images.
         distance_edges_A: rising distances between the bins, A.
         quantity: what the series is.
+        integration_timestep_fs: as in ``infrared_spectrum``.
+        integrator: as in ``infrared_spectrum``.
         settings: estimator (Welch); None takes the defaults.
         checks: as in ``infrared_spectrum``.
 
@@ -140,6 +146,7 @@ def infrared_parts(
         contributions_eA, "dipole", (3,), quantity == "dipole", timestep_fs, kinds, molecules, positions_A, cell_A,
         distance_edges_A,
     )  # fmt: skip
+    series = _corrected(series, integration_timestep_fs, integrator)
     guards.check_positive("temperature_K", temperature_K, "K")
     volume = None if volume_A3 is None else guards.check_positive("volume_A3", float(np.mean(volume_A3)), "A^3")
     if volume is None:
@@ -174,6 +181,8 @@ def raman_parts(
     cell_A: ArrayLike | None = None,
     distance_edges_A: Sequence[float] = (),
     quantity: Literal["polarizability", "derivative"] = "polarizability",
+    integration_timestep_fs: float | None = None,
+    integrator: Integrator = "verlet",
     settings: EstimatorSettings | SpectraSettings | None = None,
     checks: Checks = "error",
 ) -> SpectrumParts:
@@ -192,6 +201,8 @@ def raman_parts(
         cell_A: [vector, xyz] A.
         distance_edges_A: rising distances, A.
         quantity: what the series is.
+        integration_timestep_fs: as in ``infrared_spectrum``.
+        integrator: as in ``infrared_spectrum``.
         settings: estimator (Welch).
         checks: as in ``infrared_spectrum``.
 
@@ -207,6 +218,7 @@ def raman_parts(
         contributions_e2A2_per_eV, "polarizability", (3, 3), quantity == "polarizability", timestep_fs, kinds,
         molecules, positions_A, cell_A, distance_edges_A,
     )  # fmt: skip
+    series = _corrected(series, integration_timestep_fs, integrator)
     guards.check_positive("temperature_K", temperature_K, "K")
     guards.check_positive("laser_nm", laser_nm, "nm")
 
@@ -249,6 +261,13 @@ def _series(
     return Series(parts, float(timestep_fs), derivative=derivative), partition
 
 
+def _corrected(series: Series, integration_timestep_fs: float | None, integrator: Integrator) -> Series:
+    """The series with the correction of its integration time step, where one is wanted."""
+    motion: Motion = "positions" if series.derivative else "velocities"
+    correction = timestep_correction(integration_timestep_fs, series.timestep_fs, motion, integrator)
+    return dataclasses.replace(series, correction=correction)
+
+
 def _parts(
     series: Series,
     partition: Partition,
@@ -278,9 +297,15 @@ def _parts(
         report=found.report,
         history=(
             *estimator_history(series, density, settings),
+            *found.correction_history,
             f"parts: {len(partition.kinds)} in " + ", ".join(f"{k} ({len(v)})" for k, v in partition.families.items()),
         ),
-        parameters={**parameters, "timestep_fs": series.timestep_fs, **estimator_parameters(settings)},
+        parameters={
+            **parameters,
+            "timestep_fs": series.timestep_fs,
+            **found.correction_parameters,
+            **estimator_parameters(settings),
+        },
         total=found.values[TOTAL],
         total_error=found.errors[TOTAL],
         parts={name: found.values[name] for name in names[1:]},

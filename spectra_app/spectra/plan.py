@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from spectra_app.config import SpectraSettings
 from spectra_app.errors import ConfigError, SeriesError
 from spectra_app.spectra import windows
+from spectra_app.spectra.verlet import TimestepCorrection
 from spectra_app.spectra.windows import Estimator, Method, WindowName
 
 MIN_FRAMES = 32
@@ -109,6 +110,7 @@ class Series:
         mixing: [series, component] linear map applied to every frame, or None.
         remove_mean: subtract the mean of every component first (spectra of x itself, not of a rate).
         differenced: the values are forward differences over the time step already (sfg.py), to be corrected as such.
+        correction: of the integration time step, which the density then carries, or None.
     """
 
     values: Any
@@ -117,6 +119,7 @@ class Series:
     mixing: NDArray[np.float64] | None = None
     remove_mean: bool = False
     differenced: bool = False
+    correction: TimestepCorrection | None = None
 
     @property
     def n_frames(self) -> int:

@@ -20,6 +20,7 @@ from spectra_app.spectra.guards import Checks
 from spectra_app.spectra.plan import EstimatorSettings, Series, as_estimator_settings
 from spectra_app.spectra.prefactors import RAMAN_UNITS, RamanPrefactor
 from spectra_app.spectra.result import Column, Spectrum, column, error_description
+from spectra_app.spectra.verlet import Integrator, timestep_correction
 
 Array = NDArray[np.float64]
 
@@ -107,6 +108,8 @@ def raman_spectrum(
     quantity: Literal["polarizability", "derivative"] = "polarizability",
     geometries: Sequence[str] | Mapping[str, tuple[Any, Any]] = (),
     average: Literal["none", "powder"] = "none",
+    integration_timestep_fs: float | None = None,
+    integrator: Integrator = "verlet",
     settings: EstimatorSettings | SpectraSettings | None = None,
     checks: Checks = "error",
 ) -> RamanSpectrum:
@@ -127,11 +130,15 @@ def raman_spectrum(
         geometries: Porto symbols, or name -> (e_in, e_out) vectors [xyz]: the spectrum of e_out.alpha.e_in.
         average: of the geometries: ``none`` for a crystal as it lies in the laboratory, ``powder`` over orientations:
             ``iso cos^2 + aniso (3 + cos^2)/45`` with the angle between e_in and e_out (VV and VH at 0 and 90 degrees).
+        integration_timestep_fs: time step of the integration (not of the record), whose known effect on wavenumbers and
+            intensities is taken off (verlet.py); None leaves it in.
+        integrator: ``verlet``, or ``baoab`` where the recorded part itself ran with that thermostat.
         settings: estimator; None takes the defaults.
         checks: as in ``infrared_spectrum``.
 
     Raises:
-        SeriesError: wrong shape, NaN, too few frames, branch jump, bad time step, temperature or wavelength.
+        SeriesError: wrong shape, NaN, nothing that moves, too few frames, branch jump, bad time step, temperature or
+            wavelength.
         ConfigError: unknown prefactor, quantity or geometry.
     """
     settings = as_estimator_settings(settings)
@@ -145,8 +152,17 @@ def raman_spectrum(
     polarizations = _polarizations(geometries)
     values = guards.as_replicas(polarizability_e2A2_per_eV, "polarizability", (3, 3))
     warnings = guards.check_series(values, "polarizability", checks, continuous=quantity == "polarizability")
+    warnings += guards.check_tensor_parts(values)
     mixing, weights = _projections(polarizations, average)
-    series = Series(values, float(timestep_fs), derivative=quantity == "polarizability", mixing=mixing)
+    correction = timestep_correction(
+        integration_timestep_fs,
+        float(timestep_fs),
+        "positions" if quantity == "polarizability" else "velocities",
+        integrator,
+    )
+    series = Series(
+        values, float(timestep_fs), derivative=quantity == "polarizability", mixing=mixing, correction=correction
+    )
     density = spectral_density(series, weights, settings)
     omega = density.omega_per_fs
     factor = np.zeros_like(omega)
@@ -174,6 +190,7 @@ def raman_spectrum(
         report=parts.report,
         history=(
             *estimator_history(series, density, settings),
+            *parts.correction_history,
             f"raman: Placzek, prefactor {prefactor}, laser {laser_nm:g} nm, spectrum of d(alpha)/dt",
         ),
         parameters={
@@ -183,6 +200,7 @@ def raman_spectrum(
             "prefactor": prefactor,
             "quantity": quantity,
             **({"average": average} if polarizations else {}),
+            **parts.correction_parameters,
             **estimator_parameters(settings),
         },
         geometries={name: parts.values[f"geometry {name}"] for name in polarizations},

@@ -38,6 +38,7 @@ from spectra_app.spectra.plan import EstimatorSettings, Series, as_estimator_set
 from spectra_app.spectra.prefactors import QuantumFactor
 from spectra_app.spectra.result import Column, Spectrum, error_description
 from spectra_app.spectra.stream import JoinedSeries
+from spectra_app.spectra.verlet import Integrator, Motion, timestep_correction
 
 Array = NDArray[np.float64]
 
@@ -109,6 +110,8 @@ def sfg_spectrum(
     elements: Sequence[str] = ("ssp",),
     quantity: Literal["series", "rates"] = "series",
     quantum_factor: QuantumFactor = "none",
+    integration_timestep_fs: float | None = None,
+    integrator: Integrator = "verlet",
     settings: EstimatorSettings | SpectraSettings | None = None,
     checks: Checks = "error",
 ) -> SFGSpectrum:
@@ -124,6 +127,8 @@ def sfg_spectrum(
         elements: ``ssp``, ``sps``, ``pss``, or three axes such as ``zzz`` (A_zz with M_z); the first is the main one.
         quantity: ``series``, or ``rates`` where both are time derivatives recorded as such (per fs).
         quantum_factor: as in ``infrared_spectrum``.
+        integration_timestep_fs: as in ``infrared_spectrum``.
+        integrator: as in ``infrared_spectrum``.
         settings: estimator (welch or lag); None takes the defaults.
         checks: as in ``infrared_spectrum``.
 
@@ -150,7 +155,15 @@ def sfg_spectrum(
     warnings += guards.check_series(alpha, "polarizability", checks, continuous=continuous)
     joined = JoinedSeries(dipole, alpha)
     mixing, weights = _pair_weights(terms, _spread(dipole), _spread(alpha))
-    series = Series(joined, float(timestep_fs), derivative=continuous, mixing=mixing, differenced=differenced)
+    motion: Motion = "positions" if continuous or differenced else "velocities"
+    series = Series(
+        joined,
+        float(timestep_fs),
+        derivative=continuous,
+        mixing=mixing,
+        differenced=differenced,
+        correction=timestep_correction(integration_timestep_fs, float(timestep_fs), motion, integrator),
+    )
     density = spectral_density(series, weights, settings)
     omega = density.omega_per_fs
     factor = np.ones_like(omega)
@@ -174,6 +187,7 @@ def sfg_spectrum(
         report=parts.report,
         history=(
             *estimator_history(series, density, settings),
+            *parts.correction_history,
             "sfg: Im chi2 = S/(2 eps0 area kB T omega), Re by Kramers-Kronig; no Fresnel factors, no background; "
             f"quantum factor: {quantum_factor} (the harmonic one is contained)",
         ),
@@ -183,6 +197,7 @@ def sfg_spectrum(
             "area_A2": area,
             "faces": faces,
             "quantum_factor": quantum_factor,
+            **parts.correction_parameters,
             **estimator_parameters(settings),
         },
         real={name: parts.values[f"{name}_real"] for name in terms},

@@ -19,6 +19,7 @@ from spectra_app.spectra.estimators import spectral_density
 from spectra_app.spectra.guards import Checks
 from spectra_app.spectra.plan import EstimatorSettings, Series, as_estimator_settings
 from spectra_app.spectra.result import Column, Spectrum, column, error_description
+from spectra_app.spectra.verlet import Integrator, timestep_correction
 
 Array = NDArray[np.float64]
 
@@ -74,6 +75,8 @@ def vdos(
     symbols: Sequence[str] | None = None,
     degrees_of_freedom: float | None = None,
     quantity: Literal["velocities", "positions"] = "velocities",
+    integration_timestep_fs: float | None = None,
+    integrator: Integrator = "verlet",
     settings: EstimatorSettings | SpectraSettings | None = None,
     checks: Checks = "error",
 ) -> VDOS:
@@ -90,6 +93,9 @@ def vdos(
         symbols: [atom] names of the groups to resolve, e.g. chemical symbols; None gives the total only.
         degrees_of_freedom: integral of the total; None takes 3 N.
         quantity: what the series is.
+        integration_timestep_fs: time step of the integration (not of the record), whose known effect on wavenumbers and
+            intensities is taken off (verlet.py); None leaves it in.
+        integrator: ``verlet``, or ``baoab`` where the recorded part itself ran with that thermostat.
         settings: estimator; None takes the defaults.
         checks: ``error`` refuses a jump of positions, ``warn`` warns of it, ``off`` looks for NaN only.
 
@@ -106,7 +112,8 @@ def vdos(
     warnings = guards.check_series(values, quantity, checks, continuous=quantity == "positions")
     groups = tuple(dict.fromkeys(symbols)) if symbols is not None else ("all",)
     member = np.array([[True] * len(masses)] if symbols is None else [[s == g for s in symbols] for g in groups])
-    series = Series(values, float(timestep_fs), derivative=quantity == "positions")
+    correction = timestep_correction(integration_timestep_fs, float(timestep_fs), quantity, integrator)
+    series = Series(values, float(timestep_fs), derivative=quantity == "positions", correction=correction)
     density = spectral_density(series, np.repeat(member * masses, 3, axis=1), settings)
     n_free = 3.0 * len(masses) if degrees_of_freedom is None else float(degrees_of_freedom)
     step = float(density.wavenumber_per_cm[1])
@@ -130,12 +137,14 @@ def vdos(
         report=parts.report,
         history=(
             *estimator_history(series, density, settings),
+            *parts.correction_history,
             f"vdos: mass-weighted {quantity}, integral {n_free:g} degrees of freedom",
         ),
         parameters={
             "timestep_fs": float(timestep_fs),
             "degrees_of_freedom": n_free,
             "quantity": quantity,
+            **parts.correction_parameters,
             **estimator_parameters(settings),
         },
         total=parts.values["total"],

@@ -164,3 +164,36 @@ def test_porto_symbols_that_make_no_sense_are_refused():
     alpha = vibration()[:, :, None] * np.eye(3)
     with pytest.raises(Exception, match=r"polarization geometry: got 'z\(zx\)z'"):
         raman_spectrum(alpha, geometries=["z(zx)z"], **COMMON)
+
+
+@pytest.mark.parametrize("checks", ["error", "off"])
+def test_a_dipole_that_stands_still_is_refused(checks):
+    constant = np.full((400, 2, 3), 1.7)
+    with pytest.raises(SeriesError, match="dipole: got the same value in all 400 frames, wanted a series that changes"):
+        infrared_spectrum(constant, checks=checks, **COMMON)
+    with pytest.raises(SeriesError, match="polarizability: got the same value"):
+        raman_spectrum(np.ones((400, 3, 3)), checks=checks, **COMMON)
+
+
+def test_one_replica_that_stands_still_is_warned_of():
+    series = np.stack([vibration(seed=i) for i in range(3)], axis=1)
+    series[:, 1] = 0.3
+    with pytest.warns(SpectrumWarning, match="dipole does not change in replica 1 of 3"):
+        infrared_spectrum(series, **COMMON)
+
+
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+def test_a_part_of_the_polarizability_that_stands_still_is_warned_of(precision):
+    x = vibration()[:, :1, None]
+    breathing = (np.eye(3) * (1.0 + x)).astype(precision)
+    with pytest.warns(SpectrumWarning, match="The anisotropic part of the polarizability does not change") as seen:
+        spectrum = raman_spectrum(breathing, **COMMON)
+    assert len(seen) == 1
+    assert spectrum.report.warnings == (str(seen[0].message),)
+    angle = 40.0 * x[:, 0, 0]
+    turn = np.zeros((2000, 3, 3))
+    turn[:, 0, 0] = turn[:, 1, 1] = np.cos(angle)
+    turn[:, 1, 0], turn[:, 0, 1], turn[:, 2, 2] = np.sin(angle), -np.sin(angle), 1.0
+    rigid = np.einsum("tab,bc,tdc->tad", turn, np.diag([1.0, 2.0, 1.5]), turn).astype(precision)
+    with pytest.warns(SpectrumWarning, match="The isotropic part of the polarizability does not change"):
+        raman_spectrum(rigid, **COMMON)
