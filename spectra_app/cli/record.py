@@ -95,5 +95,6 @@ def record(
     if json:
         print_json(asdict(result))
     else:
-        print(f"{result.n_frames} frames of {result.n_atoms} atoms, {result.timestep_fs:g} fs apart")
+        left_out = f"; {result.left_out}" if result.left_out else ""
+        print(f"{result.n_frames} frames of {result.n_atoms} atoms, {result.timestep_fs:g} fs apart{left_out}")
         print(f"{result.ms_per_frame:.3g} ms per frame on {result.device}; run file {result.path}")

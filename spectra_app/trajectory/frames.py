@@ -62,6 +62,7 @@ class Trajectory:
         first: the first frame.
         integrator: name and timestep_fs of the integrator, from the metadata of a run file; None where the file does
             not say it.
+        left_out: what of the file is left out, in words; None: nothing.
     """
 
     path: Path
@@ -72,6 +73,7 @@ class Trajectory:
     n_frames: int | None
     first: Frame
     integrator: dict[str, Any] | None = None
+    left_out: str | None = None
 
     @property
     def periodic(self) -> bool:
