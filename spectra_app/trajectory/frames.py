@@ -86,8 +86,16 @@ class Trajectory:
         Raises:
             TrajectoryError: uneven time, a jump, another number of atoms, or a damaged file; names the frame.
         """
+        yield from unwrap(self.checked(), self.path)
+
+    def checked(self) -> Iterator[Frame]:
+        """Frames with positions as they stand in the file, checked.
+
+        Raises:
+            TrajectoryError: uneven time, another number of atoms, or a damaged file; names the frame.
+        """
         frames = settle_slabs(readable(self.read(), self.path, len(self.numbers)))
-        yield from unwrap(check_times(frames, self.path), self.path)
+        yield from check_times(frames, self.path)
 
 
 def make_trajectory(
