@@ -42,6 +42,7 @@ class TrajectoryVelocities:
         timestep_fs: time between frames, fs.
         numbers: [atom], atomic numbers.
         masses_amu: [atom], amu.
+        periodic: whether there is a cell, by which positions were unwrapped.
         notes: sentences for the user.
     """
 
@@ -50,6 +51,7 @@ class TrajectoryVelocities:
     timestep_fs: float
     numbers: NDArray[np.int64]
     masses_amu: NDArray[np.float64]
+    periodic: bool
     notes: tuple[str, ...]
 
 
@@ -91,7 +93,9 @@ def read_velocities(
     step = trajectory.timestep_fs
     if timestep_fs is None and found is not None and abs(found - step) <= _SAME_STEP * step:
         step = found
-    return TrajectoryVelocities(values, quantity, step, trajectory.numbers, trajectory.masses_amu, notes)
+    return TrajectoryVelocities(
+        values, quantity, step, trajectory.numbers, trajectory.masses_amu, trajectory.periodic, notes
+    )
 
 
 def vdos_of_trajectory(
@@ -117,7 +121,7 @@ def vdos_of_trajectory(
 
     Raises:
         TrajectoryError: see ``read_velocities``.
-        SeriesError: see ``vdos``.
+        SeriesError: see ``vdos``; positions that jump in a file without a cell.
     """
     from ase.data import chemical_symbols
 
@@ -132,7 +136,8 @@ def vdos_of_trajectory(
         degrees_of_freedom=3 * len(found.numbers) - 3,
         quantity=found.quantity,
         settings=settings,
-        checks="off",  # positions were unwrapped with care; atoms may diffuse
+        # Unwrapped positions do not jump, and atoms may diffuse; without a cell nobody knows whether they were wrapped.
+        checks="off" if found.periodic else "error",
     )
     return replace(spectrum, history=(f"trajectory {path}", *found.notes, *spectrum.history)), found.notes
 

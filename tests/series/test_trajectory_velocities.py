@@ -204,3 +204,14 @@ def test_what_is_missing_is_said(tmp_path: Path, motion: Motion) -> None:
     write_mdanalysis(tmp_path / "t.trr", motion, True)
     with pytest.raises(TrajectoryError, match=r"coordinates without elements.*--topology"):
         read_velocities(tmp_path / "t.trr")
+
+
+def test_wrapped_positions_without_their_cell_are_refused(tmp_path: Path, motion: Motion) -> None:
+    frames = images(motion, False)
+    for index, frame in enumerate(frames):
+        frame.positions[:, 0] += 0.002 * index
+        frame.wrap()
+        frame.pbc = False
+    ase.io.write(tmp_path / "t.traj", frames)
+    with pytest.raises(SeriesError, match=r"jump"):
+        vdos_of_trajectory(tmp_path / "t.traj", SETTINGS, timestep_fs=1.0)
