@@ -96,6 +96,27 @@ def float_type(name: str) -> Literal["float32", "float64"]:
     raise ConfigError("--dtype", got=name, wanted="float32 or float64")
 
 
+def words(text: str | None) -> list[str] | None:
+    """Words between commas; None where nothing was given."""
+    return None if text is None else [word.strip() for word in text.split(",")]
+
+
+def refuse_for_run_file(source: Path, **given: Any) -> None:
+    """Refuse options that say what a run file says itself.
+
+    Args:
+        source: the run file.
+        given: options by the names of their parameters; None where not given.
+
+    Raises:
+        ConfigError: one of them was given.
+    """
+    for name, value in given.items():
+        if value is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{option} for {source}", got=value, wanted="nothing: a run file says it itself")
+
+
 def command_name() -> str:
     """The command of this process: the first word that is no option."""
     return next((word for word in sys.argv[1:] if not word.startswith("-")), "")
@@ -173,6 +194,22 @@ SpectrumEpsInf = Annotated[float | None, setting(SpectraSettings, "eps_inf")]
 TableTimestepFs = Annotated[
     float | None,
     typer.Option("--timestep-fs", help="time between rows, fs, where the file does not say it"),
+]
+TrajectoryTopology = Annotated[
+    Path | None, typer.Option("--topology", help="file with the elements, for formats that carry none (XTC, DCD)")
+]
+TrajectoryTimestepFs = Annotated[
+    float | None, typer.Option("--timestep-fs", help="time between frames, fs, where the file does not say it")
+]
+TrajectorySpecies = Annotated[
+    str | None, typer.Option("--species", help="elements of LAMMPS types 1, 2, ...: comma-separated, e.g. O,H")
+]
+LammpsUnits = Annotated[
+    str | None,
+    typer.Option(
+        "--lammps-units",
+        help="units of a LAMMPS dump with velocities: metal (A/ps) or real (A/fs)  [default: what the file says]",
+    ),
 ]
 TableVolumeA3 = Annotated[
     float | None,

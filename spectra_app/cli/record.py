@@ -22,22 +22,10 @@ def record(
     ],
     model: options.ModelName,
     output: Annotated[Path, typer.Option("--output", "-o", help="run file (HDF5)")] = Path("run.h5"),
-    topology: Annotated[
-        Path | None, typer.Option("--topology", help="file with the elements, for formats that carry none (XTC, DCD)")
-    ] = None,
-    timestep_fs: Annotated[
-        float | None, typer.Option("--timestep-fs", help="time between frames, fs, where the file does not say it")
-    ] = None,
-    species: Annotated[
-        str | None, typer.Option("--species", help="elements of LAMMPS types 1, 2, ...: comma-separated, e.g. O,H")
-    ] = None,
-    lammps_units: Annotated[
-        str | None,
-        typer.Option(
-            "--lammps-units",
-            help="units of a LAMMPS dump with velocities: metal (A/ps) or real (A/fs)  [default: what the file says]",
-        ),
-    ] = None,
+    topology: options.TrajectoryTopology = None,
+    timestep_fs: options.TrajectoryTimestepFs = None,
+    species: options.TrajectorySpecies = None,
+    lammps_units: options.LammpsUnits = None,
     temperature_K: Annotated[
         float | None,
         typer.Option("--temperature-K", help="temperature of the simulation, K  [default: of the velocities]"),
@@ -79,7 +67,7 @@ def record(
                 output,
                 topology=topology,
                 timestep_fs=timestep_fs,
-                species=None if species is None else [word.strip() for word in species.split(",")],
+                species=options.words(species),
                 lammps_units=lammps_units,
                 temperature_K=temperature_K,
                 charge=charge,
@@ -95,5 +83,6 @@ def record(
     if json:
         print_json(asdict(result))
     else:
-        print(f"{result.n_frames} frames of {result.n_atoms} atoms, {result.timestep_fs:g} fs apart")
+        left_out = f"; {result.left_out}" if result.left_out else ""
+        print(f"{result.n_frames} frames of {result.n_atoms} atoms, {result.timestep_fs:g} fs apart{left_out}")
         print(f"{result.ms_per_frame:.3g} ms per frame on {result.device}; run file {result.path}")

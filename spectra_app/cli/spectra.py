@@ -16,7 +16,14 @@ from spectra_app.config import SpectraSettings
 if TYPE_CHECKING:
     from spectra_app.spectra import Spectrum
 
-RunFile = Annotated[Path, typer.Argument(metavar="INPUT", help="run file of spectra-app md or record")]
+MotionInput = Annotated[
+    Path,
+    typer.Argument(
+        metavar="INPUT",
+        help="run file; or, without any model, a trajectory: TRR, NetCDF, LAMMPS dump, extxyz, XDATCAR, XTC, DCD, CP2K "
+        "or H5MD",
+    ),
+]
 DipoleInput = Annotated[
     Path,
     typer.Argument(
@@ -125,7 +132,7 @@ def raman(
 
 
 def vdos(
-    source: RunFile,
+    source: MotionInput,
     output: options.Output = None,
     resolution_per_cm: options.Resolution = None,
     window: options.Window = None,
@@ -133,6 +140,10 @@ def vdos(
     blocks: options.Blocks = None,
     method: options.Method = None,
     precision: options.Precision = None,
+    topology: options.TrajectoryTopology = None,
+    timestep_fs: options.TrajectoryTimestepFs = None,
+    species: options.TrajectorySpecies = None,
+    lammps_units: options.LammpsUnits = None,
     reference: References = None,
     overrides: options.Overrides = None,
     json: options.Json = False,
@@ -143,8 +154,21 @@ def vdos(
     """
     settings = options.settings_from_options(SpectraSettings, "spectra", locals(), overrides or ())
     from spectra_app.cli.compute import vdos_of_file
-    from spectra_app.series.run_file import is_long_run
+    from spectra_app.series.run_file import is_long_run, is_run_file
 
+    if source.is_file() and not is_run_file(source):
+        from spectra_app.series.trajectory_velocities import vdos_of_trajectory
+
+        found, notes = vdos_of_trajectory(
+            source, settings, topology=topology, timestep_fs=timestep_fs,
+            species=options.words(species), lammps_units=lammps_units,
+        )  # fmt: skip
+        for note in notes:
+            say(f"{source}: {note}")
+        finish("vdos", found, source, output, reference, json)
+        return
+    options.refuse_for_run_file(source, topology=topology, timestep_fs=timestep_fs, species=species,
+                                lammps_units=lammps_units)  # fmt: skip
     # A long run's other recorded series alone would be gigabytes.
     spectrum = vdos_of_file(source, settings) if is_long_run(source) else _run_spectrum("vdos", source, settings)
     finish("vdos", spectrum, source, output, reference, json)

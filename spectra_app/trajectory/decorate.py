@@ -43,6 +43,7 @@ class RecordResult:
         ms_per_frame: wall time per frame of this call, reading included, ms; NaN if none was left.
         wall_s: wall time of this call, s.
         device: torch device.
+        left_out: what of the trajectory is left out (virtual sites), in words; None: nothing.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class RecordResult:
     ms_per_frame: float
     wall_s: float
     device: str
+    left_out: str | None = None
 
 
 def record_trajectory(
@@ -136,7 +138,14 @@ def record_trajectory(
         job.save(writer)
         writer.finish(pace)
     return RecordResult(
-        output, job.n_frames, len(trajectory.numbers), trajectory.timestep_fs, pace, wall, str(model.device)
+        output,
+        job.n_frames,
+        len(trajectory.numbers),
+        trajectory.timestep_fs,
+        pace,
+        wall,
+        str(model.device),
+        trajectory.left_out,
     )
 
 
@@ -359,6 +368,7 @@ def _header(
             "temperature_K": temperature_K,
             "timestep_fs": trajectory.timestep_fs,
             "integrator": trajectory.integrator,
+            "left_out": trajectory.left_out,
             "strain_taken_out": trajectory.periodic,
             "record_stride": 1,
             "trajectory_stride": 1,

@@ -62,6 +62,7 @@ class Trajectory:
         first: the first frame.
         integrator: name and timestep_fs of the integrator, from the metadata of a run file; None where the file does
             not say it.
+        left_out: what of the file is left out, in words; None: nothing.
     """
 
     path: Path
@@ -72,6 +73,7 @@ class Trajectory:
     n_frames: int | None
     first: Frame
     integrator: dict[str, Any] | None = None
+    left_out: str | None = None
 
     @property
     def periodic(self) -> bool:
@@ -84,8 +86,16 @@ class Trajectory:
         Raises:
             TrajectoryError: uneven time, a jump, another number of atoms, or a damaged file; names the frame.
         """
+        yield from unwrap(self.checked(), self.path)
+
+    def checked(self) -> Iterator[Frame]:
+        """Frames with positions as they stand in the file, checked.
+
+        Raises:
+            TrajectoryError: uneven time, another number of atoms, or a damaged file; names the frame.
+        """
         frames = settle_slabs(readable(self.read(), self.path, len(self.numbers)))
-        yield from unwrap(check_times(frames, self.path), self.path)
+        yield from check_times(frames, self.path)
 
 
 def make_trajectory(

@@ -5,8 +5,10 @@ Everything is read frame by frame and converted to A and fs here.
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,23 @@ import ase.io
 import h5py
 import numpy as np
 from ase import Atoms, units
-from ase.data import atomic_masses, atomic_numbers
 
 from spectra_app.errors import SpectraAppError, TrajectoryError
 from spectra_app.trajectory.cp2k_xyz import cp2k_numbers, is_cp2k_xyz, read_cp2k_xyz
-from spectra_app.trajectory.frames import Frame, Trajectory, make_trajectory
+from spectra_app.trajectory.frames import TIME_TOLERANCE, Frame, Trajectory, make_trajectory, readable, settle_slabs
 from spectra_app.trajectory.text_formats import (
-    lammps_dump_numbers,
+    lammps_dump_particles,
     read_lammps_dump,
     read_xdatcar,
     xdatcar_numbers,
+)
+from spectra_app.trajectory.topology import read_topology
+from spectra_app.trajectory.virtual_sites import (
+    Particles,
+    describe_sites,
+    find_virtual_sites,
+    make_particles,
+    without_sites,
 )
 from spectra_app.trajectory.writer import open_h5
 
@@ -34,7 +43,6 @@ LAMMPS_SUFFIXES = (".lammpstrj", ".lammpsdump", ".dump")
 LENGTHS = {"Angstrom": 1.0, "A": 1.0, "nm": 10.0, "pm": 0.01}
 TIMES = {"fs": 1.0, "ps": 1e3, "ns": 1e6}
 PS_TO_FS = 1e3
-MASS_TOLERANCE = 0.1  # amu; the closest pair of neighbours that matters, Co and Ni, is 0.24 apart
 
 
 def open_trajectory(
@@ -96,72 +104,45 @@ def _open(
                 wanted="a topology with the elements",
                 todo="Give it with --topology",
             )
-        numbers, masses = read_topology(topology)
-        reader = _mdanalysis_reader(path, len(numbers))
-        return make_trajectory(path, numbers, masses, lambda: _mdanalysis_frames(reader), timestep_fs, len(reader))
+        particles = read_topology(topology)
+        reader = _mdanalysis_reader(path, len(particles.numbers))
+        step = _mean_step_fs(reader) if timestep_fs is None else timestep_fs
+        return _atoms_of(path, particles, lambda: _mdanalysis_frames(reader), step, len(reader))
     if suffix in H5MD_SUFFIXES:
-        numbers, masses, n_frames = _h5md_particles(path, topology)
-        return make_trajectory(path, numbers, masses, lambda: _h5md_frames(path, n_frames), timestep_fs, n_frames)
+        particles, n_frames = _h5md_particles(path, topology)
+        trajectory = _atoms_of(path, particles, lambda: _h5md_frames(path, n_frames), timestep_fs, n_frames)
+        return replace(trajectory, integrator=_integrator(path))
     if is_dump:
-        numbers = read_topology(topology)[0] if topology is not None else lammps_dump_numbers(path, species)
-        masses = np.asarray(atomic_masses)[numbers]
-        return make_trajectory(path, numbers, masses, lambda: read_lammps_dump(path, lammps_units), timestep_fs)
+        particles = read_topology(topology) if topology is not None else lammps_dump_particles(path, species)
+        return _atoms_of(path, particles, lambda: read_lammps_dump(path, lammps_units), timestep_fs)
     if path.name.upper().startswith("XDATCAR"):
-        numbers = xdatcar_numbers(path)
-        return make_trajectory(
-            path, numbers, np.asarray(atomic_masses)[numbers], lambda: read_xdatcar(path), timestep_fs
-        )
+        return _atoms_of(path, make_particles(xdatcar_numbers(path)), lambda: read_xdatcar(path), timestep_fs)
     if is_cp2k_xyz(path):
-        numbers = cp2k_numbers(path)
-        return make_trajectory(
-            path, numbers, np.asarray(atomic_masses)[numbers], lambda: read_cp2k_xyz(path, topology), timestep_fs
-        )
+        return _atoms_of(path, make_particles(cp2k_numbers(path)), lambda: read_cp2k_xyz(path, topology), timestep_fs)
     first = next(iter(ase.io.iread(path, index=":")))
-    return make_trajectory(path, first.numbers, first.get_masses(), lambda: _ase_frames(path), timestep_fs)
+    particles = make_particles(first.numbers, first.get_masses(), first.get_chemical_symbols(), first.has("masses"))
+    return _atoms_of(path, particles, lambda: _ase_frames(path), timestep_fs)
 
 
-def read_topology(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Atomic numbers [atom] and masses [atom], amu, of a structure or topology file.
-
-    Raises:
-        TrajectoryError: unreadable, or an atom without an element.
-    """
-    if not path.is_file():
-        raise TrajectoryError(f"topology {path}", got="no such file")
-    try:
-        atoms = next(iter(ase.io.iread(path, index=0)))
-        return atoms.numbers, atoms.get_masses()
-    except Exception:  # not one of ASE's formats
-        pass
-    import MDAnalysis
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            universe = MDAnalysis.Universe(str(path), to_guess=())
-    except Exception as error:
-        raise TrajectoryError(
-            f"topology {path}", got=f"{type(error).__name__}: {error}", wanted="a format of ASE or MDAnalysis"
-        ) from None
-    numbers = _elements(universe.atoms, path)
-    return numbers, np.asarray(atomic_masses)[numbers]
-
-
-def _elements(atoms: Any, path: Path) -> np.ndarray:
-    """Atomic numbers [atom] from elements, or from masses; never guessed from names (CA: carbon or calcium?)."""
-    if hasattr(atoms, "elements") and all(symbol.capitalize() in atomic_numbers for symbol in atoms.elements):
-        return np.array([atomic_numbers[symbol.capitalize()] for symbol in atoms.elements])
-    if hasattr(atoms, "masses"):
-        table = np.asarray(atomic_masses)
-        nearest = np.abs(table[None, 1:] - np.asarray(atoms.masses)[:, None]).argmin(axis=1) + 1
-        if (np.abs(table[nearest] - atoms.masses) < MASS_TOLERANCE).all():
-            return nearest
-    raise TrajectoryError(
-        f"topology {path}",
-        got="atoms without element or mass",
-        wanted="a file with the elements",
-        todo="Give any structure file with the same order of atoms as --topology",
+def _atoms_of(
+    path: Path,
+    particles: Particles,
+    read: Callable[[], Iterator[Frame]],
+    timestep_fs: float | None,
+    n_frames: int | None = None,
+) -> Trajectory:
+    """The trajectory of the atoms among some particles; virtual sites are left out."""
+    first = next(settle_slabs(readable(read(), path, len(particles.numbers))), None)
+    site = np.zeros(len(particles.numbers), dtype=bool)
+    if first is not None:
+        site = find_virtual_sites(particles, first, path)
+    if not site.any():
+        return make_trajectory(path, particles.numbers, particles.masses_amu, read, timestep_fs, n_frames)
+    atoms = ~site
+    trajectory = make_trajectory(
+        path, particles.numbers[atoms], particles.masses_amu[atoms], without_sites(read, atoms), timestep_fs, n_frames
     )
+    return replace(trajectory, left_out=describe_sites(site, particles.names))
 
 
 def _ase_frames(path: Path) -> Iterator[Frame]:
@@ -206,6 +187,25 @@ def _mdanalysis_reader(path: Path, n_atoms: int) -> Any:
         return get_reader_for(str(path), format=MDANALYSIS_FORMATS[path.suffix.lower()])(str(path), n_atoms=n_atoms)
 
 
+def _mean_step_fs(reader: Any) -> float | None:
+    """Mean time between frames, fs; None where there are no times, or the first two say something else.
+
+    Times are single-precision picoseconds: after 100 ps a difference of two is wrong by up to 0.008 fs.
+    """
+    if len(reader) < 3:
+        return None
+    try:
+        times = []
+        for index in (0, 1, len(reader) - 1):
+            moment = reader[index]
+            times.append(float(moment.time) if "time" in moment.data or "dt" in moment.data else np.nan)
+    except Exception:  # a damaged file: the frame is named when it is read
+        return None
+    mean = (times[2] - times[0]) / (len(reader) - 1)
+    slack = TIME_TOLERANCE * mean + 4.0 * np.finfo(np.float32).eps * abs(times[2])
+    return mean * PS_TO_FS if abs(times[1] - times[0] - mean) <= slack else None
+
+
 def _mdanalysis_frames(reader: Any) -> Iterator[Frame]:
     """Frames of a reader of MDAnalysis (A, ps); its cell is oriented as GROMACS, AMBER and LAMMPS orient theirs."""
     with warnings.catch_warnings():
@@ -225,8 +225,8 @@ def _cell(moment: Any) -> np.ndarray:
     return np.asarray(moment.triclinic_dimensions, dtype=np.float64)
 
 
-def _h5md_particles(path: Path, topology: Path | None) -> tuple[np.ndarray, np.ndarray, int]:
-    """Atomic numbers, masses and number of frames of an H5MD file with one group of particles."""
+def _h5md_particles(path: Path, topology: Path | None) -> tuple[Particles, int]:
+    """Particles and number of frames of an H5MD file with one group of particles."""
     with open_h5(path) as file:
         names = list(file["particles"])
         if len(names) != 1:
@@ -236,12 +236,21 @@ def _h5md_particles(path: Path, topology: Path | None) -> tuple[np.ndarray, np.n
         group = file["particles"][names[0]]
         n_frames = min(len(group["position"][part]) for part in ("time", "value"))
         if topology is not None:
-            return *read_topology(topology), n_frames
+            return read_topology(topology), n_frames
         if "species" not in group or not np.issubdtype(group["species"].dtype, np.integer):
             raise TrajectoryError(f"trajectory {path}", got="no atomic numbers in 'species'", todo="Give a --topology")
         numbers = group["species"][()]
-        masses = group["mass"][()] if "mass" in group else np.asarray(atomic_masses)[numbers]
-        return numbers, masses, n_frames
+        masses = group["mass"][()] if "mass" in group else None
+        return make_particles(numbers, masses, given=masses is not None), n_frames
+
+
+def _integrator(path: Path) -> dict[str, Any] | None:
+    """How a run file was integrated; None where it does not say it, or is of another program."""
+    with open_h5(path) as file:
+        if "parameters/spectra_app/metadata" not in file:
+            return None
+        found = json.loads(file["parameters/spectra_app/metadata"].asstr()[()]).get("integrator")
+    return found if isinstance(found, dict) else None
 
 
 def _h5md_frames(path: Path, n_frames: int) -> Iterator[Frame]:

@@ -12,6 +12,7 @@ from ase.data import atomic_numbers
 
 from spectra_app.errors import TrajectoryError
 from spectra_app.trajectory.frames import Frame
+from spectra_app.trajectory.virtual_sites import Particles, particles_of_symbols
 
 # Columns of positions in a dump, best first: unwrapped needs no guess, scaled ones are fractions of the box.
 POSITION_COLUMNS = (("xu", "yu", "zu"), ("x", "y", "z"), ("xsu", "ysu", "zsu"), ("xs", "ys", "zs"))
@@ -74,11 +75,11 @@ def _lammps_units(path: Path, said: str | None, found: str | None) -> str | None
     return style
 
 
-def lammps_dump_numbers(path: Path, species: Sequence[str] | None) -> np.ndarray:
-    """Atomic numbers [atom] from the column ``element``, or from ``type`` and the symbols of types 1, 2, ...
+def lammps_dump_particles(path: Path, species: Sequence[str] | None) -> Particles:
+    """Particles from the column ``element``, or from ``type`` and the symbols of types 1, 2, ...
 
     Raises:
-        TrajectoryError: neither is there.
+        TrajectoryError: neither is there, or a symbol that is none.
     """
     with path.open(encoding="utf-8") as file:
         raw = _dump_frame(file)
@@ -99,7 +100,7 @@ def lammps_dump_numbers(path: Path, species: Sequence[str] | None) -> np.ndarray
             wanted="a column 'element', or the symbols of types 1, 2, ...",
             todo="Give --species, or a --topology",
         )
-    return _numbers(symbols, path)
+    return particles_of_symbols(symbols, path)
 
 
 class _DumpFrame(NamedTuple):

@@ -199,3 +199,11 @@ def test_changing_cell_continues_bit_for_bit(tmp_path: Path, rng: np.random.Gene
     whole, parts = read_run(tmp_path / "whole.h5"), read_run(tmp_path / "parts.h5")
     np.testing.assert_array_equal(parts.dipole_eA, whole.dipole_eA)
     np.testing.assert_array_equal(np.asarray(parts.parts.dipole_eA), np.asarray(whole.parts.dipole_eA))
+
+
+def test_integrator_of_a_run_is_passed_on(run_path: Path, tmp_path: Path) -> None:
+    record_trajectory(run_path, ToyPotential(), tmp_path / "again.h5")
+    assert read_run(tmp_path / "again.h5").metadata["integrator"] == {"name": "velocity-verlet", "timestep_fs": 0.5}
+    ase.io.write(tmp_path / "a.traj", [dumbbells(), dumbbells()])
+    record_trajectory(tmp_path / "a.traj", ToyPotential(), tmp_path / "b.h5", timestep_fs=1.0)
+    assert read_run(tmp_path / "b.h5").metadata["integrator"] is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import ase.io
+import MDAnalysis
 import numpy as np
 import pytest
 from ase import Atoms, units
@@ -180,3 +181,18 @@ def test_trajectory_in_another_unit_is_refused(tmp_path: Path, motion) -> None: 
     ase.io.write(tmp_path / "a.extxyz", frames)
     with pytest.raises(StructureError, match=r"frame 0, atoms .* A apart.*0\.5\d times .*for bohr"):
         open_trajectory(tmp_path / "a.extxyz", timestep_fs=STEP_FS)
+
+
+def test_time_step_of_rounded_times_is_their_mean(tmp_path: Path, motion) -> None:  # type: ignore[no-untyped-def]
+    atoms, positions, _ = motion
+    universe = MDAnalysis.Universe.empty(len(atoms), trajectory=True)
+    with MDAnalysis.Writer(str(tmp_path / "a.xtc"), n_atoms=len(atoms)) as writer:
+        for index in range(400):
+            universe.atoms.positions = positions[0]
+            universe.dimensions = [8, 8.5, 7.5, 90, 90, 90]
+            # 100 ps in single precision: steps of 7.6e-6 ps
+            universe.trajectory.ts.frame, universe.trajectory.ts.time = index, 100.0 + index * 5e-4
+            writer.write(universe.atoms)
+    ase.io.write(tmp_path / "a.xyz", atoms)
+    assert open_trajectory(tmp_path / "a.xtc", tmp_path / "a.xyz").timestep_fs == pytest.approx(0.5, rel=1e-4)
+    assert open_trajectory(tmp_path / "a.xtc", tmp_path / "a.xyz", timestep_fs=0.7).timestep_fs == 0.7
