@@ -55,6 +55,10 @@ class ModelSettings(Settings):
     cutoff_A: float = Field(4.0, gt=0, description="cutoff of the environment, A")
     n_radial: int = Field(8, ge=2, description="radial basis functions")
     sigma_A: float = Field(1.0, gt=0, description="Gaussian smearing of the multipoles, A")
+    element_sigma_A: Literal["auto"] | dict[str, float] = Field(
+        "auto",
+        description="smearing of single elements, A, e.g. {I: 1.5}; auto: wider for soft ones (Cl, Br, I, S, Pb)",
+    )
     ewald_tolerance: float = Field(1e-4, gt=0, lt=0.1, description="relative weight of the first neglected k vector")
     response: Literal["one-shot", "self-consistent"] = Field(
         "self-consistent", description="induced terms answer the permanent multipoles only, or each other too"

@@ -62,13 +62,14 @@ def _without_bound(description: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_scale(description: dict[str, Any]) -> dict[str, Any]:
-    """4 -> 5: charges of elements were learned, hydrogen bonds counted as bonds, and chi stood in another file.
+    """4 -> 5: charges of elements were learned, all atoms were smeared alike, and chi stood in another file.
 
     ``chi`` is put into the description by its reader; the screening of version 4 was 1 + chi for every response.
     """
     if "architecture" not in description:
         return description
-    architecture = {"oxidation_states": "free", "bond_weight": "gaussian"} | description["architecture"]
+    before = {"oxidation_states": "free", "bond_weight": "gaussian", "element_sigma_A": {}}
+    architecture = before | description["architecture"]
     chi = description.get("chi") if "i" in str(architecture.get("variant", "")) else 0.0
     scale = {"eps_inf": description.get("eps_inf"), "chi": chi, "screening": None if chi is None else 1.0 + chi}
     return description | {"architecture": architecture, "scale": description.get("scale") or scale}

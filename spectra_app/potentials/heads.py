@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from spectra_app.electrostatics.multipoles import Multipoles, Variant
+from spectra_app.electrostatics.smearing import Smearing
 from spectra_app.electrostatics.stability import bounded_kappa, bounded_polarizability
 from spectra_app.neighbors import Neighbors, gather_neighbors
 from spectra_app.potentials.backbones.base import Backbone, Features, PairGeometry
@@ -25,7 +26,7 @@ _N_PRODUCTS = 8  # vectors that enter the products which make a rank-2 tensor
 _INITIAL_ALPHA = 0.03  # e^2 A^2/eV (0.4 A^3): a third of a water molecule's polarizability per atom
 _INITIAL_KAPPA = 0.01  # e^2/eV
 _VECTOR_SCALE = 0.1
-_KEPT = 0.1  # share of its charge that a bound cation begins with
+_KEPT = 0.1  # of its oxidation state is the charge that a bound cation begins with
 _UNBOUND = 0.01  # bonds weaker than this leave a cation its charge
 _SWITCH_AT, _SWITCH_WIDTH = 1.4, 0.06  # of the sum of the covalent radii: a stretched bond is one, a hydrogen bond not
 
@@ -78,7 +79,7 @@ class LatentHead(nn.Module):
         alpha_positive: keep alpha positive definite.
         fixed_total: atomic charges sum to the structure's charge: without it the dipole of a molecule depends on the
             origin.
-        bounding_sigma: A; smearing that bounds positive alpha and kappa (``electrostatics.stability``); None: no bound.
+        bounded: keep positive alpha and kappa below their bounds (``electrostatics.stability``).
     """
 
     covalent_radii: Tensor
@@ -96,14 +97,14 @@ class LatentHead(nn.Module):
         alpha_form: str,
         alpha_positive: bool,
         fixed_total: bool = True,
-        bounding_sigma: float | None = None,
+        bounded: bool = True,
         oxidation_states: Tensor | None = None,
         hands_back: Tensor | None = None,
         bond_weight: str = "switched",
     ) -> None:
         super().__init__()
         self.bond_weight = bond_weight
-        self.bounding_sigma = bounding_sigma
+        self.bounded = bounded
         self.fixed_total = fixed_total
         self.variant, self.n_radial = variant, n_radial
         self.alpha_form, self.alpha_positive = alpha_form, alpha_positive or alpha_form == "bonds"
@@ -114,7 +115,7 @@ class LatentHead(nn.Module):
             self.element_charges = nn.Parameter(initial_charges.clone())  # z_Z, or the mean of q_Z
         else:
             assert hands_back is not None
-            self.kept_charge = nn.Parameter(torch.full_like(initial_charges, _KEPT))
+            self.kept_charges = nn.Parameter(_KEPT * oxidation_states)
             self.register_buffer("oxidation_states", oxidation_states, persistent=False)
             self.register_buffer("hands_back", hands_back * (oxidation_states > 0), persistent=False)
             self.register_buffer("takes_back", (oxidation_states < 0).to(hands_back), persistent=False)
@@ -154,11 +155,12 @@ class LatentHead(nn.Module):
         pair: PairGeometry,
         f: Features,
         charge_unit: Tensor,
+        sigma: float | Smearing,
     ) -> Latents:
         """All latent quantities of a batch; see ``Latents``.
 
         ``system.charge`` is the total latent charge of every structure, ``charge_unit`` [structure] the latent charge
-        of one elementary charge.
+        of one elementary charge, ``sigma`` the smearing of the atoms, A.
         """
         hidden = self.hidden(f.scalars)
         moved: Tensor | None = None
@@ -176,11 +178,11 @@ class LatentHead(nn.Module):
             charges = fixed + moved.sum(1)
         alpha = self._alpha(hidden, f, species, neighbors, pair) if self.variant.induced_dipoles else None
         kappa = self._kappa(hidden, species, neighbors, pair) if self.variant.induced_charges else None
-        if self.bounding_sigma is not None:
+        if self.bounded:
             if alpha is not None and self.alpha_positive:
-                alpha = bounded_polarizability(alpha, self.bounding_sigma)
+                alpha = bounded_polarizability(alpha, sigma)
             if kappa is not None:
-                kappa = bounded_kappa(kappa, self.bounding_sigma, neighbors)
+                kappa = bounded_kappa(kappa, sigma, neighbors)
         dipoles = self.dipole(hidden, f) if self.variant.dipoles else None
         quadrupoles = _VECTOR_SCALE * self.quadrupole(hidden, f) if self.variant.quadrupoles else None
         return Latents(
@@ -202,13 +204,13 @@ class LatentHead(nn.Module):
     def _handed_back(self, fixed: Tensor, species: Tensor, neighbors: Neighbors, pair: PairGeometry) -> Tensor:
         """p0_ij [atom, slot]: the charge z_i of a cation, handed along its bonds to the anions j that share it.
 
-            p0_ij = -(1 - c_i) z_i s_ij/(sum_j s_ij + 0.01),   p0_ji = -p0_ij,   s = (1 + exp((r/R_ij - 1.4)/0.06))^-4
+            p0_ij = -(z_i - c_i) s_ij/(sum_j s_ij + 0.01),   p0_ji = -p0_ij,   s = (1 + exp((r/R_ij - 1.4)/0.06))^-4
 
-        with R_ij the sum of the covalent radii.  c is a number of each element that begins at a tenth: a bound molecule
-        begins with a tenth of the ions' charges on its atoms, an unbound ion with its own charge, and a proton changes
-        partners smoothly, while the charge that every atom carries through the cell stays that of its ion.  The tenth
-        tells a training the sign, and gives moved charges a potential to learn from: with nothing left they stay at
-        zero (water: 19 instead of 14 meV/A after 18 epochs).  The switch is flat where bonds vibrate: with
+        with R_ij the sum of the covalent radii.  c is a charge of each element that begins at a tenth of its oxidation
+        state: a bound atom begins with it, an unbound ion with its own charge, and a proton changes partners smoothly,
+        while the charge that every atom carries through the cell stays that of its ion.  The tenth tells a training the
+        sign and gives moved charges a potential to learn from; c does not change with z, so that a bound structure
+        keeps its energy while a training finds out eps_e.  The switch is flat where bonds vibrate: with
         exp(4 - 4 (r/R)^2) in its place the oxygens of a silicon share its charge anew at every phonon, and quartz
         learns half as fast.
         """
@@ -216,7 +218,7 @@ class LatentHead(nn.Module):
         weight = torch.sigmoid((_SWITCH_AT - ratio) / _SWITCH_WIDTH).square().square() * pair.envelope
         gives, takes = self.hands_back[species], self.takes_back[species]
         takes_there = gather_neighbors(takes[:, None], neighbors)[..., 0]
-        share = (1.0 - self.kept_charge[species]) * gives * fixed / ((weight * takes_there).sum(1) + _UNBOUND)
+        share = gives * (fixed - self.kept_charges[species]) / ((weight * takes_there).sum(1) + _UNBOUND)
         share_there = gather_neighbors(share[:, None], neighbors)[..., 0]
         return weight * (share_there * takes[:, None] - share[:, None] * takes_there)
 

@@ -20,6 +20,7 @@ from spectra_app.electrostatics.polarization import (
 from spectra_app.electrostatics.reciprocal import KVectors, reciprocal_cutoff
 from spectra_app.electrostatics.response import Susceptibility, direct_polarizability_by_atom, one_shot
 from spectra_app.electrostatics.self_consistent import self_consistent
+from spectra_app.electrostatics.smearing import Smearing
 from spectra_app.errors import ConfigError, ModelError, StructureError
 from spectra_app.neighbors import Neighbors
 from spectra_app.potentials.backbones import BACKBONES, RadialBasis, pair_geometry
@@ -111,7 +112,7 @@ class Potential(nn.Module):
                 settings.alpha,
                 settings.alpha_positive,
                 settings.total_charge == "fixed",
-                settings.sigma_A if settings.bounded_response else None,
+                settings.bounded_response,
                 None if states is None else torch.tensor([float(states[symbol]) for symbol in species]),
                 (pauling >= ELECTRONEGATIVE_ENOUGH).float(),
                 settings.bond_weight,
@@ -126,7 +127,9 @@ class Potential(nn.Module):
                     todo="Set alpha_positive: true, or response: one-shot",
                 )
             self._highest_rank = max(self._highest_rank, int(self.variant.induced_dipoles))  # they are sources too
-        self.k_cutoff = reciprocal_cutoff(settings.ewald_tolerance, settings.sigma_A, self._highest_rank)
+        wider = settings.element_sigma_A if isinstance(settings.element_sigma_A, dict) else {}
+        self.widths = tuple(wider.get(symbol, settings.sigma_A) for symbol in species)
+        self.k_cutoff = reciprocal_cutoff(settings.ewald_tolerance, min(self.widths), self._highest_rank)
         index = torch.full((119,), -1, dtype=torch.int64)
         for place, symbol in enumerate(species):
             index[atomic_numbers[symbol]] = place
@@ -246,8 +249,9 @@ class Potential(nn.Module):
         unit = self.scale.charge_units(system)
         # The network's own sign may be the opposite one; then so is the total charge that it has to make.
         own = system._replace(charge=self.sign * unit * system.charge)
-        latents = self.latent_head(own, species, neighbors, pair, features, unit)
-        interaction = prepare_interaction(system, k, self.settings.sigma_A, self._highest_rank)
+        sigma = self.widths[0] if len(set(self.widths)) == 1 else Smearing(self.widths, species)
+        latents = self.latent_head(own, species, neighbors, pair, features, unit, sigma)
+        interaction = prepare_interaction(system, k, sigma, self._highest_rank)
         permanent = interaction.permanent(latents.multipoles)
         energy = sum_by_structure(per_atom, system) + permanent.energy
         fixed, moved, dipoles = latents.fixed_charges, latents.moved, latents.multipoles.dipoles

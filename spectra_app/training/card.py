@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from spectra_app.config import TrainFile
+from spectra_app.config import ModelSettings, TrainFile
 from spectra_app.electrostatics.multipoles import parse_variant
 from spectra_app.potentials.records import ModelCard
 from spectra_app.training.interpretation import Interpretation, LongRangeShare, Spread
@@ -50,7 +50,7 @@ def card_text(card: ModelCard, settings: TrainFile, interpretation: Interpretati
         f"Elements {', '.join(card.species)}; variant `{model.variant}`{response}; "
         f"{_charges_words(model.oxidation_states)}; backbone {model.backbone}, "
         f"{model.layers} layers, "
-        f"{model.channels} channels, rank {model.rank}, cutoff {model.cutoff_A:g} A; smearing {model.sigma_A:g} A.",
+        f"{model.channels} channels, rank {model.rank}, cutoff {model.cutoff_A:g} A; smearing {_widths_words(model)}.",
         "",
         "## Data",
         "",
@@ -95,6 +95,12 @@ def renew_meaning(text: str, interpretation: Interpretation) -> str:
     if old.search(text):
         return old.sub(lambda _: section + "\n", text, count=1).rstrip("\n") + "\n"
     return text.rstrip("\n") + "\n\n" + section
+
+
+def _widths_words(model: ModelSettings) -> str:
+    wider = model.element_sigma_A if isinstance(model.element_sigma_A, dict) else {}
+    several = "".join(f", {symbol} {width:g} A" for symbol, width in wider.items())
+    return f"{model.sigma_A:g} A{several}"
 
 
 def _charges_words(states: dict[str, int] | str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from spectra_app.potentials.elements import PAULING
+from spectra_app.units import COULOMB_CONSTANT
 
 _FEW_BORN_E = 0.05  # mean Born charges below this: no electrostatics was learned
 _FEW_CHARGE_E = 0.02  # likewise for latent charges without dipoles
@@ -19,6 +20,7 @@ _FEW_FORCES = 0.02  # share of the forces below which the data can hardly speak 
 _FEW_ALPHA = 1e-4  # e^2 A^2/eV, 0.0014 A^3
 _FEW_KAPPA = 1e-5  # e^2/eV
 _FEW_ATOMS = 20  # of a molecule: its groups are then within reach of each other
+_AT_BOUND = 0.8  # of the bound: what a network wants beyond four times the bound ends there
 _RIGID_ALPHA = 0.005  # relative spread
 _LOW_SCREENING = 0.95  # eps_e below this: more than the error with which 1 + chi is learned
 _SUM_RULE_E = 0.01  # per atom
@@ -74,6 +76,7 @@ class ElementInterpretation:
         physical: scaled with eps_e: charges and dipoles with its root, responses with eps_e itself.
         born_e: isotropic Born charge tr(Z*)/3, physical, e.
         negative_alpha: share of atoms with an eigenvalue of alpha below zero.
+        alpha_bound: largest eigenvalue of the latent alpha that the element's smearing allows, e^2 A^2/eV; None: none.
     """
 
     symbol: str
@@ -82,6 +85,7 @@ class ElementInterpretation:
     physical: AtomQuantities
     born_e: Spread
     negative_alpha: float
+    alpha_bound: float | None = None
 
 
 @dataclass(frozen=True)
@@ -247,6 +251,13 @@ def _element_warnings(element: ElementInterpretation, response: str) -> list[str
     if element.negative_alpha > 0:
         found.append(
             f"alpha of {element.symbol} has a negative eigenvalue in {100 * element.negative_alpha:.0f} % of atoms."
+        )
+    if alpha is not None and element.alpha_bound is not None and alpha.mean > _AT_BOUND * element.alpha_bound:
+        bound = COULOMB_CONSTANT * element.alpha_bound
+        found.append(
+            f"alpha of {element.symbol} stands at {100.0 * alpha.mean / element.alpha_bound:.0f} % of its bound "
+            f"({bound:.1f} A^3): it is cut off; train with a wider smearing, "
+            f"model.element_sigma_A: {{{element.symbol}: ...}}."
         )
     if latent.kappa_e2_per_eV is not None and abs(latent.kappa_e2_per_eV.mean) < _FEW_KAPPA:
         found.append(f"kappa of {element.symbol} vanishes: no induced charges were learned.")

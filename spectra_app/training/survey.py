@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from spectra_app.electrostatics.multipoles import parse_variant
+from spectra_app.electrostatics.stability import largest_polarizability
 from spectra_app.errors import DatasetError, ModelError
 from spectra_app.neighbors import Neighbors, build_neighbors
 from spectra_app.potentials.potential import Evaluation, Potential, with_gradients
@@ -58,7 +59,9 @@ def interpret(model: Potential, structures: Sequence[tuple[System, Neighbors]], 
     frames = [_observe(model, system, neighbors) for system, neighbors in structures[:MOST_SAMPLES]]
     atoms = {name: np.concatenate([f.atoms[name] for f in frames]) for name in frames[0].atoms}
     of_element = {symbol: atoms["species"] == index for index, symbol in enumerate(model.species)}
-    elements = tuple(_element(symbol, atoms, here) for symbol, here in of_element.items() if here.any())
+    elements = tuple(
+        _element(symbol, atoms, here, _bound(model, symbol)) for symbol, here in of_element.items() if here.any()
+    )
     orders = [charge_order(_born_means(model, f.atoms)) for f in frames]
     means = {element.symbol: element.born_e.mean for element in elements}
     order, charged = charge_order(means), any(float(s.charge.abs().max()) > 0 for s, _ in structures[:MOST_SAMPLES])
@@ -197,7 +200,13 @@ def _evaluate(model: Potential, system: System, neighbors: Neighbors) -> tuple[E
     return result._replace(energy=result.energy.detach().double()), -gradient
 
 
-def _element(symbol: str, atoms: dict[str, np.ndarray], here: np.ndarray) -> ElementInterpretation:
+def _bound(model: Potential, symbol: str) -> float | None:
+    """Largest alpha that an atom of an element can have, e^2 A^2/eV; None without bound."""
+    bounded = model.settings.bounded_response and model.variant.induced_dipoles and model.latent_head.alpha_positive
+    return largest_polarizability(model.widths[model.species.index(symbol)]) if bounded else None
+
+
+def _element(symbol: str, atoms: dict[str, np.ndarray], here: np.ndarray, bound: float | None) -> ElementInterpretation:
     values = {name: array[here] for name, array in atoms.items()}
     root = np.sqrt(values["eps_e"])
     lowest = values.get("lowest_alpha", np.zeros(1))
@@ -208,6 +217,7 @@ def _element(symbol: str, atoms: dict[str, np.ndarray], here: np.ndarray) -> Ele
         physical=_quantities(values, root),
         born_e=_spread(values["born"]),
         negative_alpha=float((lowest < 0).mean()),
+        alpha_bound=bound,
     )
 
 

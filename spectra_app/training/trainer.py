@@ -27,6 +27,7 @@ from spectra_app.memory import keep_freed_blocks
 from spectra_app.potentials.checkpoint import choose_device, write_atomically
 from spectra_app.potentials.potential import Potential
 from spectra_app.potentials.scale import PhysicalScale
+from spectra_app.training.chemistry import resolve_oxidation_states, resolve_smearing
 from spectra_app.training.dataset import (
     Frame,
     Sample,
@@ -39,7 +40,6 @@ from spectra_app.training.dataset import (
 )
 from spectra_app.training.loss import Errors, squared_errors, total_loss, weights_at
 from spectra_app.training.optimizers import Muon
-from spectra_app.training.oxidation import resolve_oxidation_states
 from spectra_app.training.publish import publish
 from spectra_app.training.sanity import check_units
 from spectra_app.training.screening import measure_scale
@@ -137,7 +137,8 @@ def train(
     dtype = torch.float32 if t.dtype == "float32" else torch.float64
     device = choose_device(t.device)
     torch.manual_seed(t.seed)
-    settings = settings.model_copy(update={"model": resolve_oxidation_states(settings.model, frames, species)})
+    architecture = resolve_smearing(resolve_oxidation_states(settings.model, frames, species), species)
+    settings = settings.model_copy(update={"model": architecture})
     model = _initial_model(settings, train_frames, species).to(device, dtype)
     reference = model.reference_energies.cpu().numpy()
     sets = [

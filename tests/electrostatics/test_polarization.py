@@ -61,7 +61,7 @@ def both_forms(model: Potential, system: System) -> tuple[np.ndarray, np.ndarray
     pair = pair_geometry(system, neighbors, model.radial)
     features = model.backbone(system, species, neighbors, pair)
     unit = model.scale.charge_units(system)
-    latents = model.latent_head(system, species, neighbors, pair, features, unit)
+    latents = model.latent_head(system, species, neighbors, pair, features, unit, 1.0)
     moments = atomic_moments(system, latents.fixed_charges, None) + pair_moments(latents.moved, pair.vectors)
     total = sum_by_structure(moments, system)
     by_pairs = gradient_of_vector(total, system.positions)

@@ -62,7 +62,7 @@ def test_a_folder_without_its_scale_is_refused(folder: Path) -> None:
 
 def as_version_4(folder: Path) -> None:
     data = yaml.safe_load((folder / "model.yaml").read_text())
-    for key in ("oxidation_states", "bond_weight"):
+    for key in ("oxidation_states", "bond_weight", "element_sigma_A"):
         data["architecture"].pop(key)
     del data["scale"]
     (folder / "model.yaml").write_text(yaml.safe_dump(data | {"format_version": 4, "eps_inf": 1.8}))

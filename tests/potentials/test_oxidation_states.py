@@ -14,8 +14,8 @@ from spectra_app.potentials import Potential
 from spectra_app.potentials.elements import common_oxidation_states
 from spectra_app.potentials.scale import PhysicalScale
 from spectra_app.system import System, concatenate, from_ase
+from spectra_app.training.chemistry import resolve_oxidation_states, resolve_smearing
 from spectra_app.training.dataset import Frame
-from spectra_app.training.oxidation import resolve_oxidation_states
 from tests.random_weights import with_random_weights
 
 STATES = {"H": 1, "O": -2, "Na": 1}
@@ -159,6 +159,18 @@ def test_which_oxidation_states_are_known_by_themselves() -> None:
     assert resolved([frame("H2O")], given="free") == "free"
     assert resolved([frame("PbI2")], given={"Pb": 2, "I": -1, "H": 1}) == {"I": -1, "Pb": 2}
     assert common_oxidation_states(["Ba", "Ti", "O"]) == {"Ba": 2, "Ti": 4, "O": -2}
+
+
+def test_soft_elements_are_smeared_wider_by_themselves() -> None:
+    def widths(variant: str = "puiu", **settings):
+        return resolve_smearing(ModelSettings(variant=variant, **settings), ["H", "I", "O", "Pb"]).element_sigma_A
+
+    assert widths() == {"I": 1.5, "Pb": 1.5}
+    assert widths(sigma_A=1.5) == {}
+    assert widths("pu") == {}  # nothing is induced
+    assert widths(element_sigma_A={"O": 1.2}) == {"O": 1.2}
+    with pytest.raises(ConfigError, match=r"element_sigma_A: got O: 0, wanted widths above 0 A"):
+        widths(element_sigma_A={"O": 0.0})
 
 
 def test_given_oxidation_states_must_explain_the_data() -> None:

@@ -9,6 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from spectra_app.config import ModelSettings
 from spectra_app.electrostatics import VARIANTS, parse_variant
+from spectra_app.electrostatics.stability import largest_polarizability
 from spectra_app.errors import ModelError, StructureError
 from spectra_app.neighbors import build_neighbors
 from spectra_app.potentials import Potential
@@ -224,6 +225,23 @@ def test_a_mixed_batch_equals_each_structure_alone(variant):
     for name in ("energy", "forces", "dipole", "polarizability", "charges"):
         joined = torch.cat([getattr(a, name) for a in alone])
         assert getattr(together, name).numpy() == pytest.approx(joined.numpy(), abs=1e-10), name
+
+
+@pytest.mark.parametrize("response", ["one-shot", "self-consistent"])
+def test_a_soft_element_is_smeared_wider_and_may_polarize_more(response: str) -> None:
+    potential = make_potential("puQipiu", response=response, response_tolerance=1e-12, element_sigma_A={"O": 1.5})
+    potential.latent_head.alpha_isotropic.bias.fill_(500.0)  # as much as there can be
+    system = structure()
+    result = predict(potential, system)
+    bounds = torch.tensor([largest_polarizability(1.5 if z == 8 else 1.0) for z in NUMBERS], dtype=torch.float64)
+    largest = torch.linalg.eigvalsh(result.atomic_polarizabilities)[:, -1]
+    assert bool((largest < bounds).all())
+    assert bool((largest > 0.8 * bounds).all())
+    slope = finite_difference(lambda s: predict(potential, s).energy.numpy(), system, 3, 1)
+    assert result.forces[3, 1].item() == pytest.approx(-slope.item(), rel=1e-5, abs=1e-6)
+    born = potential.latent_born_charges(system, build_neighbors(system, potential.cutoff))
+    slope = finite_difference(lambda s: predict(potential, s).dipole[0].numpy(), system, 3, 1)
+    assert born[3, :, 1].numpy() == pytest.approx(slope, rel=1e-5, abs=1e-7)
 
 
 @pytest.mark.parametrize("rank", [1, 2])

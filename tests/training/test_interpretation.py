@@ -193,6 +193,21 @@ def test_the_learned_eps_inf_stands_beside_the_given_one(puiu, learned):
     assert any("polarizability is larger" in warning for warning in find_warnings(report)) == (learned > 2)
 
 
+def test_an_element_at_its_bound_is_named(puiu):
+    _, _, report = puiu
+    oxygen = report.elements[1]
+    assert oxygen.alpha_bound == pytest.approx(3.38 / K_E, rel=2e-3)  # 3.4 A^3 at a smearing of 1 A
+
+    def warned(share: float) -> bool:
+        alpha = dataclasses.replace(oxygen.latent.alpha_e2A2_per_eV, mean=share * oxygen.alpha_bound)
+        full = dataclasses.replace(oxygen, latent=dataclasses.replace(oxygen.latent, alpha_e2A2_per_eV=alpha))
+        changed = dataclasses.replace(report, elements=(report.elements[0], full))
+        return any("alpha of O stands at" in w and "model.element_sigma_A" in w for w in find_warnings(changed))
+
+    assert warned(0.9)
+    assert not warned(0.6)
+
+
 def test_order_of_charges_by_hand():
     # Pauling: H 2.20, O 3.44; mean 2.82; (0.5 (-0.62) - 1.0 (+0.62))/2
     assert charge_order({"H": 0.5, "O": -1.0}) == pytest.approx(-0.465)

@@ -1,12 +1,13 @@
-"""Whether the charges that elements carry through a cell are known before training (docs/theory.md, "Charges")."""
+"""What is known of the elements before training: the charges they carry through a cell, how soft they are."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from spectra_app.config import ModelSettings
+from spectra_app.electrostatics.default_smearing import default_smearing_A
 from spectra_app.electrostatics.multipoles import parse_variant
-from spectra_app.errors import DatasetError
+from spectra_app.errors import ConfigError, DatasetError
 from spectra_app.potentials.elements import check_oxidation_states, common_oxidation_states
 from spectra_app.training.dataset import Frame
 
@@ -36,6 +37,28 @@ def resolve_oxidation_states(settings: ModelSettings, frames: Sequence[Frame], s
     states = common_oxidation_states(species) if parse_variant(settings.variant).charges == "pair" else None
     known = states is not None and all(_excess(states, frame) == 0.0 for frame in frames)
     return settings.model_copy(update={"oxidation_states": states if known else "free"})
+
+
+def resolve_smearing(settings: ModelSettings, species: Sequence[str]) -> ModelSettings:
+    """The settings with ``element_sigma_A`` as numbers of the elements that are smeared wider than ``sigma_A``.
+
+    Args:
+        settings: architecture.
+        species: chemical symbols.
+
+    Raises:
+        ConfigError: a width that is not above zero.
+    """
+    given = settings.element_sigma_A
+    if isinstance(given, dict):
+        wrong = [f"{symbol}: {width:g}" for symbol, width in given.items() if not width > 0.0]
+        if wrong:
+            raise ConfigError("model.element_sigma_A", got=", ".join(wrong), wanted="widths above 0 A")
+        return settings
+    soft = parse_variant(settings.variant).induced_dipoles and settings.bounded_response
+    widths = {symbol: default_smearing_A(symbol, settings.sigma_A) for symbol in species} if soft else {}
+    wider = {symbol: width for symbol, width in widths.items() if width > settings.sigma_A}
+    return settings.model_copy(update={"element_sigma_A": wider})
 
 
 def _excess(states: Mapping[str, int], frame: Frame) -> float:
