@@ -30,7 +30,7 @@ from spectra_app.plotting.style import PALETTE, REFERENCE_COLOUR, house_style, n
 from spectra_app.spectra.infrared import InfraredSpectrum
 from spectra_app.spectra.peaks import Peak
 from spectra_app.spectra.raman import RamanSpectrum
-from spectra_app.trajectory.record import Run
+from spectra_app.runs import Run
 
 Array = NDArray[np.float64]
 Curve = tuple[Array, Array]
@@ -85,7 +85,7 @@ def measured_alpha_n(extinction_csv: Path, index_csv: Path) -> Curve:
 def without_beginning(run: Run, from_ps: float) -> Run:
     """The run from a time on."""
     kept, stored = run.time_fs >= 1e3 * from_ps, run.trajectory_time_fs >= 1e3 * from_ps
-    later = dataclasses.replace(
+    return dataclasses.replace(
         run,
         step=run.step[kept],
         time_fs=run.time_fs[kept],
@@ -95,9 +95,8 @@ def without_beginning(run: Run, from_ps: float) -> Run:
         conserved_eV=run.conserved_eV[kept],
         trajectory_step=run.trajectory_step[stored],
         trajectory_time_fs=run.trajectory_time_fs[stored],
+        stored_positions_A=run.positions_A[stored],
     )
-    object.__setattr__(later, "positions_A", run.positions_A[stored])  # cached on first use otherwise, from the start
-    return later
 
 
 def spectra_of(runs: list[Run], resolution_per_cm: float) -> tuple[InfraredSpectrum, RamanSpectrum]:

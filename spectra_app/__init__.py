@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from spectra_app.spectra.infrared import infrared_spectrum
     from spectra_app.spectra.raman import raman_spectrum
     from spectra_app.spectra.vdos import vdos
-    from spectra_app.trajectory import Simulation, read_run
+    from spectra_app.runs import read_run
+    from spectra_app.trajectory import Simulation
 
 __version__ = "0.1.0"
 
@@ -36,7 +37,7 @@ _HOME = {
     "raman_spectrum": "spectra_app.spectra",
     "vdos": "spectra_app.spectra",
     "born_charges": "spectra_app.born",
-    "read_run": "spectra_app.trajectory",
+    "read_run": "spectra_app.runs",
 }
 
 

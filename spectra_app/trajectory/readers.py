@@ -25,7 +25,7 @@ from spectra_app.trajectory.text_formats import (
     read_xdatcar,
     xdatcar_numbers,
 )
-from spectra_app.trajectory.writer import open_h5
+from spectra_app.runs.opening import open_h5
 
 # Suffix -> format of MDAnalysis, for the formats that store times.
 MDANALYSIS_FORMATS = {".xtc": "XTC", ".trr": "TRR", ".dcd": "DCD", ".nc": "NCDF", ".ncdf": "NCDF", ".netcdf": "NCDF"}

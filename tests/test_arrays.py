@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spectra_app.frame_array import FrameArray
-from spectra_app.spectra.stream import StoredSeries
+from spectra_app.arrays import FrameArray, RecordedArray
+from spectra_app.arrays import StoredSeries
 
 WHOLE = np.random.default_rng(0).normal(size=(11, 2, 3))
 
