@@ -27,10 +27,10 @@ from water_nve import radial_distribution
 from spectra_app import infrared_spectrum, raman_spectrum, read_run
 from spectra_app.config import SpectraSettings
 from spectra_app.plotting.style import PALETTE, REFERENCE_COLOUR, house_style, new_figure, save_figure
+from spectra_app.runs import Run
 from spectra_app.spectra.infrared import InfraredSpectrum
 from spectra_app.spectra.peaks import Peak
 from spectra_app.spectra.raman import RamanSpectrum
-from spectra_app.runs import Run
 
 Array = NDArray[np.float64]
 Curve = tuple[Array, Array]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spectra_app.arrays import FrameArray, RecordedArray
-from spectra_app.arrays import StoredSeries
+from spectra_app.arrays import FrameArray, StoredSeries
 
 WHOLE = np.random.default_rng(0).normal(size=(11, 2, 3))
 

@@ -211,7 +211,7 @@ class _Opening:
             velocities_A_per_fs=particles("velocity"),
             slab=self._boundary == "slab",
             field_V_per_A=observable("field"),
-            parts=read_parts(self._source, self._file, self._n_frames, len(self._groups)),
+            parts=read_parts(self._source, self._file, self._n_frames, len(self._groups), self._boundary),
         )
 
     def _series(self, name: str) -> RecordedArray:

@@ -117,7 +117,8 @@ def infrared_spectrum(
         checks: ``error`` refuses a branch jump, ``warn`` warns of it, ``off`` looks for NaN only.
 
     Raises:
-        SeriesError: wrong shape, NaN, too few frames, branch jump, time step, temperature or volume not positive.
+        SeriesError: wrong shape, NaN, too few frames, branch jump, time step, temperature or volume not positive;
+            the dipole of a slab's run without a volume.
         ConfigError: unknown name in a setting; eps_inf below 1.
     """
     settings = as_estimator_settings(settings)
@@ -127,6 +128,7 @@ def infrared_spectrum(
         raise ConfigError("quantity", got=repr(quantity), wanted="dipole or current")
     if eps_inf is not None and not eps_inf >= 1.0:
         raise ConfigError("eps_inf", got=eps_inf, wanted="at least 1")
+    guards.refuse_slab(dipole_eA, volume_A3)
     volume = None if volume_A3 is None else guards.check_positive("volume_A3", float(np.mean(volume_A3)), "A^3")
     values = guards.as_replicas(dipole_eA, "dipole", (3,))
     warnings = guards.check_series(values, "dipole", checks, continuous=quantity == "dipole")

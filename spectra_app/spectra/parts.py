@@ -141,6 +141,7 @@ def infrared_parts(
         distance_edges_A,
     )  # fmt: skip
     guards.check_positive("temperature_K", temperature_K, "K")
+    guards.refuse_slab(contributions_eA, volume_A3)
     volume = None if volume_A3 is None else guards.check_positive("volume_A3", float(np.mean(volume_A3)), "A^3")
     if volume is None:
         scale, unit = prefactors.molar_intensity_per_density(temperature_K), "km/mol per cm^-1"

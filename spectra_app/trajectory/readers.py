@@ -17,6 +17,7 @@ from ase import Atoms, units
 from ase.data import atomic_masses, atomic_numbers
 
 from spectra_app.errors import SpectraAppError, TrajectoryError
+from spectra_app.runs.opening import open_h5
 from spectra_app.trajectory.cp2k_xyz import cp2k_numbers, is_cp2k_xyz, read_cp2k_xyz
 from spectra_app.trajectory.frames import Frame, Trajectory, make_trajectory
 from spectra_app.trajectory.text_formats import (
@@ -25,7 +26,6 @@ from spectra_app.trajectory.text_formats import (
     read_xdatcar,
     xdatcar_numbers,
 )
-from spectra_app.runs.opening import open_h5
 
 # Suffix -> format of MDAnalysis, for the formats that store times.
 MDANALYSIS_FORMATS = {".xtc": "XTC", ".trr": "TRR", ".dcd": "DCD", ".nc": "NCDF", ".ncdf": "NCDF", ".netcdf": "NCDF"}
