@@ -78,20 +78,20 @@ class FrameArray(NDArrayOperatorsMixin, ABC):
         arrays = (np.asarray(value) if isinstance(value, FrameArray) else value for value in inputs)
         return getattr(ufunc, method)(*arrays, **options)
 
-    def mean(self, axis: Any = None, dtype: Any = None, out: None = None) -> Any:
+    def mean(self, axis: Any = None, dtype: Any = None, out: None = None, **options: Any) -> Any:
         """Mean; that of everything, and that over frames (axis 0), a block of frames at a time."""
         step = max(1, BLOCK_BYTES // (8 * max(1, self.size // max(1, len(self)))))
-        if axis not in (None, 0) or len(self) <= step:
-            return np.asarray(self).mean(axis=axis, dtype=dtype)
+        if axis not in (None, 0) or len(self) <= step or options:
+            return np.asarray(self).mean(axis=axis, dtype=dtype, **options)
         total = sum(
             np.sum(self[start : start + step], axis=axis, dtype=dtype or np.float64)
             for start in range(0, len(self), step)
         )
         return total / (self.size if axis is None else len(self))
 
-    def std(self, axis: Any = None, dtype: Any = None, out: None = None) -> Any:
+    def std(self, axis: Any = None, dtype: Any = None, out: None = None, **options: Any) -> Any:
         """Standard deviation."""
-        return np.asarray(self).std(axis=axis, dtype=dtype)
+        return np.asarray(self).std(axis=axis, dtype=dtype, **options)
 
     def ravel(self) -> NDArray:
         """All numbers in a row."""

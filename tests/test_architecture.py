@@ -53,8 +53,7 @@ def imports(path: Path, everywhere: bool = True) -> set[str]:
             base = list(path.relative_to(PACKAGE.parent).with_suffix("").parts)[: -node.level] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
             found.add(module)
-            if module == "spectra_app":
-                found.update(f"{module}.{alias.name}" for alias in node.names)
+            found.update(f"{module}.{alias.name}" for alias in node.names)
         if not everywhere and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         if not everywhere and isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
@@ -162,3 +161,31 @@ def test_import_reader_sees_what_it_should(tmp_path: Path) -> None:
     assert "h5py" not in at_import
     assert "numpy" in at_import
     assert rooms_used(elsewhere) == {"potentials", "cli"}
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_no_module_needs_itself_to_be_imported() -> None:
+    names = {module_name(path) for path in MODULES}
+    needs = {}
+    for path in MODULES:
+        found = imports(path, everywhere=False) & names
+        # "from room import module" needs the module; the room itself is being imported anyway.
+        needs[module_name(path)] = {
+            name for name in found if not any(other.startswith(f"{name}.") for other in found)
+        } - {"spectra_app"}
+    visited: dict[str, str] = {}
+
+    def visit(name: str, way: tuple[str, ...]) -> None:
+        assert visited.get(name) != "open", " -> ".join((*way, name))
+        if name in visited:
+            return
+        visited[name] = "open"
+        for other in sorted(needs[name]):
+            visit(other, (*way, name))
+        visited[name] = "done"
+
+    for name in sorted(needs):
+        visit(name, ())
