@@ -117,10 +117,10 @@ def infrared_spectrum(
         checks: ``error`` refuses a branch jump, ``warn`` warns of it, ``off`` looks for NaN only.
 
     Raises:
-        SeriesError: wrong shape, NaN, too few frames, branch jump, time step, temperature or volume not positive;
-            the dipole of a slab's run without a volume.
+        SeriesError: wrong shape, NaN, too few frames, branch jump, time step, temperature or volume not positive.
         ConfigError: unknown name in a setting; eps_inf below 1.
     """
+    guards.refuse_slab(dipole_eA, volume_A3)
     settings = as_estimator_settings(settings)
     guards.check_positive("timestep_fs", timestep_fs, "fs")
     guards.check_positive("temperature_K", temperature_K, "K")
@@ -128,7 +128,6 @@ def infrared_spectrum(
         raise ConfigError("quantity", got=repr(quantity), wanted="dipole or current")
     if eps_inf is not None and not eps_inf >= 1.0:
         raise ConfigError("eps_inf", got=eps_inf, wanted="at least 1")
-    guards.refuse_slab(dipole_eA, volume_A3)
     volume = None if volume_A3 is None else guards.check_positive("volume_A3", float(np.mean(volume_A3)), "A^3")
     values = guards.as_replicas(dipole_eA, "dipole", (3,))
     warnings = guards.check_series(values, "dipole", checks, continuous=quantity == "dipole")
