@@ -19,9 +19,17 @@ from spectra_app.errors import ConfigError
 S = TypeVar("S", bound=Settings)
 
 
+def _needed_type(schema: type[Settings], name: str) -> Any:
+    """The type of a key, without the None that it may be."""
+    annotation = schema.model_fields[name].annotation
+    others = [kind for kind in get_args(annotation) if kind is not type(None)]
+    optional = type(None) in get_args(annotation)
+    return others[0] if optional and len(others) == 1 else annotation
+
+
 def choices(schema: type[Settings], name: str) -> str:
     """The words a key takes, as ": a, b or c"; nothing where it takes anything."""
-    annotation = schema.model_fields[name].annotation
+    annotation = _needed_type(schema, name)
     words = [str(word) for word in get_args(annotation)] if get_origin(annotation) is Literal else []
     return f": {', '.join(words[:-1])} or {words[-1]}" if words else ""
 
@@ -43,9 +51,9 @@ def setting(schema: type[Settings], name: str) -> Any:
     return typer.Option(*flags, help=f"{field.description}{repeated}{shown}", show_default=False)
 
 
-def _typed(schema: type[Settings], name: str) -> Any:
+def typed(schema: type[Settings], name: str) -> Any:
     """What the option of a key takes: its number or word, or None where it is not given."""
-    annotation = schema.model_fields[name].annotation
+    annotation = _needed_type(schema, name)
     if get_origin(annotation) is tuple:
         return list[get_args(annotation)[0]] | None  # type: ignore[misc]
     if get_origin(annotation) is Literal:
@@ -72,7 +80,7 @@ def takes_spectra_settings(kind: str) -> Callable[[Command], Command]:
         kind: name of the command.
     """
     names = names_of(SpectraSettings, kind)
-    annotations = {name: Annotated[_typed(SpectraSettings, name), setting(SpectraSettings, name)] for name in names}
+    annotations = {name: Annotated[typed(SpectraSettings, name), setting(SpectraSettings, name)] for name in names}
 
     def make(options: dict[str, Any]) -> SpectraSettings:
         overrides = options.pop("overrides") or ()

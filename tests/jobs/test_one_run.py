@@ -108,7 +108,8 @@ def recipe_of(folder: Path, model: Path, case: str, tasks: list[str], **spectra:
 def test_python_recipe_and_command_give_the_same_numbers(
     case: str, tmp_path: Path, model_folder: Path, cli: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spectra_app.plotting.save_figure", lambda *_, **__: ())  # most of the time, and no numbers
+    for drawing in ("save_figure", "figure_overview", "add_table", "outputs.figure_of"):  # most of the time, no numbers
+        monkeypatch.setattr(f"spectra_app.plotting.{drawing}", lambda *_, **__: ())
     path = write_run(tmp_path / "run.h5", FRAMES, **CASES[case])
     python = {kind: run_spectrum(path, kind, **SETTINGS, **overrides_of(case, kind)) for kind in kinds_of(case)}  # type: ignore[arg-type]
     for kind, spectrum in python.items():

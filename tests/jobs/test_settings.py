@@ -6,16 +6,20 @@ import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pytest
+import typer
+from pydantic import Field
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from spectra_app import infrared_spectrum, raman_spectrum, run_spectrum, series_spectrum, vdos
+from spectra_app.cli import options
 from spectra_app.cli.main import app, main
 from spectra_app.cli.options import names_of
-from spectra_app.config import Of, SpectraSettings
+from spectra_app.config import Of, Settings, SpectraSettings
 from spectra_app.errors import ConfigError, SeriesError
 from spectra_app.series import Request
 from spectra_app.spectra import EstimatorSettings, dielectric_function
@@ -147,3 +151,35 @@ def test_marked_settings_follow_their_marks() -> None:
     assert "laser_nm" in names_of(SpectraSettings, "raman")
     assert "laser_nm" not in names_of(SpectraSettings, "ir")
     assert "resolution_per_cm" in names_of(SpectraSettings, "ir")
+
+
+class MadeUp(Settings):
+    """What a schema may hold."""
+
+    correct: bool = Field(True, description="take it off")
+    mean: Literal["zero", "pooled"] | None = Field(None, description="mean of the dipole")
+    axes: Annotated[tuple[str, ...], Of(("ir",), ("--axis", "-a"))] = Field((), description="axes")
+    count: int | None = Field(None, ge=1, description="how many")
+
+
+def test_a_new_setting_of_any_kind_becomes_an_option() -> None:
+    fields = MadeUp.model_fields
+    annotations = {name: Annotated[options.typed(MadeUp, name), options.setting(MadeUp, name)] for name in fields}
+    seen: list[MadeUp] = []
+
+    @options.gathered("settings", annotations, lambda given: options.settings_from_options(MadeUp, "made", given, ()))
+    def command(settings: MadeUp) -> None:
+        """Keep what is given."""
+        seen.append(settings)
+
+    made_up = typer.Typer(rich_markup_mode=None)  # as the application
+    made_up.command()(command)
+    for words in ([], ["--no-correct", "--mean", "pooled", "-a", "x", "--axis", "y", "--count", "3"]):
+        assert CliRunner().invoke(made_up, words).exit_code == 0
+    assert seen == [MadeUp(), MadeUp(correct=False, mean="pooled", axes=("x", "y"), count=3)]
+    shown = " ".join(CliRunner().invoke(made_up, ["--help"], env={"COLUMNS": "200"}).output.split())
+    assert "mean of the dipole: zero or pooled" in shown
+    assert "axes; repeatable" in shown
+    assert "take it off [default: yes]" in shown
+    outcome = CliRunner().invoke(made_up, ["--count", "0"])
+    assert isinstance(outcome.exception, ConfigError)
