@@ -12,7 +12,6 @@ Free disk space: 3 GB for ten million frames.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 from scipy import signal
+
+from spectra_app.runs.layout import RunHeader, create_run_file
 
 BLOCK = 200_000
 TIMESTEP_FS = 0.5
@@ -70,44 +71,68 @@ def write_text(path: Path, n_frames: int, quantity: str) -> None:
             step += len(rows)
 
 
+def new_run(path: Path, numbers: np.ndarray, observables: tuple[str, ...], velocities: bool) -> h5py.File:
+    """An empty run file of a cell of water, 0.5 fs between frames."""
+    header = RunHeader(
+        numbers=numbers,
+        masses_amu=np.where(numbers == 8, 15.999, 1.008),
+        periodic=True,
+        n_replicas=1,
+        timestep_fs=TIMESTEP_FS,
+        observables=("dipole", "dipole_latent", "screening", "energy", "temperature", *observables),
+        positions=velocities,
+        velocities=velocities,
+        metadata={
+            "created_by": "md",
+            "timestep_fs": TIMESTEP_FS,
+            "cell_A": np.diag([12.42] * 3).tolist(),
+            "eps_inf": 1.78,
+            "temperature_K": 300.0,
+        },
+    )
+    return create_run_file(path, header)
+
+
+def extend(file: h5py.File, name: str, rows: np.ndarray) -> None:
+    """Append frames to a dataset."""
+    dataset = file[name]
+    start = len(dataset)
+    dataset.resize(start + len(rows), axis=0)
+    dataset[start:] = rows
+
+
 def write_run(path: Path, n_frames: int, quantity: str) -> None:
-    """What a recorded run file holds of the series (other observables as in a real one)."""
-    with h5py.File(path, "w", libver="latest") as file:
-        parameters = file.create_group("parameters/spectra_app")
-        metadata = {"cell_A": np.diag([12.42] * 3).tolist(), "eps_inf": 1.78, "temperature_K": 300.0}
-        parameters["metadata"] = json.dumps(metadata)
-        time_fs = TIMESTEP_FS * np.arange(n_frames)
-        clock = file.create_group("observables/temperature")
-        clock.create_dataset("value", data=np.full((n_frames, 1), 300.0), chunks=(1024, 1))
-        clock.create_dataset("time", data=time_fs, chunks=(1024,))
-        tails = {"dipole": (1, 3), "polarizability": (1, 3, 3)}
-        for name, tail in tails.items():
-            group = file.create_group(f"observables/{name}")
-            group["time"] = clock["time"]
-            wanted = name == ("dipole" if quantity == "ir" else "polarizability")
-            dataset = group.create_dataset("value", (n_frames, *tail), chunks=(1024, *tail), dtype=np.float64)
-            start = 0
-            for rows in blocks(n_frames, 3 if quantity == "ir" else 6) if wanted else ():
-                values = rows[:, None] if quantity == "ir" else tensors(rows)[:, None]
-                dataset[start : start + len(rows)] = values
-                start += len(rows)
+    """A run file with the series; the other observables are there and empty of information."""
+    name = "dipole" if quantity == "ir" else "polarizability"
+    with new_run(path, np.array([8, 1, 1]), ("polarizability",) if quantity != "ir" else (), False) as file:
+        for rows in blocks(n_frames, 3 if quantity == "ir" else 6):
+            extend(file, f"observables/{name}/value", (rows if quantity == "ir" else tensors(rows))[:, None])
+        finish(file, n_frames)
+
+
+def finish(file: h5py.File, n_frames: int) -> None:
+    """Times, 300 K, and zeros for all that is not there yet."""
+    for name, element in file["observables"].items():
+        if len(element["value"]) == 0:
+            element["value"].resize(n_frames, axis=0)  # chunks that were never written cost no space
+            if name == "temperature":
+                element["value"][:] = 300.0
+    extend(file, "observables/dipole/step", np.arange(n_frames))
+    extend(file, "observables/dipole/time", TIMESTEP_FS * np.arange(n_frames))
+    file["parameters/spectra_app/complete"][()] = 1
 
 
 def write_velocities(path: Path, n_frames: int) -> None:
     """A run file with the velocities of 64 water molecules, float32 as a run stores them."""
-    with h5py.File(path, "w", libver="latest") as file:
-        file["parameters/spectra_app/metadata"] = "{}"
-        file.create_dataset("observables/dipole/value", (n_frames, 1, 3), chunks=(1024, 1, 3), dtype=np.float64)
-        group = file.create_group("particles/all")
-        group["species"], group["mass"] = np.tile([8, 1, 1], 64), np.tile([15.999, 1.008, 1.008], 64)
-        velocity = group.create_group("velocity")
-        velocity["step"], velocity["time"] = np.arange(n_frames), TIMESTEP_FS * np.arange(n_frames)
-        dataset = velocity.create_dataset("value", (n_frames, 192, 3), chunks=(111, 192, 3), dtype=np.float32)
-        start, pattern = 0, 0.1 * next(blocks(20_000, 576)).reshape(-1, 192, 3).astype(np.float32)
-        while start < n_frames:  # the same 10 ps over and over: drawing 576 million numbers takes longer than reading
-            rows = pattern[: n_frames - start]
-            dataset[start : start + len(rows)] = rows
-            start += len(rows)
+    with new_run(path, np.tile([8, 1, 1], 64), (), True) as file:
+        pattern = 0.1 * next(blocks(20_000, 576)).reshape(-1, 192, 3).astype(np.float32)
+        for start in range(0, n_frames, len(pattern)):  # the same 10 ps: drawing 576 million numbers takes longer
+            extend(file, "particles/all/velocity/value", pattern[: n_frames - start])
+        for name in ("position/value", "box/edges/value"):
+            file[f"particles/all/{name}"].resize(n_frames, axis=0)
+        extend(file, "particles/all/position/step", np.arange(n_frames))
+        extend(file, "particles/all/position/time", TIMESTEP_FS * np.arange(n_frames))
+        finish(file, n_frames)
 
 
 def measure(words: list[str]) -> tuple[float, float, str]:

@@ -27,10 +27,10 @@ from water_nve import radial_distribution
 from spectra_app import infrared_spectrum, raman_spectrum, read_run
 from spectra_app.config import SpectraSettings
 from spectra_app.plotting.style import PALETTE, REFERENCE_COLOUR, house_style, new_figure, save_figure
+from spectra_app.runs import Run
 from spectra_app.spectra.infrared import InfraredSpectrum
 from spectra_app.spectra.peaks import Peak
 from spectra_app.spectra.raman import RamanSpectrum
-from spectra_app.trajectory.record import Run
 
 Array = NDArray[np.float64]
 Curve = tuple[Array, Array]
@@ -85,7 +85,7 @@ def measured_alpha_n(extinction_csv: Path, index_csv: Path) -> Curve:
 def without_beginning(run: Run, from_ps: float) -> Run:
     """The run from a time on."""
     kept, stored = run.time_fs >= 1e3 * from_ps, run.trajectory_time_fs >= 1e3 * from_ps
-    later = dataclasses.replace(
+    return dataclasses.replace(
         run,
         step=run.step[kept],
         time_fs=run.time_fs[kept],
@@ -95,9 +95,8 @@ def without_beginning(run: Run, from_ps: float) -> Run:
         conserved_eV=run.conserved_eV[kept],
         trajectory_step=run.trajectory_step[stored],
         trajectory_time_fs=run.trajectory_time_fs[stored],
+        stored_positions_A=run.positions_A[stored],
     )
-    object.__setattr__(later, "positions_A", run.positions_A[stored])  # cached on first use otherwise, from the start
-    return later
 
 
 def spectra_of(runs: list[Run], resolution_per_cm: float) -> tuple[InfraredSpectrum, RamanSpectrum]:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spectra_app.born import born_charges
+    from spectra_app.jobs import run_recipe, run_spectrum, series_spectrum
     from spectra_app.potentials.checkpoint import load_model
+    from spectra_app.runs import read_run
     from spectra_app.spectra.infrared import infrared_spectrum
     from spectra_app.spectra.raman import raman_spectrum
     from spectra_app.spectra.vdos import vdos
-    from spectra_app.trajectory import Simulation, read_run
+    from spectra_app.trajectory import Simulation
 
 __version__ = "0.1.0"
 
@@ -26,6 +28,9 @@ __all__ = [
     "load_model",
     "raman_spectrum",
     "read_run",
+    "run_recipe",
+    "run_spectrum",
+    "series_spectrum",
     "vdos",
 ]
 
@@ -36,7 +41,10 @@ _HOME = {
     "raman_spectrum": "spectra_app.spectra",
     "vdos": "spectra_app.spectra",
     "born_charges": "spectra_app.born",
-    "read_run": "spectra_app.trajectory",
+    "read_run": "spectra_app.runs",
+    "run_recipe": "spectra_app.jobs",
+    "run_spectrum": "spectra_app.jobs",
+    "series_spectrum": "spectra_app.jobs",
 }
 
 

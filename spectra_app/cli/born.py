@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from spectra_app.cli import options
 from spectra_app.cli.console import list_files, print_json, say
-from spectra_app.errors import ConfigError, StructureError
-
-if TYPE_CHECKING:
-    from spectra_app.born import BornReport
+from spectra_app.errors import StructureError
 
 LABEL = "born_charges"  # per-atom array of nine reference numbers in the structure file
 
@@ -46,7 +43,8 @@ def born(
     Per atom and element, eigenvalues, sum rule, comparison with reference labels.
     """
     from spectra_app.born import born_charges
-    from spectra_app.cli.structures import read_structure
+    from spectra_app.jobs.born import write_born
+    from spectra_app.jobs.structures import read_structure
     from spectra_app.potentials.checkpoint import load_model
 
     atoms = read_structure(structure)
@@ -71,25 +69,3 @@ def born(
     if files:
         say("Files:")
         list_files(files)
-
-
-def write_born(report: BornReport, path: Path) -> Path:
-    """Write a report by the name of the file.
-
-    Raises:
-        ConfigError: an ending that is not known, or a BORN file without eps_inf.
-    """
-    from spectra_app.born import format_born_report, format_phonopy_born, write_born_csv, write_born_json, write_text
-
-    suffix = path.suffix.lower()
-    if suffix == ".csv":
-        return write_born_csv(report, path)
-    if suffix == ".json":
-        return write_born_json(report, path)
-    if suffix == ".txt":
-        return write_text(path, format_born_report(report))
-    if path.name == "BORN" or suffix == ".born":
-        if report.eps_inf is None:
-            raise ConfigError("eps_inf for a BORN file", got="none", wanted="a number", todo="Give --eps-inf")
-        return write_text(path, format_phonopy_born(report.born_e, report.eps_inf, report.symmetry))
-    raise ConfigError(f"output {path}", got=f"suffix '{suffix}'", wanted=".csv, .json, .txt or a file named BORN")

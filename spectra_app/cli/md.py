@@ -61,7 +61,7 @@ def md(
     """
     given = dict(locals())
     settings = options.settings_from_options(MDSettings, "md", given, overrides or (), config)
-    from spectra_app.cli.structures import read_structure
+    from spectra_app.jobs.structures import read_structure
 
     result = simulate(model, read_structure(structure, repeat), settings, output, restart=restart, overwrite=overwrite)
     if json:
@@ -86,11 +86,10 @@ def simulate(
     Raises:
         Exit: interrupted, with exit code 130.
     """
+    from spectra_app import jobs
     from spectra_app.dynamics import Progress
-    from spectra_app.potentials.checkpoint import load_model
-    from spectra_app.trajectory import Simulation, SimulationInterruptedError
+    from spectra_app.trajectory import SimulationInterruptedError
 
-    potential = load_model(model, device=settings.device, dtype=settings.dtype, eps_inf=settings.eps_inf)
     with progress_bar("equilibration") as bar:
 
         def show(progress: Progress) -> None:
@@ -98,7 +97,7 @@ def simulate(
             bar.update(progress.step, progress.total_steps, note, progress.phase)
 
         try:
-            return Simulation(potential, atoms, settings, output, show).run(restart=restart, overwrite=overwrite)
+            return jobs.simulate(model, atoms, settings, output, restart=restart, overwrite=overwrite, progress=show)
         except SimulationInterruptedError as stop:
             raise say_interrupted(bar, str(stop)) from None
 

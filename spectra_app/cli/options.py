@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
 import yaml
 
-from spectra_app.config import MDSettings, Settings, SpectraSettings, apply_override, parse_settings
+from spectra_app.config import MDSettings, Of, Settings, SpectraSettings, apply_override, parse_settings
 from spectra_app.errors import ConfigError
 
 S = TypeVar("S", bound=Settings)
 
 
+def _needed_type(schema: type[Settings], name: str) -> Any:
+    """The type of a key, without the None that it may be."""
+    annotation = schema.model_fields[name].annotation
+    others = [kind for kind in get_args(annotation) if kind is not type(None)]
+    optional = type(None) in get_args(annotation)
+    return others[0] if optional and len(others) == 1 else annotation
+
+
 def choices(schema: type[Settings], name: str) -> str:
     """The words a key takes, as ": a, b or c"; nothing where it takes anything."""
-    annotation = schema.model_fields[name].annotation
+    annotation = _needed_type(schema, name)
     words = [str(word) for word in get_args(annotation)] if get_origin(annotation) is Literal else []
     return f": {', '.join(words[:-1])} or {words[-1]}" if words else ""
 
@@ -29,9 +39,89 @@ def setting(schema: type[Settings], name: str) -> Any:
     field = schema.model_fields[name]
     default = field.default
     if isinstance(default, tuple):
-        default = " ".join(map(str, default))
+        default = " ".join(map(str, default)) or None
+    if isinstance(default, bool):
+        default = "yes" if default else "no"
     shown = choices(schema, name) + ("" if default is None else f"  [default: {default}]")
-    return typer.Option(f"--{name.replace('_', '-')}", help=f"{field.description}{shown}", show_default=False)
+    flags = next((mark.flags for mark in field.metadata if isinstance(mark, Of) and mark.flags), None)
+    if flags is None:
+        word = name.replace("_", "-")
+        flags = (f"--{word}/--no-{word}",) if field.annotation is bool else (f"--{word}",)
+    repeated = "; repeatable" if get_origin(field.annotation) is tuple else ""
+    return typer.Option(*flags, help=f"{field.description}{repeated}{shown}", show_default=False)
+
+
+def typed(schema: type[Settings], name: str) -> Any:
+    """What the option of a key takes: its number or word, or None where it is not given."""
+    annotation = _needed_type(schema, name)
+    if get_origin(annotation) is tuple:
+        return list[get_args(annotation)[0]] | None  # type: ignore[misc]
+    if get_origin(annotation) is Literal:
+        return str | None  # checked with everything else when the settings are made
+    return annotation | None
+
+
+def names_of(schema: type[Settings], kind: str) -> list[str]:
+    """The keys of a schema that a command takes."""
+    return [
+        name
+        for name, field in schema.model_fields.items()
+        if all(kind in mark.kinds for mark in field.metadata if isinstance(mark, Of))
+    ]
+
+
+Command = Callable[..., None]
+
+
+def takes_spectra_settings(kind: str) -> Callable[[Command], Command]:
+    """Give a command an option for every setting of a spectrum, and ``-s``; it gets them as one ``settings``.
+
+    Args:
+        kind: name of the command.
+    """
+    names = names_of(SpectraSettings, kind)
+    annotations = {name: Annotated[typed(SpectraSettings, name), setting(SpectraSettings, name)] for name in names}
+
+    def make(options: dict[str, Any]) -> SpectraSettings:
+        overrides = options.pop("overrides") or ()
+        return settings_from_options(SpectraSettings, "spectra", options, overrides)
+
+    return gathered("settings", {**annotations, "overrides": Overrides}, make)
+
+
+def gathered(
+    name: str, annotations: Mapping[str, Any], make: Callable[[dict[str, Any]], Any]
+) -> Callable[[Command], Command]:
+    """A decorator that replaces one parameter of a command by options, and gives it what is made of them.
+
+    Args:
+        name: of the parameter.
+        annotations: of the options by their names; a bool is off and everything else None where not given.
+        make: takes the options, gives the argument.
+    """
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def wrapped(**options: Any) -> None:
+            argument = make({option: options.pop(option) for option in annotations})
+            command(**{name: argument}, **options)
+
+        parameters: list[inspect.Parameter] = []
+        for own in inspect.signature(command, eval_str=True).parameters.values():
+            if own.name != name:
+                parameters.append(own)
+                continue
+            parameters += [
+                inspect.Parameter(
+                    option, own.kind, default=False if get_args(typed)[0] is bool else None, annotation=typed
+                )
+                for option, typed in annotations.items()
+            ]
+        wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return wrapped
+
+    return decorate
 
 
 def given(schema: type[Settings], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,25 +262,7 @@ MDDevice = Annotated[str | None, setting(MDSettings, "device")]
 MDDtype = Annotated[str | None, setting(MDSettings, "dtype")]
 EpsInf = Annotated[float | None, setting(MDSettings, "eps_inf")]
 
-# --- spectra --------------------------------------------------------------------------------------------------------
-Resolution = Annotated[float | None, setting(SpectraSettings, "resolution_per_cm")]
-Window = Annotated[str | None, setting(SpectraSettings, "window")]
-MaxWavenumber = Annotated[float | None, setting(SpectraSettings, "max_wavenumber_per_cm")]
-LaserNm = Annotated[float | None, setting(SpectraSettings, "laser_nm")]
-Blocks = Annotated[int | None, setting(SpectraSettings, "blocks")]
-Method = Annotated[str | None, setting(SpectraSettings, "method")]
-Precision = Annotated[float | None, setting(SpectraSettings, "precision")]
-Prefactor = Annotated[str | None, setting(SpectraSettings, "prefactor")]
-Geometries = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--geometry", "-g", metavar="PORTO", help="also this polarization geometry, e.g. 'z(xx)z'; repeatable"
-    ),
-]
-QuantumFactor = Annotated[str | None, setting(SpectraSettings, "quantum_factor")]
-NMolecules = Annotated[float | None, setting(SpectraSettings, "n_molecules")]
-SpectrumTemperatureK = Annotated[float | None, setting(SpectraSettings, "temperature_K")]
-SpectrumEpsInf = Annotated[float | None, setting(SpectraSettings, "eps_inf")]
+# --- series of other codes -------------------------------------------------------------------------------------------
 TableTimestepFs = Annotated[
     float | None,
     typer.Option("--timestep-fs", help="time between rows, fs, where the file does not say it"),

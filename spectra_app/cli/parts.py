@@ -16,7 +16,7 @@ from spectra_app.errors import ConfigError, SeriesError
 if TYPE_CHECKING:
     import numpy as np
 
-    from spectra_app.trajectory import Run
+    from spectra_app.runs import Run
 
 Kind = Literal["ir", "raman"]
 Intensity = Literal["total", "vv", "vh", "isotropic", "anisotropic"]
@@ -27,6 +27,7 @@ GROUPS = ("kinds", "molecules", "positions_A", "cell_A")
 """Arrays that say what the parts are."""
 
 
+@options.takes_spectra_settings("parts")
 def parts(
     source: Annotated[
         Path,
@@ -37,6 +38,7 @@ def parts(
             "positions_A [frame, (replica,) part, xyz], cell_A [vector, xyz] as far as there are",
         ),
     ],
+    settings: SpectraSettings,
     spectrum: Annotated[Kind, typer.Option("--spectrum", help="which spectrum is taken apart")] = "ir",
     distances: Annotated[
         str | None,
@@ -44,19 +46,9 @@ def parts(
     ] = None,
     output: options.Output = None,
     intensity: Annotated[Intensity, typer.Option("--intensity", help="Raman intensity; total is VV + VH")] = "total",
-    laser_nm: options.LaserNm = None,
-    prefactor: options.Prefactor = None,
-    resolution_per_cm: options.Resolution = None,
-    window: options.Window = None,
-    max_wavenumber_per_cm: options.MaxWavenumber = None,
-    temperature_K: options.SpectrumTemperatureK = None,
-    volume_A3: options.TableVolumeA3 = None,
     cell_A: options.TableCell = None,
     timestep_fs: options.TableTimestepFs = None,
-    blocks: options.Blocks = None,
-    precision: options.Precision = None,
     reference: References = None,
-    overrides: options.Overrides = None,
     json: options.Json = False,
 ) -> None:
     """Infrared or Raman spectrum in parts that add up.
@@ -65,13 +57,12 @@ def parts(
     are. Each family adds up to the whole spectrum, cross-correlations included. Record the contributions with
     spectra-app md --parts molecules, or of an existing trajectory with spectra-app record --parts molecules.
     """
-    settings = options.settings_from_options(SpectraSettings, "spectra", locals(), overrides or ())
     if settings.quantum_factor != "none":
         raise ConfigError("spectra.quantum_factor", got=settings.quantum_factor, wanted="none for a spectrum in parts")
     edges = () if distances is None else parse_numbers(distances, "--distances", "rising distances, A: 3.5,5.5,7.5")
     run: Run | None = None
     if is_run(source):
-        from spectra_app.trajectory import read_run
+        from spectra_app.runs import read_run
 
         run = read_run(source)
         values, common = _of_run(run, spectrum, settings, bool(edges))
@@ -88,7 +79,7 @@ def parts(
             values, intensity=intensity, laser_nm=settings.laser_nm, prefactor=settings.prefactor, **common
         )
     if run is not None:
-        from spectra_app.cli.compute import with_field_note
+        from spectra_app.jobs.policy import with_field_note
 
         found = with_field_note(found, run)
     finish(f"{spectrum}_parts", found, source, output, reference, json)
@@ -100,7 +91,7 @@ def _of_run(run: Run, kind: Kind, settings: SpectraSettings, distances: bool) ->
     Raises:
         SeriesError: it has none of this kind, or no positions where distances are wanted.
     """
-    from spectra_app.cli.compute import centres_of, contributions_of, temperature_of, timestep_of, volume_of
+    from spectra_app.jobs.policy import centres_of, contributions_of, temperature_of, timestep_of, volume_of
 
     values = contributions_of(run, "dipole" if kind == "ir" else "polarizability")
     assert run.parts is not None

@@ -37,10 +37,11 @@ def run(
     named = {"output": output, "md.device": device, "md.steps": steps}
     words = [f"{key}={value}" for key, value in named.items() if value is not None]
     settings = load_settings(RunFileSettings, find_workflow(recipe), [*(overrides or ()), *words])
-    from spectra_app.cli.chain import run_chain
+    from spectra_app.cli.md import simulate
+    from spectra_app.jobs import run_recipe
 
     with interruptible(f"Repeat the command to go on: {options.continue_command()}"):
-        summary = run_chain(settings, say, overwrite=overwrite)
+        summary = run_recipe(settings, say=say, overwrite=overwrite, dynamics=simulate).summary
     from spectra_app.plotting import render_summary, summary_json
 
     if json:

@@ -16,8 +16,8 @@ from spectra_app.errors import SeriesError
 if TYPE_CHECKING:
     import numpy as np
 
-    from spectra_app.frame_array import FrameArray
-    from spectra_app.trajectory import Run
+    from spectra_app.arrays import FrameArray
+    from spectra_app.runs import Run
 
 PARTS = ("dipoles_eA", "polarizabilities_e2A2_per_eV", "z_A")
 """Arrays of a slab, per molecule."""
@@ -27,6 +27,7 @@ _TILT_A = 1e-6  # of the normal against z
 _PIECE_FRAMES = 1024
 
 
+@options.takes_spectra_settings("sfg")
 def sfg(
     source: Annotated[
         Path,
@@ -37,6 +38,7 @@ def sfg(
             "[frame, (replica,) molecule] of a slab; or dipole_eA and polarizability_e2A2_per_eV of one interface",
         ),
     ],
+    settings: SpectraSettings,
     area_A2: Annotated[
         float | None,
         typer.Option("--area-A2", help="area of one face, A^2  [default: the run's]", show_default=False),
@@ -45,7 +47,6 @@ def sfg(
         float | None,
         typer.Option("--timestep-fs", help="time between frames, fs; a run file knows its own", show_default=False),
     ] = None,
-    temperature_K: options.SpectrumTemperatureK = None,
     output: options.Output = None,
     elements: Annotated[
         list[str] | None,
@@ -61,24 +62,15 @@ def sfg(
         float | None,
         typer.Option("--centre-A", help="centre of the slab along z, A  [default: mean z]", show_default=False),
     ] = None,
-    resolution_per_cm: options.Resolution = None,
-    window: options.Window = None,
-    max_wavenumber_per_cm: options.MaxWavenumber = None,
-    blocks: options.Blocks = None,
-    method: options.Method = None,
-    precision: options.Precision = None,
-    quantum_factor: options.QuantumFactor = None,
-    overrides: options.Overrides = None,
     json: options.Json = False,
 ) -> None:
     """Sum-frequency spectrum of an interface.
 
     Imaginary and real part of the resonant second-order surface susceptibility, 1e-22 m^2/V.
     """
-    settings = options.settings_from_options(SpectraSettings, "spectra", locals(), overrides or ())
     run: Run | None = None
     if is_run(source):
-        from spectra_app.trajectory import read_run
+        from spectra_app.runs import read_run
 
         run = read_run(source)
         arrays, common = _of_run(run, settings, area_A2)
@@ -99,7 +91,7 @@ def sfg(
     else:
         spectrum = sfg_spectrum(*(arrays[name] for name in WHOLE), **common)
     if run is not None:
-        from spectra_app.cli.compute import with_field_note
+        from spectra_app.jobs.policy import with_field_note
 
         spectrum = with_field_note(spectrum, run)
     finish("sfg", spectrum, source, output, None, json)
@@ -113,7 +105,7 @@ def _of_run(run: Run, settings: SpectraSettings, area_A2: float | None) -> tuple
     """
     import numpy as np
 
-    from spectra_app.cli.compute import centres_of, contributions_of, temperature_of, timestep_of
+    from spectra_app.jobs.policy import centres_of, contributions_of, temperature_of, timestep_of
 
     arrays = (contributions_of(run, "dipole"), contributions_of(run, "polarizability"), _heights(centres_of(run)))
     cell = run.mean_cell_A

@@ -2,97 +2,92 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from spectra_app.cli.console import say
-from spectra_app.config import SpectraSettings
+import typer
+
+from spectra_app.cli import options
 from spectra_app.errors import ConfigError, SeriesError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from spectra_app.series import Series
+    from spectra_app.series import Request
 
 NOT_RUN_FILES = (".csv", ".txt", ".dat", ".tsv", ".npy", ".npz", ".out", ".polar")
-
-
 CELL_WANTED = "3 lengths or 9 components, A, comma-separated"
+_UNITS = {
+    "dipole": "eA, D (debye), au (e bohr)",
+    "polarizability": "e2A2/eV, A3, au (bohr^3), epm2/V",
+}
 
 
-@dataclasses.dataclass(frozen=True)
-class InputOptions:
+@dataclass(frozen=True)
+class TableOptions:
     """The options that describe a series of another code, as typed.
 
     Attributes:
-        format: a key of ``series.FORMATS``.
-        unit: of dipoles or polarizabilities.
+        quantity: dipole or polarizability.
         timestep_fs: time between rows.
+        unit: of dipoles or polarizabilities.
         columns: names or numbers of the components.
         key: array or dataset.
-        unwrap: remove branch jumps.
+        format: a key of ``series.FORMATS``.
         cell_A: three or nine numbers, comma-separated.
-        volume_A3: of the cell.
+        unwrap: remove branch jumps.
     """
 
-    format: str | None = None
-    unit: str | None = None
+    quantity: Literal["dipole", "polarizability"]
     timestep_fs: float | None = None
+    unit: str | None = None
     columns: str | None = None
     key: str | None = None
-    unwrap: bool = False
+    format: str | None = None
     cell_A: str | None = None
-    volume_A3: float | None = None
+    unwrap: bool = False
+
+    def request(self) -> Request:
+        """What is asked of the file.
+
+        Raises:
+            ConfigError: a cell that is none, an unknown format, or branches of a polarizability.
+        """
+        from spectra_app.series import Request
+
+        cell = None if self.cell_A is None else parse_numbers(self.cell_A, "--cell-A", CELL_WANTED)
+        form = self.format or "auto"
+        return Request(self.quantity, form, self.unit, self.timestep_fs, self.columns, self.key, self.unwrap, cell)
+
+
+def takes_table(quantity: Literal["dipole", "polarizability"]) -> Callable[[options.Command], options.Command]:
+    """Give a command the options of a series of another code; it gets them as one ``table``.
+
+    Args:
+        quantity: what the command takes.
+    """
+    unit = typer.Option("--unit", help=f"unit, where the file does not say it: {_UNITS[quantity]}")
+    annotations: dict[str, Any] = {
+        "timestep_fs": options.TableTimestepFs,
+        "unit": Annotated[str | None, unit],
+        "columns": options.TableColumns,
+        "key": options.TableKey,
+        "format": options.TableFormat,
+    }
+    if quantity == "dipole":
+        annotations |= {"cell_A": options.TableCell, "unwrap": options.TableUnwrap}
+    return options.gathered("table", annotations, lambda given: TableOptions(quantity, **given))
 
 
 def is_run(source: Path) -> bool:
     """Whether a path is a run file; of one that does not exist the ending decides which error is the right one."""
-    from spectra_app.series.run_file import is_run_file
+    from spectra_app.runs import is_run_file
 
     if source.is_file():
         return is_run_file(source) or (source.suffix == ".h5" and source.stat().st_size == 0)
     return source.suffix.lower() not in NOT_RUN_FILES
-
-
-def open_input(
-    source: Path, quantity: Literal["dipole", "polarizability"], given: InputOptions, settings: SpectraSettings
-) -> Series | None:
-    """The series of a file of another code, or of a long run file; None for a run file that fits into memory.
-
-    Temperature, volume and eps_inf of the series are those of the options where given.
-
-    Raises:
-        SeriesError: see ``series.open_series``.
-    """
-    from spectra_app.series import Request, open_series
-    from spectra_app.series.run_file import is_long_run, open_run
-
-    if is_run(source):
-        if not is_long_run(source):
-            return None
-        series = open_run(source, quantity)
-    else:
-        request = Request(
-            quantity,
-            given.format or "auto",
-            given.unit,
-            given.timestep_fs,
-            given.columns,
-            given.key,
-            given.unwrap,
-            None if given.cell_A is None else parse_numbers(given.cell_A, "--cell-A", CELL_WANTED),
-        )
-        series = open_series(source, request)
-        for note in (f"{source}: {dict(_labels())[series.format]}", *series.notes):
-            say(note)
-    return dataclasses.replace(
-        series,
-        temperature_K=settings.temperature_K if settings.temperature_K is not None else series.temperature_K,
-        volume_A3=given.volume_A3 if given.volume_A3 is not None else series.volume_A3,
-        eps_inf=settings.eps_inf if settings.eps_inf is not None else series.eps_inf,
-    )
 
 
 def read_arrays(path: Path, names: Sequence[str], wanted: str) -> dict[str, np.ndarray]:
@@ -142,9 +137,3 @@ def needed(value: float | None, option: str, source: Path, example: str) -> floa
     if value is None:
         raise SeriesError(f"{option} for {source}", got="none", wanted="a number", todo=f"Say {option} {example}")
     return value
-
-
-def _labels() -> list[tuple[str, str]]:
-    from spectra_app.series import FORMATS
-
-    return list(FORMATS.items())

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from spectra_app.arrays import Frames
 from spectra_app.plotting.curves import Array
 
 
@@ -130,22 +131,22 @@ class CardLike(Protocol):
 
 
 class RunLike(Protocol):
-    """What a run must have (``spectra_app.trajectory.record.Run``)."""
+    """What a run must have (``spectra_app.runs.Run``)."""
 
     @property
-    def time_fs(self) -> np.ndarray:
+    def time_fs(self) -> Frames:
         """[frame], fs."""
 
     @property
-    def temperature_K(self) -> np.ndarray:  # noqa: N802
+    def temperature_K(self) -> Frames:  # noqa: N802
         """[frame, replica], K."""
 
     @property
-    def energy_eV(self) -> np.ndarray:  # noqa: N802
+    def energy_eV(self) -> Frames:  # noqa: N802
         """[frame, replica], eV."""
 
     @property
-    def conserved_eV(self) -> np.ndarray | None:  # noqa: N802
+    def conserved_eV(self) -> Frames | None:  # noqa: N802
         """[frame, replica], eV."""
 
     @property
@@ -157,7 +158,7 @@ class RunLike(Protocol):
         """[atom], amu."""
 
     @property
-    def volume_A3(self) -> np.ndarray | float | None:  # noqa: N802
+    def volume_A3(self) -> Frames | float | None:  # noqa: N802
         """A^3."""
 
     @property

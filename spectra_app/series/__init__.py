@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from spectra_app.arrays import SlicedSeries
 from spectra_app.series.opening import open_series
 from spectra_app.series.request import FORMATS, Request, Series
-from spectra_app.series.storage import SlicedSeries
 
 __all__ = ["FORMATS", "Request", "Series", "SlicedSeries", "open_series"]

@@ -12,10 +12,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from spectra_app.arrays import SlicedSeries
 from spectra_app.errors import SeriesError
 from spectra_app.series.clock import Clock, decide_timestep
 from spectra_app.series.request import Request, Series
-from spectra_app.series.storage import IN_MEMORY_BYTES, SlicedSeries, open_npy
+from spectra_app.series.storage import IN_MEMORY_BYTES, open_npy
 
 BLOCK_NUMBERS = 2**20
 _TIME_UNITS = {"fs": 1.0, "ps": 1e3, "ns": 1e6}

@@ -2,60 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spectra_app.arrays import SlicedSeries, StoredSeries
 from spectra_app.errors import SeriesError
-from spectra_app.spectra.stream import StoredSeries
 
 IN_MEMORY_BYTES = 128 * 2**20
 """A series up to this size is an array: 5 million frames of a dipole, 1.8 million of a polarizability."""
-
-
-class SlicedSeries:
-    """[frame, ...] float64 numbers of which only the frames asked for are in memory.
-
-    Args:
-        read: gives frames start to stop, any real type.
-        shape: of the whole.
-        factor: to our unit.
-    """
-
-    def __init__(self, read: Callable[[int, int], NDArray], shape: tuple[int, ...], factor: float) -> None:
-        self._read, self._factor = read, factor
-        self.shape = shape
-        self.dtype = np.dtype(np.float64)
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, key: Any) -> NDArray[np.float64]:
-        frames, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
-        if isinstance(frames, int | np.integer):
-            index = range(len(self))[int(frames)]
-            return np.asarray(self._piece(index, index + 1)[0][rest])
-        start, stop, step = frames.indices(len(self))
-        if step < 0:
-            raise IndexError("a series on disk is read forwards")
-        return self._piece(start, max(start, stop))[(slice(None, None, step), *rest)]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
-        whole = self._piece(0, len(self))
-        return whole if dtype is None else whole.astype(dtype)
-
-    def _piece(self, start: int, stop: int) -> NDArray[np.float64]:
-        block = np.asarray(self._read(start, stop), dtype=np.float64)
-        return block if self._factor == 1.0 else block * self._factor
 
 
 def collect(chunks: Iterator[NDArray[np.float64]]) -> NDArray[np.float64] | StoredSeries:

@@ -85,6 +85,25 @@ def check_positive(name: str, value: float | None, unit: str) -> float:
     return float(value)
 
 
+def refuse_slab(values: Any, volume_A3: Any) -> None:
+    """Refuse the dipole of a slab without a volume: its spectrum is not that of a molecule.
+
+    Args:
+        values: the series; one of a run file knows the boundaries of its system.
+        volume_A3: what it refers to, or None.
+
+    Raises:
+        SeriesError: no volume.
+    """
+    if volume_A3 is None and getattr(values, "boundary", None) == "slab":
+        raise SeriesError(
+            "volume_A3",
+            got="none, with the dipole of a slab",
+            wanted="area times thickness of the slab, A^3",
+            todo="Give volume_A3; without it the spectrum would be that of a molecule",
+        )
+
+
 def as_replicas(values: Any, name: str, tail: tuple[int, ...]) -> Any:
     """The series as [frame, replica, tail...]; one without a replica axis gets one.
 

@@ -163,6 +163,7 @@ def infrared_spectrum(
         ConfigError: unknown name in a setting; eps_inf below 1 or not symmetric; polarizations not orthonormal; a
             tensor for a molecule.
     """
+    guards.refuse_slab(dipole_eA, volume_A3)
     settings = as_estimator_settings(settings)
     guards.check_positive("timestep_fs", timestep_fs, "fs")
     guards.check_positive("temperature_K", temperature_K, "K")

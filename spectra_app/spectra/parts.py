@@ -148,6 +148,7 @@ def infrared_parts(
     )  # fmt: skip
     series = _corrected(series, integration_timestep_fs, integrator)
     guards.check_positive("temperature_K", temperature_K, "K")
+    guards.refuse_slab(contributions_eA, volume_A3)
     volume = None if volume_A3 is None else guards.check_positive("volume_A3", float(np.mean(volume_A3)), "A^3")
     if volume is None:
         scale, unit = prefactors.molar_intensity_per_density(temperature_K), "km/mol per cm^-1"

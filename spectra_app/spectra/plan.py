@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +21,8 @@ MIN_FRAMES = 32
 
 _PIECE_BYTES = 8 * 2**20
 """What is read at once from a series that is not in memory: all components of a few frames."""
+
+_DEFAULTS = SpectraSettings()
 
 _MAX_GROUPS = 40
 """Largest number of jackknife groups; more replicas than this are pooled."""
@@ -44,15 +46,15 @@ class EstimatorSettings:
         workers: threads of the FFTs; 0 takes the cores of this process.
     """
 
-    resolution_per_cm: float = 20.0
-    window: WindowName = "hann"
-    method: Estimator = "welch"
-    derivative: Literal["difference", "direct"] = "difference"
-    overlap: float = 0.5
-    zero_padding: int = 4
-    max_wavenumber_per_cm: float | None = 4500.0
-    blocks: int = 5
-    precision: float = 0.1
+    resolution_per_cm: float = _DEFAULTS.resolution_per_cm
+    window: WindowName = _DEFAULTS.window
+    method: Estimator = _DEFAULTS.method
+    derivative: Literal["difference", "direct"] = _DEFAULTS.derivative
+    overlap: float = _DEFAULTS.overlap
+    zero_padding: int = _DEFAULTS.zero_padding
+    max_wavenumber_per_cm: float | None = _DEFAULTS.max_wavenumber_per_cm
+    blocks: int = _DEFAULTS.blocks
+    precision: float = _DEFAULTS.precision
     workers: int = 0
 
     def __post_init__(self) -> None:
@@ -86,17 +88,8 @@ def as_estimator_settings(settings: EstimatorSettings | SpectraSettings | None) 
         return EstimatorSettings()
     if isinstance(settings, EstimatorSettings):
         return settings
-    return EstimatorSettings(
-        resolution_per_cm=settings.resolution_per_cm,
-        window=settings.window,
-        method=settings.method,
-        derivative=settings.derivative,
-        overlap=settings.overlap,
-        zero_padding=settings.zero_padding,
-        precision=settings.precision,
-        max_wavenumber_per_cm=settings.max_wavenumber_per_cm,
-        blocks=settings.blocks,
-    )
+    names = [field.name for field in fields(EstimatorSettings) if field.name in SpectraSettings.model_fields]
+    return EstimatorSettings(**{name: getattr(settings, name) for name in names})
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from spectra_app.runs import Run, read_run
 from spectra_app.trajectory.decorate import RecordResult, record_trajectory
 from spectra_app.trajectory.readers import open_trajectory
-from spectra_app.trajectory.record import Run, read_run
 from spectra_app.trajectory.simulation import Simulation, SimulationInterruptedError, SimulationResult
 
 __all__ = [

@@ -19,10 +19,10 @@ from spectra_app.dynamics.simulation import Progress
 from spectra_app.errors import ConfigError, SimulationError, TrajectoryError
 from spectra_app.interrupts import Interrupts
 from spectra_app.neighbors import build_neighbors
+from spectra_app.runs.layout import Parts, RunHeader
 from spectra_app.system import System, check_vacuum, concatenate, make_system
 from spectra_app.trajectory.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from spectra_app.trajectory.frames import Frame, Trajectory
-from spectra_app.trajectory.layout import Parts, RunHeader
 from spectra_app.trajectory.metadata import versions
 from spectra_app.trajectory.parts import find_parts, parts_observables
 from spectra_app.trajectory.readers import open_trajectory

@@ -18,6 +18,7 @@ import numpy as np
 from ase import Atoms, units
 
 from spectra_app.errors import SpectraAppError, TrajectoryError
+from spectra_app.runs.opening import open_h5
 from spectra_app.trajectory.cp2k_xyz import cp2k_numbers, is_cp2k_xyz, read_cp2k_xyz
 from spectra_app.trajectory.frames import TIME_TOLERANCE, Frame, Trajectory, make_trajectory, readable, settle_slabs
 from spectra_app.trajectory.text_formats import (
@@ -34,7 +35,6 @@ from spectra_app.trajectory.virtual_sites import (
     make_particles,
     without_sites,
 )
-from spectra_app.trajectory.writer import open_h5
 
 # Suffix -> format of MDAnalysis, for the formats that store times.
 MDANALYSIS_FORMATS = {".xtc": "XTC", ".trr": "TRR", ".dcd": "DCD", ".nc": "NCDF", ".ncdf": "NCDF", ".netcdf": "NCDF"}

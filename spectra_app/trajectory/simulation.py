@@ -23,9 +23,9 @@ from spectra_app.dynamics.state import MDState, Particles, make_particles, state
 from spectra_app.errors import SimulationError
 from spectra_app.interrupts import Interrupts
 from spectra_app.memory import keep_freed_blocks
+from spectra_app.runs.layout import Parts, RunHeader
 from spectra_app.system import System, concatenate, from_ase
 from spectra_app.trajectory.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
-from spectra_app.trajectory.layout import Parts, RunHeader
 from spectra_app.trajectory.metadata import versions
 from spectra_app.trajectory.parts import common_parts, parts_observables
 from spectra_app.trajectory.writer import RunWriter

@@ -20,7 +20,8 @@ import numpy as np
 
 from spectra_app.dynamics.recorder import ObservableBlock, TrajectoryBlock
 from spectra_app.errors import TrajectoryError
-from spectra_app.trajectory.layout import RunHeader, create_run_file, replica_names
+from spectra_app.runs.layout import RunHeader, create_run_file, replica_names
+from spectra_app.runs.opening import open_run_file
 
 FLUSH_SECONDS = 1.0  # readers see new frames at most this late; a flush costs 1-3 ms
 COPY_BYTES = 32_000_000  # a restart copies the old file in pieces of about this size
@@ -185,65 +186,6 @@ def explained(path: Path) -> Iterator[None]:
         raise TrajectoryError(
             f"writing {path}", got=reason, todo="Check the disk, then continue with --restart"
         ) from None
-
-
-@contextlib.contextmanager
-def open_run_file(path: Path) -> Iterator[h5py.File]:
-    """Open a run file for reading, also while it grows or after its writer was killed.
-
-    Raises:
-        TrajectoryError: no such file, truncated, damaged, or not a run file.
-    """
-    if not path.is_file():
-        raise TrajectoryError(f"run file {path}", got="no such file", wanted="an HDF5 run file")
-    try:
-        file = open_h5(path)
-    except OSError:
-        raise TrajectoryError(
-            f"run file {path}",
-            got="a truncated or damaged file",
-            wanted="an HDF5 file",
-            todo="Run the simulation again",
-        ) from None
-    try:
-        with file:
-            if "parameters/spectra_app/metadata" not in file:
-                raise TrajectoryError(f"run file {path}", got="an HDF5 file of another program", wanted="a run file")
-            yield file
-    except (OSError, RuntimeError, KeyError) as error:
-        raise TrajectoryError(
-            f"run file {path}", got=f"a damaged file ({error})", todo="Run the simulation again"
-        ) from None
-
-
-def open_h5(path: Path) -> h5py.File:
-    """Open any HDF5 file for reading, also a run file that still grows.
-
-    Raises:
-        OSError: the file is truncated or damaged.
-    """
-    return h5py.File(path, "r", libver="latest", swmr=is_growing(path))
-
-
-def is_growing(path: Path) -> bool:
-    """Whether a writer has the file open, or was killed while it had.
-
-    HDF5 itself retries for ever on a file that ends before its superblock says, so that is looked at here
-    (HDF5 file format 4.0, II.A: consistency flags at byte 11, end of file at byte 28 of superblock version 3).
-
-    Raises:
-        OSError: the file is shorter than it says.
-    """
-    for _ in range(10):
-        with path.open("rb") as file:
-            head = file.read(36)
-            size = file.seek(0, os.SEEK_END)
-        if head[:9] != b"\x89HDF\r\n\x1a\n\x03":
-            return False
-        if size >= int.from_bytes(head[28:36], "little"):
-            return bool(head[11] & 0b101)
-        time.sleep(0.02)  # a writer may be between the two
-    raise OSError("truncated")
 
 
 def _append(dataset: h5py.Dataset, values: Any) -> None:

@@ -96,7 +96,7 @@ def test_slices_are_those_of_an_array():
 def test_a_long_stride_goes_on_across_the_pieces_of_a_read(monkeypatch):
     x = modes(1000)
     stored = StoredSeries.from_chunks([x])
-    monkeypatch.setattr("spectra_app.spectra.stream._READ_BYTES", 24 * 50)
+    monkeypatch.setattr("spectra_app.arrays._READ_BYTES", 24 * 50)
     for step in (1, 3, 7, 60):
         np.testing.assert_array_equal(stored[2::step], x[2::step])
 

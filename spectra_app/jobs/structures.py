@@ -1,4 +1,4 @@
-"""Reads the structure that a command starts from."""
+"""The structure that a job starts from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of computed spectra: which columns of each kind are drawn, and how."""
+"""Files of computed spectra: tables, and figures with the columns of each kind; beside references."""
 
 from __future__ import annotations
 
@@ -102,3 +102,30 @@ def expand(outputs: Sequence[Path]) -> list[Path]:
         else:
             paths.extend(output.with_name(output.name + ending) for ending in formats)
     return paths
+
+
+def compare_with_references(spectrum: Spectrum, references: Sequence[Curve]) -> list[Comparison]:
+    """The main column of a spectrum beside every reference that shares a range with it.
+
+    Args:
+        spectrum: what was computed.
+        references: curves over cm^-1.
+    """
+    from spectra_app.spectra import compare_spectra
+
+    columns = spectrum.columns()
+    nu, errors = columns["wavenumber_per_cm"].values, columns.get(f"{spectrum.main}_error")
+    common = [reference for reference in references if reference.x[-1] > nu[0] and reference.x[0] < nu[-1]]
+    return [
+        compare_spectra(
+            nu,
+            columns[spectrum.main].values,
+            reference.x,
+            reference.y,
+            errors=None if errors is None else errors.values,
+            peaks=spectrum.peaks,
+            resolution_per_cm=spectrum.report.resolution_per_cm,
+            label=reference.label or "reference",
+        )
+        for reference in common
+    ]

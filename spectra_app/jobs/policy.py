@@ -1,0 +1,172 @@
+"""What a spectrum of a run takes from it: volume, temperature, eps_inf, time step, boundary rule, field note.
+
+The only place where this is decided: Python, recipes and commands come here, whatever the length of the run.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import numpy as np
+
+from spectra_app.config import SpectraSettings
+from spectra_app.errors import SeriesError
+from spectra_app.spectra import SpectrumWarning, timestep_from_times
+
+if TYPE_CHECKING:
+    from spectra_app.arrays import Boundary, FrameArray
+    from spectra_app.runs import Run
+    from spectra_app.spectra import Spectrum
+
+S = TypeVar("S", bound="Spectrum")
+
+
+def obstacle(kind: str, boundary: Boundary, settings: SpectraSettings) -> Literal["cell", "volume"] | None:
+    """What stands in the way of a spectrum of a system with these boundaries.
+
+    A dielectric function is a property of a material that fills its cell; the infrared spectrum of a slab refers to a
+    volume that its cell, which is mostly vacuum, does not tell.
+
+    Args:
+        kind: of spectrum.
+        boundary: of the system.
+        settings: of the spectrum.
+
+    Returns:
+        "cell": one that is periodic in three directions is needed; "volume": that of the settings is.
+    """
+    if kind == "dielectric" and boundary != "periodic":
+        return "cell"
+    return "volume" if kind == "ir" and boundary == "slab" and settings.volume_A3 is None else None
+
+
+def temperature_of(run: Run, settings: SpectraSettings) -> float:
+    """The temperature that the prefactors take, K.
+
+    The settings' one; else the mean of the recorded kinetic temperature (a constant-energy run has its own); else the
+    target of the run.
+
+    Raises:
+        SeriesError: none of them is known.
+    """
+    if settings.temperature_K is not None:
+        return settings.temperature_K
+    mean = float(np.mean(run.temperature_K))
+    if math.isfinite(mean):
+        return mean
+    target = run.metadata.get("temperature_K")
+    if target is None:
+        raise SeriesError(
+            f"temperature of {run.path}", got="none", wanted="kelvin", todo="Give temperature_K (--temperature-K)"
+        )
+    return float(target)
+
+
+def timestep_of(run: Run) -> float:
+    """Time between the recorded frames, fs.
+
+    Raises:
+        SeriesError: fewer than two frames, or uneven times.
+    """
+    return timestep_from_times(np.asarray(run.time_fs))
+
+
+def eps_inf_of(run: Run, settings: SpectraSettings) -> float | None:
+    """High-frequency dielectric constant of the material: the settings' one, else that of the model of the run.
+
+    None for a molecule and for a slab: their dipoles are not screened by a medium that fills the cell.
+    """
+    if not run.periodic:
+        return None
+    return settings.eps_inf if settings.eps_inf is not None else run.eps_inf
+
+
+def volume_of(run: Run, settings: SpectraSettings, kind: str = "ir") -> float | None:
+    """The volume that a spectrum refers to, A^3: the settings' one, else the mean of the run; None: a molecule.
+
+    Raises:
+        SeriesError: an infrared spectrum of a slab, whose cell is mostly vacuum; or a dielectric function of anything
+            but a cell that is periodic in three directions.
+    """
+    missing = obstacle(kind, run.boundary, settings)
+    if missing == "volume":
+        raise SeriesError(
+            f"volume of {run.path}",
+            got="a slab, whose cell is mostly vacuum",
+            wanted="area times thickness of the slab, A^3",
+            todo="Give volume_A3 (--volume-A3; in a recipe: spectra.volume_A3)",
+        )
+    if missing == "cell":
+        got = "a slab" if run.slab else "an isolated molecule"
+        raise SeriesError(
+            f"dielectric function of {run.path}", got=got, wanted="a cell that is periodic in three directions"
+        )
+    if settings.volume_A3 is not None:
+        return settings.volume_A3
+    return None if run.volume_A3 is None else float(np.mean(run.volume_A3))
+
+
+def contributions_of(run: Run, quantity: Literal["dipole", "polarizability"]) -> FrameArray:
+    """What each part contributes to the dipole [frame, replica, part, xyz], e A, or polarizability, e^2 A^2/eV.
+
+    Raises:
+        SeriesError: the run has none of this kind.
+    """
+    if run.parts is None:
+        raise SeriesError(
+            f"contributions in {run.path}",
+            got="none",
+            wanted="a run recorded with --parts molecules or --parts atoms",
+            todo=f"Run: spectra-app record {run.path} -m MODEL -o parts.h5 --parts molecules (or md with --parts)",
+        )
+    values = run.parts.dipole_eA if quantity == "dipole" else run.parts.polarizability_e2A2_per_eV
+    if values is None:
+        raise SeriesError(
+            f"polarizabilities of the parts in {run.path}",
+            got="none",
+            wanted="a model with induced dipoles (iu in the name of its variant)",
+            todo="Use another model for Raman",
+        )
+    return values
+
+
+def centres_of(run: Run) -> FrameArray:
+    """Centres of mass of the parts of a run [frame, replica, part, xyz], A.
+
+    Raises:
+        SeriesError: no configurations were stored.
+    """
+    if not len(run.trajectory_step):
+        raise SeriesError(
+            f"positions in {run.path}", got="none", wanted="stored positions", todo="Record without --no-positions"
+        )
+    return run.centres_A
+
+
+def field_note(run: Run) -> str | None:
+    """One sentence on the external field of a run; None without one."""
+    if run.field_V_per_A is None or not np.any(run.field_V_per_A):
+        return None
+    field = np.asarray(run.field_V_per_A)
+    strongest = float(np.linalg.norm(field, axis=1).max())
+    if np.ptp(field, axis=0).max() == 0.0:
+        return (
+            f"the run is in a static external field of {strongest:.3g} V/A: this is the spectrum of the polarized "
+            "material, and its average over directions is not that of a powder"
+        )
+    return (
+        f"the run is in an external field that changes in time (up to {strongest:.3g} V/A): fluctuation formulas hold "
+        "in equilibrium only; analyse dipole against field_V_per_A instead (docs/fields.md)"
+    )
+
+
+def with_field_note(spectrum: S, run: Run) -> S:
+    """A spectrum of a run, with a warning where an external field acted."""
+    note = field_note(run)
+    if note is None:
+        return spectrum
+    warnings.warn(note, SpectrumWarning, stacklevel=3)
+    return replace(spectrum, report=replace(spectrum.report, warnings=(*spectrum.report.warnings, note)))

@@ -1,0 +1,244 @@
+"""The whole chain of a recipe: structure -> run file -> spectra, Born charges, figures, summary.
+
+Every part leaves a whole file or none, and is made again only when it is missing or no longer fits: a finished run file
+of the same settings is kept, an interrupted one continued.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from spectra_app.config import RunFileSettings, load_settings
+from spectra_app.errors import ConfigError, TrajectoryError
+from spectra_app.jobs.born import run_born, write_born
+from spectra_app.jobs.policy import obstacle
+from spectra_app.jobs.simulate import simulate
+from spectra_app.jobs.spectrum import run_spectrum
+from spectra_app.jobs.structures import start_structure
+from spectra_app.jobs.summary import CONFIGURATION_FILE, RUN_FILE, TITLES, describe_structure, summarise
+from spectra_app.runs import Run, read_run
+from spectra_app.zoo import find_workflow
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from spectra_app.arrays import Boundary
+    from spectra_app.born import BornReport
+    from spectra_app.plotting import Curve, Summary
+    from spectra_app.spectra import Spectrum
+
+
+@dataclass(frozen=True)
+class RecipeResult:
+    """What a recipe made.
+
+    Attributes:
+        run: the run.
+        spectra: by kind.
+        born: the report on Born charges, where asked for.
+        summary: the page that is printed at the end.
+        files: everything written.
+    """
+
+    run: Run
+    spectra: dict[str, Spectrum]
+    born: BornReport | None
+    summary: Summary
+    files: tuple[Path, ...]
+
+
+def run_recipe(
+    recipe: RunFileSettings | Path | str,
+    *,
+    overrides: Sequence[str] = (),
+    overwrite: bool = False,
+    say: Callable[[str], None] | None = None,
+    dynamics: Callable[..., Any] = simulate,
+) -> RecipeResult:
+    """Do everything a recipe asks for: what ``spectra-app run`` does.
+
+    Args:
+        recipe: the recipe, its YAML file, or the name of a shipped one.
+        overrides: ``"section.key=value"`` strings, of a file or name.
+        overwrite: replace a run file of other settings instead of refusing.
+        say: told what begins.
+        dynamics: called as ``jobs.simulate`` is, e.g. with a progress bar around it.
+
+    Raises:
+        TrajectoryError: the folder holds a run of other settings.
+        ConfigError: a bad key or value; or a spectrum that the structure cannot have.
+        SimulationInterruptedError: Ctrl-C; the same call continues.
+    """
+    tell = say if say is not None else _silent
+    settings = (
+        recipe
+        if isinstance(recipe, RunFileSettings)
+        else load_settings(RunFileSettings, find_workflow(Path(recipe)), overrides)
+    )
+    began, folder = time.perf_counter(), settings.output
+    atoms = start_structure(settings.model, settings.structure, settings.repeat)
+    _check_tasks(settings, atoms)
+    tell(f"{describe_structure(atoms)}, model '{settings.model}'; results in {folder}/")
+    _dynamics(settings, atoms, tell, overwrite, dynamics)
+    run = read_run(folder / RUN_FILE)
+    references = _references(settings)
+    spectra, files = _spectra(settings, run, references, tell)
+    born = None
+    if "born" in settings.tasks:
+        tell(f"{TITLES['born']} ...")
+        born = run_born(run, settings.model, device=settings.md.device, eps_inf=settings.md.eps_inf)
+        files += _write_born(born, folder)
+    files = [folder / RUN_FILE, _write_configuration(settings), *files, *_overview(run, spectra, references, folder)]
+    summary = summarise(settings, atoms, run, spectra, born, files, time.perf_counter() - began)
+    return RecipeResult(run, spectra, born, summary, tuple(files))
+
+
+def _silent(text: str) -> None:
+    """Nobody listens."""
+
+
+def _check_tasks(settings: RunFileSettings, atoms: Atoms) -> None:
+    """Refuse before the dynamics what the boundaries of the structure would refuse after it.
+
+    Raises:
+        ConfigError: an infrared spectrum without volume of a slab, or a dielectric function of anything but a cell.
+    """
+    boundary: Boundary = "periodic" if atoms.pbc.all() else "slab" if atoms.pbc.any() else "open"
+    name = {"slab": "a slab", "open": "an isolated molecule"}.get(boundary, boundary)
+    for task in settings.tasks:
+        missing = obstacle(task, boundary, settings.spectra)
+        if missing == "cell":
+            raise ConfigError("tasks", got=f"{task} for {name}", wanted="a cell that is periodic in three directions")
+        if missing == "volume":
+            raise ConfigError(
+                f"spectra.volume_A3 for the {TITLES[task]} of {name}", got="none", wanted="area times thickness, A^3"
+            )
+
+
+def _dynamics(
+    settings: RunFileSettings,
+    atoms: Atoms,
+    say: Callable[[str], None],
+    overwrite: bool,
+    dynamics: Callable[..., Any],
+) -> None:
+    """Make the run file, continue it, or keep it."""
+    run_file = settings.output / RUN_FILE
+    state = "absent" if overwrite else run_state(settings, atoms, run_file)
+    if state == "complete":
+        say(f"molecular dynamics: {run_file} is complete and kept")
+        return
+    if state == "interrupted":
+        say(f"molecular dynamics: continuing {run_file}")
+    run_file.parent.mkdir(parents=True, exist_ok=True)
+    restart = state == "interrupted"
+    dynamics(settings.model, atoms, settings.md, run_file, restart=restart, overwrite=overwrite)
+
+
+def run_state(settings: RunFileSettings, atoms: Atoms, run_file: Path) -> str:
+    """Whether a run file is "absent", "interrupted" or "complete" for these settings.
+
+    Raises:
+        TrajectoryError: it belongs to other settings, another model or other atoms; or is damaged.
+    """
+    from spectra_app.dynamics import read_field_table
+    from spectra_app.potentials.checkpoint import read_card
+    from spectra_app.trajectory.checkpoint import checkpoint_path
+
+    if not run_file.exists():
+        return "absent"
+    try:
+        run = read_run(run_file)
+    except TrajectoryError:
+        if checkpoint_path(run_file).is_file():  # stopped before the first block was written
+            return "interrupted"
+        raise
+    then = run.metadata["configuration"].get("md", {})
+    now = settings.md.model_dump(mode="json")
+    changed = [f"md.{key}: {then[key]} -> {now[key]}" for key in now if key in then and then[key] != now[key]]
+    if run.metadata["model_hash"] != read_card(settings.model).hash:
+        changed.append(f"model: {run.metadata['model_name']} -> {settings.model}")
+    if settings.md.field_table is not None:
+        field, before = read_field_table(settings.md.field_table).description, run.metadata.get("field")
+        if before is not None and before.get("sha256") != field["sha256"]:
+            changed.append(f"md.field_table: other rows in {settings.md.field_table}")
+    if run.numbers.tolist() != atoms.numbers.tolist():
+        changed.append(f"structure: {len(run.numbers)} -> {len(atoms)} atoms")
+    if changed:
+        raise TrajectoryError(
+            f"run file {run_file}",
+            got=f"a run of other settings ({'; '.join(changed[:3])})",
+            wanted="the same settings",
+            todo="Choose another folder (-s output=FOLDER), or replace it with --overwrite",
+        )
+    return "complete" if run.complete else "interrupted"
+
+
+def _references(settings: RunFileSettings) -> dict[str, list[Curve]]:
+    """The reference spectra of the recipe by kind."""
+    from spectra_app.plotting import read_curve
+
+    return {kind: [read_curve(path, is_reference=True)] for kind, path in settings.reference.items()}
+
+
+def _spectra(
+    settings: RunFileSettings, run: Run, references: dict[str, list[Curve]], say: Callable[[str], None]
+) -> tuple[dict[str, Spectrum], list[Path]]:
+    """Every spectrum that is asked for, and its files."""
+    from spectra_app.plotting.outputs import compare_with_references, write_spectrum
+
+    spectra: dict[str, Spectrum] = {}
+    files: list[Path] = []
+    for kind in (task for task in settings.tasks if task != "born"):
+        say(f"{TITLES[kind]} ...")
+        spectra[kind] = run_spectrum(run, kind, settings.spectra)
+        beside = references.get(kind, [])
+        comparisons = compare_with_references(spectra[kind], beside)
+        files += write_spectrum(kind, spectra[kind], [settings.output / kind], beside, comparisons=comparisons)
+    return spectra, files
+
+
+def _write_configuration(settings: RunFileSettings) -> Path:
+    from spectra_app.born import write_text
+
+    configuration = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+    return write_text(settings.output / CONFIGURATION_FILE, configuration)
+
+
+def _write_born(report: BornReport, folder: Path) -> list[Path]:
+    from spectra_app.plotting import figure_born, save_figure
+
+    written = [write_born(report, folder / f"born{suffix}") for suffix in (".csv", ".json", ".txt")]
+    return [*written, *save_figure(figure_born(report), folder / "born.png", formats=("pdf",))]
+
+
+def _overview(
+    run: Run, spectra: dict[str, Spectrum], references: dict[str, list[Curve]], folder: Path
+) -> tuple[Path, ...]:
+    """One page with every spectrum, and temperature and energy of the run."""
+    from spectra_app.plotting import (
+        WATER_BANDS,
+        curve_from_spectrum,
+        figure_overview,
+        raman_curves,
+        run_trace,
+        save_figure,
+        vdos_curves,
+    )
+
+    symbols = sorted(run.numbers.tolist())
+    is_water = run.periodic and symbols == [1] * (2 * len(symbols) // 3) + [8] * (len(symbols) // 3)
+    figure = figure_overview(
+        infrared=[curve_from_spectrum(spectra["ir"]), *references.get("ir", ())] if "ir" in spectra else (),
+        raman=[*raman_curves(spectra["raman"])[0], *references.get("raman", ())] if "raman" in spectra else (),
+        vdos=vdos_curves(spectra["vdos"]) if "vdos" in spectra else (),
+        trace=run_trace(run),
+        bands=WATER_BANDS if is_water else None,
+    )
+    return save_figure(figure, folder / "overview.png", formats=("pdf",))

@@ -1,0 +1,48 @@
+"""Molecular dynamics with a model of the zoo or a folder: from a structure to a run file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spectra_app.config import MDSettings
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from spectra_app.dynamics import Progress
+    from spectra_app.trajectory import SimulationResult
+
+
+def simulate(
+    model: str,
+    atoms: Atoms,
+    settings: MDSettings,
+    output: Path,
+    *,
+    restart: bool = False,
+    overwrite: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> SimulationResult:
+    """Molecular dynamics that records itself.
+
+    Args:
+        model: name in the zoo or folder.
+        atoms: start structure.
+        settings: of the run.
+        output: run file.
+        restart: continue from the checkpoint beside the run file.
+        overwrite: replace an existing run file.
+        progress: told how far it is.
+
+    Raises:
+        SimulationInterruptedError: Ctrl-C; ``restart`` goes on.
+        TrajectoryError: the run file exists, or cannot be written.
+        ModelError: no such model.
+    """
+    from spectra_app.potentials.checkpoint import load_model
+    from spectra_app.trajectory import Simulation
+
+    potential = load_model(model, device=settings.device, dtype=settings.dtype, eps_inf=settings.eps_inf)
+    return Simulation(potential, atoms, settings, output, progress).run(restart=restart, overwrite=overwrite)

@@ -1,0 +1,8 @@
+"""The run file: how it is laid out and how it is read, at any length and without torch."""
+
+from __future__ import annotations
+
+from spectra_app.runs.opening import is_run_file
+from spectra_app.runs.reader import Run, read_run
+
+__all__ = ["Run", "is_run_file", "read_run"]

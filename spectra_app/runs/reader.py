@@ -1,0 +1,278 @@
+"""Reads the run file that ``layout`` describes: finished, growing, or left by a killed process; of any length."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from spectra_app.arrays import BLOCK_BYTES, Boundary, Frames, RecordedArray
+from spectra_app.errors import TrajectoryError
+from spectra_app.runs.layout import replica_names
+from spectra_app.runs.opening import METADATA, RunFile, open_run_file
+from spectra_app.runs.parts import Centres, RunParts, read_parts
+
+FIXED_CELL_TOLERANCE = 1e-6  # relative change of the volume; cells in XTC files are rounded to float32
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run file: what it says of itself is in memory, what it recorded is read when asked for, in blocks.
+
+    The recorded series look like arrays (``arrays.FrameArray``): slices of them are arrays, arithmetic and NumPy's
+    functions read them whole.
+
+    Attributes:
+        path: the file.
+        step: [frame], steps since recording began.
+        time_fs: [frame], fs.
+        dipole_eA: [frame, replica, xyz], physical cell dipole, continuous in time.
+        dipole_latent_eA: [frame, replica, xyz].
+        polarizability_e2A2_per_eV: [frame, replica, xyz, xyz], physical, or None.
+        screening: [frame, replica].
+        energy_eV: [frame, replica], potential energy.
+        temperature_K: [frame, replica]; NaN where a decorated trajectory has no velocities.
+        conserved_eV: [frame, replica], or None.
+        trajectory_step: [tframe], steps of the stored configurations.
+        trajectory_time_fs: [tframe], fs.
+        numbers: [atom of one replica], atomic numbers.
+        masses_amu: [atom of one replica], amu.
+        cell_A: [vector, xyz] where the cell is fixed, [tframe, replica, vector, xyz] where not, None if open.
+        periodic: three-dimensional periodicity; False for a slab, which has a cell all the same.
+        volume_A3: one number where the cell is fixed, [frame, replica] where not, None if open or a slab.
+        metadata: configuration, versions, model_name, model_hash, seed, eps_inf, temperature_K (target), timestep_fs,
+            record_stride, trajectory_stride, complete, ms_per_step, ...
+        stored_positions_A: [tframe, replica, atom, xyz], A, unwrapped, or None where none were stored.
+        velocities_A_per_fs: [tframe, replica, atom, xyz], A/fs, or None.
+        slab: periodic along the first two cell vectors, vacuum along the third.
+        field_V_per_A: [frame, xyz], external field, or None.
+        parts: contributions of molecules or atoms, or None.
+    """
+
+    path: Path
+    step: Frames
+    time_fs: Frames
+    dipole_eA: Frames
+    dipole_latent_eA: Frames
+    polarizability_e2A2_per_eV: Frames | None
+    screening: Frames
+    energy_eV: Frames
+    temperature_K: Frames
+    conserved_eV: Frames | None
+    trajectory_step: Frames
+    trajectory_time_fs: Frames
+    numbers: np.ndarray
+    masses_amu: np.ndarray
+    cell_A: Frames | None
+    periodic: bool
+    volume_A3: Frames | float | None
+    metadata: dict[str, Any]
+    stored_positions_A: Frames | None
+    velocities_A_per_fs: Frames | None
+    slab: bool = False
+    field_V_per_A: Frames | None = None
+    parts: RunParts | None = None
+
+    @property
+    def positions_A(self) -> Frames:  # noqa: N802
+        """[tframe, replica, atom, xyz], A, unwrapped.
+
+        Raises:
+            TrajectoryError: none were stored.
+        """
+        if self.stored_positions_A is None:
+            raise TrajectoryError(f"run file {self.path}", got="no stored positions")
+        return self.stored_positions_A
+
+    @property
+    def centres_A(self) -> Centres:  # noqa: N802
+        """Centres of mass of the parts [frame, replica, part, xyz], A, each from the nearest stored configuration.
+
+        Raises:
+            TrajectoryError: the file has no parts, or no stored positions.
+        """
+        if self.parts is None or not len(self.trajectory_step):
+            missing = "no parts" if self.parts is None else "no stored positions"
+            raise TrajectoryError(f"centres of the parts in {self.path}", got=missing)
+        middle = 0.5 * (self.trajectory_step[1:] + self.trajectory_step[:-1])
+        cells = None if self.cell_A is None or self.cell_A.ndim == 2 else self.cell_A
+        nearest = np.searchsorted(middle, np.asarray(self.step))
+        return Centres(self.positions_A, nearest, self.parts.atom_part, self.masses_amu, cells)
+
+    @property
+    def mean_cell_A(self) -> np.ndarray | None:  # noqa: N802
+        """[vector, xyz], A, mean over the stored configurations where the cell changes; None if open."""
+        return None if self.cell_A is None else np.asarray(self.cell_A).reshape(-1, 3, 3).mean(axis=0)
+
+    @property
+    def pbc(self) -> tuple[bool, bool, bool]:
+        """Whether each cell vector is periodic."""
+        return (True, True, False) if self.slab else (self.periodic,) * 3
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run reached its last step."""
+        return bool(self.metadata["complete"])
+
+    @property
+    def boundary(self) -> Boundary:
+        """Boundary conditions."""
+        return "slab" if self.slab else "periodic" if self.periodic else "open"
+
+    @property
+    def n_replicas(self) -> int:
+        """Independent copies."""
+        return self.screening.shape[1]
+
+    @property
+    def integration_timestep_fs(self) -> float | None:
+        """Time step of the velocity Verlet integrator that made the run, fs; None of a trajectory of another code."""
+        return float(self.metadata["timestep_fs"]) if self.metadata.get("created_by") == "md" else None
+
+    @property
+    def eps_inf(self) -> float | None:
+        """High-frequency dielectric constant that the model of the run has."""
+        value = self.metadata.get("eps_inf")
+        return None if value is None else float(value)
+
+
+def read_run(path: Path | str) -> Run:
+    """Open a run file.
+
+    A file that still grows gives the frames that are complete at this moment.
+
+    Args:
+        path: the file that ``Simulation`` or ``record_trajectory`` wrote.
+
+    Raises:
+        TrajectoryError: no such file, truncated, damaged, not a run file, or no frame yet.
+    """
+    path = Path(path)
+    with open_run_file(path) as file:
+        opening = _Opening(file, RunFile(path, file[METADATA].asstr()[()]))
+        return opening.run()
+
+
+class _Opening:
+    """A run file on its way to a ``Run``.
+
+    Args:
+        file: the open file.
+        source: the same.
+    """
+
+    def __init__(self, file: h5py.File, source: RunFile) -> None:
+        self._file, self._source, self._metadata = file, source, read_metadata(file)
+        observables = file["observables"]
+        # Datasets of a growing file may differ by the block that is just being written.
+        self._n_frames = min(
+            len(element[part]) for element in observables.values() for part in ("step", "time", "value")
+        )
+        if self._n_frames == 0:
+            raise TrajectoryError(
+                f"run file {source.path}", got="no recorded frame", todo="Wait, or continue it with --restart"
+            )
+        names = replica_names(len(file["particles"]))
+        self._groups = [f"particles/{name}" for name in names]
+        self._n_stored = min(_length(file[name]) for name in self._groups)
+        boundary = list(file[self._groups[0]]["box"].attrs["boundary"])
+        self._boundary: Boundary = (
+            "periodic" if boundary[2] == "periodic" else "slab" if boundary[0] == "periodic" else "open"
+        )
+
+    def run(self) -> Run:
+        """What the file holds."""
+        first, observable, particles = self._file[self._groups[0]], self._observable, self._particles
+        cell, volume = self._cell()
+        return Run(
+            path=self._source.path,
+            step=self._series("observables/dipole/step"),
+            time_fs=self._series("observables/dipole/time"),
+            dipole_eA=self._series("observables/dipole/value"),
+            dipole_latent_eA=self._series("observables/dipole_latent/value"),
+            polarizability_e2A2_per_eV=observable("polarizability"),
+            screening=self._series("observables/screening/value"),
+            energy_eV=self._series("observables/energy/value"),
+            temperature_K=self._series("observables/temperature/value"),
+            conserved_eV=observable("conserved"),
+            trajectory_step=self._clock("step", np.int64),
+            trajectory_time_fs=self._clock("time", np.float64),
+            numbers=first["species"][()],
+            masses_amu=first["mass"][()],
+            cell_A=cell,
+            periodic=self._boundary == "periodic",
+            volume_A3=None if self._boundary == "slab" else volume,
+            metadata=self._metadata,
+            stored_positions_A=particles("position"),
+            velocities_A_per_fs=particles("velocity"),
+            slab=self._boundary == "slab",
+            field_V_per_A=observable("field"),
+            parts=read_parts(self._source, self._file, self._n_frames, len(self._groups), self._boundary),
+        )
+
+    def _series(self, name: str) -> RecordedArray:
+        dataset = self._file[name]
+        shape = (self._n_frames, *dataset.shape[1:])
+        return RecordedArray(self._source.open, name, shape, dataset.dtype, boundary=self._boundary)
+
+    def _observable(self, name: str) -> RecordedArray | None:
+        return self._series(f"observables/{name}/value") if name in self._file["observables"] else None
+
+    def _clock(self, part: str, dtype: type) -> Frames:
+        """Steps or times of the stored configurations."""
+        name = f"{self._groups[0]}/position/{part}"
+        if name not in self._file:
+            return np.zeros(0, dtype=dtype)
+        return RecordedArray(self._source.open, name, (self._n_stored,), np.dtype(dtype), boundary=self._boundary)
+
+    def _particles(self, element: str) -> RecordedArray | None:
+        """Positions, velocities or cells [tframe, replica, ...]; None where there are none."""
+        names = [f"{group}/{element}/value" for group in self._groups]
+        if names[0] not in self._file:
+            return None
+        dataset = self._file[names[0]]
+        shape = (self._n_stored, len(names), *dataset.shape[1:])
+        return RecordedArray(self._source.open, names, shape, dataset.dtype, in_blocks=False, boundary=self._boundary)
+
+    def _cell(self) -> tuple[Frames | None, Frames | float | None]:
+        """Cell and volume as ``Run`` describes them."""
+        if self._boundary == "open":
+            return None, None
+        start = np.array(self._metadata["cell_A"], dtype=float)
+        fixed = float(abs(np.linalg.det(start)))
+        volume, cells = self._observable("volume"), self._particles("box/edges")
+        if volume is None:
+            return start, fixed
+        if cells is None:
+            return start, fixed if _deviation(volume, fixed) <= FIXED_CELL_TOLERANCE * fixed else volume
+        if _deviation(cells, start) <= FIXED_CELL_TOLERANCE * fixed ** (1.0 / 3.0):
+            return start, fixed
+        return cells, volume
+
+
+def _deviation(values: RecordedArray, constant: np.ndarray | float) -> float:
+    """Largest absolute deviation of frames from a constant, a block at a time."""
+    step = max(1, BLOCK_BYTES * len(values) // max(1, 8 * values.size))
+    pieces = (np.abs(values[start : start + step] - constant) for start in range(0, len(values), step))
+    return max((float(piece.max(initial=0.0)) for piece in pieces), default=0.0)
+
+
+def read_metadata(file: h5py.File) -> dict[str, Any]:
+    """Metadata of an open run file, with ``complete`` and ``ms_per_step`` as they are now."""
+    parameters = file["parameters/spectra_app"]
+    metadata: dict[str, Any] = json.loads(parameters["metadata"].asstr()[()])
+    metadata["complete"] = bool(parameters["complete"][()])
+    metadata["ms_per_step"] = float(parameters["ms_per_step"][()])
+    return metadata
+
+
+def _length(group: h5py.Group) -> int:
+    """Complete stored configurations of one replica."""
+    elements = [group[name] for name in ("position", "velocity") if name in group]
+    if "edges" in group["box"]:
+        elements.append(group["box/edges"])
+    return min((len(element[part]) for element in elements for part in ("step", "time", "value")), default=0)
