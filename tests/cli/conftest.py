@@ -19,7 +19,7 @@ from spectra_app.cli.main import main
 from spectra_app.config import ModelSettings
 from spectra_app.potentials.checkpoint import save_model
 from spectra_app.potentials.potential import Potential
-from tests.random_weights import with_random_weights
+from tests.random_weights import with_known_material, with_random_weights
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # makes tests/toy_potential.py importable
 
@@ -65,7 +65,7 @@ def write_tiny_model(folder: Path, variant: str) -> None:
     settings = ModelSettings(**small, variant=variant, response="one-shot", ewald_tolerance=1e-2)
     model = Potential(settings, ("H", "O"), torch.tensor([-13.6, -430.0]), 1e-3, 1.78)
     with torch.no_grad():  # nothing repels in an untrained network: weak charges, or atoms fall into each other
-        with_random_weights(model)
+        with_known_material(with_random_weights(model))
         model.latent_head.element_charges.mul_(0.1)
     model.card = dataclasses.replace(model.card, name="tiny")
     save_model(model, folder)
