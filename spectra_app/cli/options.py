@@ -58,7 +58,7 @@ def typed(schema: type[Settings], name: str) -> Any:
         return list[get_args(annotation)[0]] | None  # type: ignore[misc]
     if get_origin(annotation) is Literal:
         return str | None  # checked with everything else when the settings are made
-    return annotation | None  # type: ignore[operator]
+    return annotation | None
 
 
 def names_of(schema: type[Settings], kind: str) -> list[str]:
