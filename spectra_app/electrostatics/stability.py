@@ -16,14 +16,13 @@ which leaves small values as they are and holds where the network extrapolates: 
 data made 50 A^3 out of 0.3.
 
 Charges moved between neighbours answer with the Laplacian K of kappa_ij, and K < C^-1, C = diag(c_i), is wanted.  With
-x = C^1/2 y, by Cauchy and Schwarz,
+x = C^1/2 y and (a - b)^2 <= 2 a^2 + 2 b^2,
 
-    y.C^1/2 K C^1/2.y = sum_pairs kappa_ij (sqrt(c_i) y_i - sqrt(c_j) y_j)^2
-                     <= sum_pairs kappa_ij (c_i + c_j) (y_i^2 + y_j^2) = sum_i y_i^2 sum_j kappa_ij (c_i + c_j)
+    y.C^1/2 K C^1/2.y = sum_pairs kappa_ij (sqrt(c_i) y_i - sqrt(c_j) y_j)^2 <= sum_i 2 c_i y_i^2 sum_j kappa_ij
 
-so that it suffices that every atom has K_i = sum_j kappa_ij (c_i + c_j) < 1.  Bent with both ends,
+so that it suffices that every atom has 2 c_i K_i < 1, K_i = sum_j kappa_ij.  Bent with both ends,
 
-    kappa_ij -> kappa_ij/(1 + (K_i + K_j)/0.9)     gives     sum_j kappa_ij (c_i + c_j) <= K_i/(1 + K_i/0.9) < 0.9.
+    kappa_ij -> kappa_ij/(1 + 2 K_i/b_i + 2 K_j/b_j),   b_i = 0.9/c_i,   gives   2 c_i K_i -> at most 0.9.
 """
 
 from __future__ import annotations
@@ -84,7 +83,7 @@ def bounded_polarizability(alpha: Tensor, sigma: float | Smearing) -> Tensor:
 
 
 def bounded_kappa(kappa: Tensor, sigma: float | Smearing, neighbors: Neighbors) -> Tensor:
-    """Bend kappa: of atoms to kappa/(1 + kappa/b), of pairs to kappa_ij/(1 + (K_i + K_j)/0.9).
+    """Bend kappa: of atoms to kappa/(1 + kappa/b), of pairs to kappa_ij/(1 + 2 K_i/b_i + 2 K_j/b_j).
 
     Args:
         kappa: [atom], or [atom, slot] and symmetric (kappa_ij = kappa_ji), not negative, e^2/eV.
@@ -103,6 +102,5 @@ def bounded_kappa(kappa: Tensor, sigma: float | Smearing, neighbors: Neighbors) 
     limits = largest_kappa(1.0) * by_atom(sigma, 1, kappa)
     if kappa.dim() == 1:
         return kappa / (1.0 + kappa / limits)
-    stiffness = 1.0 / limits[:, None]  # c_i/0.9
-    sums = (kappa * (stiffness + gather_neighbors(stiffness, neighbors)[..., 0])).sum(1, keepdim=True)
-    return kappa / (1.0 + sums + gather_neighbors(sums, neighbors)[..., 0])
+    shares = 2.0 * kappa.sum(1, keepdim=True) / limits[:, None]
+    return kappa / (1.0 + shares + gather_neighbors(shares, neighbors)[..., 0])
