@@ -1,7 +1,7 @@
-"""Time of electrostatics in cells that are mostly vacuum: the same atoms open, in wider and wider boxes, and as a layer.
+"""Time of electrostatics in cells that are mostly vacuum: atoms open, in wider and wider boxes, and as a layer.
 
-Energy, response and gradient by positions and all multipoles; processor time of the best round.  ``plain`` insists on the
-sum over all vectors of the cell, as it was the only way before.
+Energy, response and gradient by positions and all multipoles; processor time of the best round.  ``--plain`` times the
+sum over all vectors of the cell too.
 
     python benchmarks/vacuum_speed.py --plain
 """

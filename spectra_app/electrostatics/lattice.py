@@ -51,6 +51,11 @@ class KVectors:
         return torch.as_tensor(table).to(device=self.device, dtype=self.dtype)
 
     @cached_property
+    def periodic(self) -> tuple[bool, ...]:
+        """Which structures have a cell."""
+        return tuple(bool(cell.any()) for cell in self.cells)
+
+    @cached_property
     def volumes(self) -> np.ndarray:
         """[structure], A^3, zero for an open one."""
         return np.abs(np.linalg.det(self.cells))
@@ -90,8 +95,10 @@ def k_vectors(system: System, cutoff: float, method: EwaldMethod = "auto") -> KV
     periodic = system.periodic.to("cpu").numpy()
     cells = np.where(periodic[:, None, None], cells, 0.0)
     k = KVectors(cells, cutoff, method, system.positions.dtype, system.positions.device)
-    if k.device.type != "cpu":
-        _ = k.integers  # now: while a graph is captured nothing can travel to the device
+    _ = k.periodic  # now: traced code does not see into numpy
+    few = max(k.count(s) for s in range(len(cells))) < _KEPT_UP_TO
+    if few or k.device.type != "cpu":
+        _ = k.integers  # nor can anything travel to a device while a graph is captured; many may never be asked for
     return k
 
 

@@ -78,7 +78,7 @@ def choose_ways(system: System, k: KVectors, sigma: float | Smearing) -> tuple[l
         one way for each structure; cell shifts [atom, vector] that make clusters and layers compact, None where there
         are none.
     """
-    ways = [Way("plain") if cell.any() else Way("open") for cell in k.cells]
+    ways = [Way("plain") if periodic else Way("open") for periodic in k.periodic]
     if k.method != "auto" or k.device.type != "cpu" or torch.compiler.is_compiling():
         return ways, None
     slabs = [False] * len(ways) if system.slab is None else system.slab.tolist()

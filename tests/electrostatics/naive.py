@@ -42,7 +42,7 @@ def pair_from_tensors(tensors: list[Tensor], qi, ui, quad_i, qj, uj, quad_j) -> 
 
 def open_energy(positions: Tensor, q: Tensor, u: Tensor, quad: Tensor, sigma) -> Tensor:
     """(k_e/2) sum over ordered pairs, one pair after the other; sigma one number or one for each atom."""
-    widths = [float(s) for s in torch.as_tensor(sigma).expand(len(positions))]
+    widths = [float(s) for s in torch.as_tensor(sigma, dtype=torch.float64).expand(len(positions))]
     total = positions.new_zeros(())
     for i in range(len(positions)):
         for j in range(len(positions)):
