@@ -22,6 +22,7 @@ _QUANTITIES: dict[str, tuple[str, str]] = {
     "eps_real": (r"permittivity $\varepsilon'$", ""),
     "eps_imag": (r"dielectric loss $\varepsilon''$", ""),
     "depolarization": ("depolarization ratio", ""),
+    "conductivity_S_per_m": ("conductivity", "S m^-1"),
     # names in the headers of published tables
     "absorption coefficient times refractive index": (r"absorption $\alpha n$", "cm^-1"),
     "mol-abs": ("molar absorptivity", "L mol^-1 cm^-1"),
