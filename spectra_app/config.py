@@ -238,6 +238,11 @@ class SpectraSettings(Settings):
     derivative: Literal["difference", "direct"] = Field(
         "difference", description="time derivative: corrected forward differences, or omega^2 times the density"
     )
+    correct_timestep: bool = Field(
+        True,
+        description="take the known effect of the integrator's time step off wavenumbers and intensities of a run "
+        "of md; series of other codes are left as they are",
+    )
     overlap: float = Field(0.5, ge=0, lt=1, description="share that neighbouring segments have in common (welch)")
     zero_padding: int = Field(4, ge=2, description="points of the table per independent point of the spectrum")
     precision: float = Field(0.1, gt=0, description="wanted relative error of the bands, for the verdict on length")
@@ -249,6 +254,10 @@ class SpectraSettings(Settings):
     )
     quantum_factor: Annotated[Literal["none", "harmonic", "standard", "schofield"], Of(("ir", "sfg"))] = Field(
         "none", description="exchange the harmonic quantum correction, contained already, for another one"
+    )
+    mean: Annotated[Literal["zero", "replica", "pooled"] | None, Of(("dielectric",))] = Field(
+        None,
+        description="mean of the dipole in the static constant; None takes zero, by symmetry (of rates: a replica's)",
     )
     n_molecules: Annotated[float | None, Of(("ir",))] = Field(
         None, gt=0, description="molecules in the cell, for molar quantities"

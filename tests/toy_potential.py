@@ -56,6 +56,7 @@ class ToyPotential:
     ) -> None:
         self.device, self.dtype, self.cutoff = torch.device("cpu"), dtype, 3.0
         self.card, self.eps_inf, self.scale = ToyCard(), 1.5, PhysicalScale(1.5, 0.0, 1.0)
+        self.oxidation_states = None
         self.bond_k, self.onsite, self.onsite_k = bond_k, onsite, onsite_k
         self.repulsion, self.bonds = repulsion, bonds
         self.n_calls, self.fail_at = 0, -1
@@ -101,6 +102,9 @@ class ToyPotential:
             polarizability_by_atom=square_by_atom,
             fixed_charges=charges.detach(),
         )
+
+    def has_born_charges(self, system: System) -> bool:
+        return False
 
     def born_charges(self, system: System, neighbors: Neighbors) -> Tensor:
         self.n_calls += 1

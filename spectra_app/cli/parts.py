@@ -91,7 +91,14 @@ def _of_run(run: Run, kind: Kind, settings: SpectraSettings, distances: bool) ->
     Raises:
         SeriesError: it has none of this kind, or no positions where distances are wanted.
     """
-    from spectra_app.jobs.policy import centres_of, contributions_of, temperature_of, timestep_of, volume_of
+    from spectra_app.jobs.policy import (
+        centres_of,
+        contributions_of,
+        integration_of,
+        temperature_of,
+        timestep_of,
+        volume_of,
+    )
 
     values = contributions_of(run, "dipole" if kind == "ir" else "polarizability")
     assert run.parts is not None
@@ -103,6 +110,7 @@ def _of_run(run: Run, kind: Kind, settings: SpectraSettings, distances: bool) ->
         "timestep_fs": timestep_of(run),
         "temperature_K": temperature_of(run, settings),
         "volume_A3": volume_of(run, settings) if kind == "ir" else None,
+        **integration_of(run, settings),
     }
 
 

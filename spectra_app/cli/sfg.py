@@ -105,7 +105,7 @@ def _of_run(run: Run, settings: SpectraSettings, area_A2: float | None) -> tuple
     """
     import numpy as np
 
-    from spectra_app.jobs.policy import centres_of, contributions_of, temperature_of, timestep_of
+    from spectra_app.jobs.policy import centres_of, contributions_of, integration_of, temperature_of, timestep_of
 
     arrays = (contributions_of(run, "dipole"), contributions_of(run, "polarizability"), _heights(centres_of(run)))
     cell = run.mean_cell_A
@@ -119,6 +119,7 @@ def _of_run(run: Run, settings: SpectraSettings, area_A2: float | None) -> tuple
     return dict(zip(PARTS, arrays, strict=True)), {
         "timestep_fs": timestep_of(run),
         "temperature_K": temperature_of(run, settings),
+        **integration_of(run, settings),
         "area_A2": float(np.linalg.norm(np.cross(cell[0], cell[1]))) if area_A2 is None else area_A2,
     }
 

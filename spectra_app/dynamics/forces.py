@@ -63,7 +63,11 @@ class PotentialLike(Protocol):
     def eps_inf(self) -> float | None: ...  # noqa: D102
     @property
     def scale(self) -> ScaleLike: ...  # noqa: D102
+    @property
+    def oxidation_states(self) -> dict[str, int] | None: ...  # noqa: D102
     def check_system(self, system: System) -> None: ...  # noqa: D102
+    def has_born_charges(self, system: System) -> bool: ...  # noqa: D102
+    def born_charges(self, system: System, neighbors: Neighbors) -> Tensor: ...  # noqa: D102
     def __call__(  # noqa: D102
         self,
         system: System,

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
+from ase.data import chemical_symbols
 
 from spectra_app.config import SpectraSettings
 from spectra_app.errors import SeriesError
-from spectra_app.spectra import SpectrumWarning, timestep_from_times
+from spectra_app.spectra import InfraredSpectrum, SpectrumWarning, compare_f_sum, f_sum, timestep_from_times
 
 if TYPE_CHECKING:
     from spectra_app.arrays import Boundary, FrameArray
@@ -74,6 +75,24 @@ def timestep_of(run: Run) -> float:
     return timestep_from_times(np.asarray(run.time_fs))
 
 
+def integration_of(run: Run, settings: SpectraSettings) -> dict[str, Any]:
+    """Time step, fs, and kind of the integrator whose effect a spectrum is freed of; nothing where it stays in.
+
+    A trajectory of another code does not say how it was integrated.
+    """
+    if not settings.correct_timestep:
+        return {}
+    known = run.metadata.get("integrator")
+    if known is not None:
+        name = {"velocity-verlet": "verlet", "langevin-baoab": "baoab"}[known["name"]]
+        return {"integration_timestep_fs": float(known["timestep_fs"]), "integrator": name}
+    if run.integration_timestep_fs is None:
+        return {}
+    md = run.metadata["configuration"].get("md", {})  # of files that do not say it
+    langevin = md.get("ensemble") == "nvt" and md.get("thermostat") == "langevin"
+    return {"integration_timestep_fs": run.integration_timestep_fs, "integrator": "baoab" if langevin else "verlet"}
+
+
 def eps_inf_of(run: Run, settings: SpectraSettings) -> float | None:
     """High-frequency dielectric constant of the material: the settings' one, else that of the model of the run.
 
@@ -107,6 +126,28 @@ def volume_of(run: Run, settings: SpectraSettings, kind: str = "ir") -> float | 
     if settings.volume_A3 is not None:
         return settings.volume_A3
     return None if run.volume_A3 is None else float(np.mean(run.volume_A3))
+
+
+def quanta_of(run: Run) -> np.ndarray | None:
+    """Quanta of polarization [vector, xyz], e A: the cell vectors times e, where every atom carries a whole charge.
+
+    None where atoms of the model carry no integers, or where the cell changes.
+    """
+    integers = run.metadata.get("oxidation_states") is not None
+    fixed = run.cell_A is not None and run.cell_A.ndim == 2
+    return np.asarray(run.cell_A) if integers and fixed and run.boundary == "periodic" else None
+
+
+def with_f_sum(spectrum: S, run: Run) -> S:
+    """An infrared spectrum of a run with the sentence on its f-sum, where the run holds Born charges."""
+    if run.born_e is None or not isinstance(spectrum, InfraredSpectrum) or run.boundary == "slab":
+        return spectrum
+    if spectrum.parameters.get("quantum_factor") not in ("none", "harmonic"):
+        return spectrum
+    symbols = [chemical_symbols[z] for z in run.numbers.tolist()]
+    volume = None if spectrum.alpha_n_per_cm is None else spectrum.parameters["volume_A3"]
+    expected = f_sum(run.born_e, run.masses_amu, volume, symbols)
+    return replace(spectrum, history=(*spectrum.history, compare_f_sum(spectrum, expected).sentence))
 
 
 def contributions_of(run: Run, quantity: Literal["dipole", "polarizability"]) -> FrameArray:

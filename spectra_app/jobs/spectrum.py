@@ -11,7 +11,16 @@ from ase.data import chemical_symbols
 
 from spectra_app.config import SpectraSettings, parse_settings
 from spectra_app.errors import ConfigError, SeriesError
-from spectra_app.jobs.policy import eps_inf_of, temperature_of, timestep_of, volume_of, with_field_note
+from spectra_app.jobs.policy import (
+    eps_inf_of,
+    integration_of,
+    quanta_of,
+    temperature_of,
+    timestep_of,
+    volume_of,
+    with_f_sum,
+    with_field_note,
+)
 from spectra_app.runs import Run, is_run_file, read_run
 from spectra_app.series import FORMATS, Request, open_series
 from spectra_app.spectra import (
@@ -67,7 +76,9 @@ def run_spectrum(
     if kind not in KINDS:
         raise ConfigError("kind of spectrum", got=repr(kind), wanted=", ".join(KINDS))
     run = run if isinstance(run, Run) else read_run(run)
-    return with_field_note(_compute(kind, chosen, *_of_run(run, kind, chosen)), run)
+    values, given = _of_run(run, kind, chosen)
+    spectrum = _compute(kind, chosen, values, {**given, **integration_of(run, chosen)})
+    return with_field_note(with_f_sum(spectrum, run), run)
 
 
 def series_spectrum(
@@ -156,6 +167,8 @@ def _of_run(run: Run, kind: Kind, settings: SpectraSettings) -> tuple[Any, dict[
         given = {"volume_A3": volume_of(run, settings, kind), "eps_inf": eps_inf}
         if kind == "dielectric" and eps_inf is None:
             raise SeriesError(f"eps_inf of {run.path}", got="none", wanted="a number", todo="Give eps_inf (--eps-inf)")
+        if kind == "dielectric":
+            given |= {"quanta_eA": quanta_of(run)}
         given |= {"n_molecules": None} if kind == "ir" and not run.periodic else {}
     return values, {"timestep_fs": timestep_of(run), "temperature_K": temperature_of(run, settings), **given}
 

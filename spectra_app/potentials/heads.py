@@ -27,7 +27,7 @@ _INITIAL_ALPHA = 0.03  # e^2 A^2/eV (0.4 A^3): a third of a water molecule's pol
 _INITIAL_KAPPA = 0.01  # e^2/eV
 _VECTOR_SCALE = 0.1
 _KEPT = 0.1  # of its oxidation state is the charge that a bound cation begins with
-_UNBOUND = 0.01  # bonds weaker than this leave a cation its charge
+_UNBOUND = 1e-4  # bonds weaker than this leave a cation its charge
 _SWITCH_AT, _SWITCH_WIDTH = 1.4, 0.06  # of the sum of the covalent radii: a stretched bond is one, a hydrogen bond not
 
 
@@ -204,7 +204,7 @@ class LatentHead(nn.Module):
     def _handed_back(self, fixed: Tensor, species: Tensor, neighbors: Neighbors, pair: PairGeometry) -> Tensor:
         """p0_ij [atom, slot]: the charge z_i of a cation, handed along its bonds to the anions j that share it.
 
-            p0_ij = -(z_i - c_i) s_ij/(sum_j s_ij + 0.01),   p0_ji = -p0_ij,   s = (1 + exp((r/R_ij - 1.4)/0.06))^-4
+            p0_ij = -(z_i - c_i) s_ij/(sum_j s_ij + 1e-4),   p0_ji = -p0_ij,   s = (1 + exp((r/R_ij - 1.4)/0.06))^-4
 
         with R_ij the sum of the covalent radii.  c is a charge of each element that begins at a tenth of its oxidation
         state: a bound atom begins with it, an unbound ion with its own charge, and a proton changes partners smoothly,

@@ -386,6 +386,12 @@ class Potential(nn.Module):
         """
         return self.scale.born_charges(self.latent_born_charges(system, neighbors), system)
 
+    def has_born_charges(self, system: System) -> bool:
+        """Whether the model has physical Born charges of such structures, exact ones, and knows its scale there."""
+        periodic = bool(system.periodic.any())
+        exact = self.variant.charges == "pair" or (self.variant.electrostatic and not periodic)
+        return exact and (self.scale.known or not periodic)
+
     def latent_born_charges(self, system: System, neighbors: Neighbors) -> Tensor:
         """As ``born_charges``, before the physical scale."""
         self._check_electrostatic("Born charges")

@@ -8,6 +8,8 @@
     observables/<name>/{step,time,value}   [frame, replica, ...]; the field, the same for all, [frame, xyz]
         dipole_parts, polarizability_parts [frame, replica, part, ...], float32, where asked for
     parameters/spectra_app/          metadata (JSON), complete, ms_per_step
+        born/                        step [sample], value [sample, atom, field, displacement] e: Born charges of a few
+                                     configurations of the first replica, at the end of a run of md
         parts/                       attribute level; atom_part [atom], kinds [part], molecules [part] (if there are)
 
 Contributions of the parts are physical, continuous in time, and add up to dipole and polarizability.
@@ -91,6 +93,23 @@ class RunHeader:
     metadata: dict[str, Any]
     slab: bool = False
     parts: Parts | None = None
+
+
+def write_born_charges(path: Path, step: np.ndarray, born_e: np.ndarray) -> None:
+    """Add Born charges of a few configurations to a finished run file, in place of older ones.
+
+    Args:
+        path: the run file; nobody has it open.
+        step: [sample], steps since recording began.
+        born_e: [sample, atom, field, displacement], e, physical, of the first replica.
+    """
+    with h5py.File(path, "r+", libver="latest") as file:
+        parameters = file["parameters/spectra_app"]
+        if "born" in parameters:
+            del parameters["born"]
+        group = parameters.create_group("born")
+        group.create_dataset("step", data=np.asarray(step, dtype=np.int64))
+        group.create_dataset("value", data=np.asarray(born_e, dtype=np.float64)).attrs["unit"] = "e"
 
 
 def replica_names(n_replicas: int) -> list[str]:

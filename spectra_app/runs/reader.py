@@ -51,6 +51,8 @@ class Run:
         slab: periodic along the first two cell vectors, vacuum along the third.
         field_V_per_A: [frame, xyz], external field, or None.
         parts: contributions of molecules or atoms, or None.
+        born_e: [sample, atom, field, displacement], e, Born charges of a few configurations of the first replica, or
+            None.
     """
 
     path: Path
@@ -76,6 +78,7 @@ class Run:
     slab: bool = False
     field_V_per_A: Frames | None = None
     parts: RunParts | None = None
+    born_e: np.ndarray | None = None
 
     @property
     def positions_A(self) -> Frames:  # noqa: N802
@@ -211,8 +214,14 @@ class _Opening:
             velocities_A_per_fs=particles("velocity"),
             slab=self._boundary == "slab",
             field_V_per_A=observable("field"),
+            born_e=self._born_charges(),
             parts=read_parts(self._source, self._file, self._n_frames, len(self._groups), self._boundary),
         )
+
+    def _born_charges(self) -> np.ndarray | None:
+        """[sample, atom, field, displacement], e; None in a file without them."""
+        parameters = self._file["parameters/spectra_app"]
+        return parameters["born/value"][()] if "born" in parameters else None
 
     def _series(self, name: str) -> RecordedArray:
         dataset = self._file[name]

@@ -151,7 +151,7 @@ def _scale_sentence(report: Interpretation) -> str:
         return "no eps_inf given, eps_e = 1: the physical values are the latent ones, unscaled."
     if report.screening is None:
         return f"eps_inf = {report.eps_inf:g} was given; the model's own screening could not be measured."
-    if abs(report.screening - 1.0 - report.chi.mean) > 1e-3 * report.screening:
+    if report.response == "one-shot" and report.screening > 1.0:
         return (
             f"eps_inf = {report.eps_inf:g} was given; the model screens slow fields {report.screening:.3f} times "
             f"(1 + chi = {1.0 + report.chi.mean:.3f}); eps_e = {report.eps_e.mean:.3f}: charges and dipoles are "

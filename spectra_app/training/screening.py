@@ -80,6 +80,14 @@ def measure_scale(model: Potential, structures: Sequence[tuple[System, Neighbors
     return PhysicalScale(model.eps_inf, chi, whole / bare)
 
 
+def approached(before: PhysicalScale, measured: PhysicalScale, share: float) -> PhysicalScale:
+    """A share of the way from one scale to another; the whole way where one of them is not known."""
+    if before.chi is None or before.screening is None or measured.chi is None or measured.screening is None:
+        return measured
+    chi = before.chi + share * (measured.chi - before.chi)
+    return PhysicalScale(measured.eps_inf, chi, before.screening + share * (measured.screening - before.screening))
+
+
 def _without_response(model: Potential) -> Potential:
     """The same weights (shared, not copied), nothing induced."""
     other = copy.copy(model)

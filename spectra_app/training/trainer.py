@@ -42,11 +42,12 @@ from spectra_app.training.loss import Errors, squared_errors, total_loss, weight
 from spectra_app.training.optimizers import Muon
 from spectra_app.training.publish import publish
 from spectra_app.training.sanity import check_units
-from spectra_app.training.screening import measure_scale
+from spectra_app.training.screening import approached, measure_scale
 
 CHECKPOINT_FILE = "training.checkpoint"
 HISTORY_FILE = "history.csv"
 RESPONSE_PARAMETERS = ("latent_head.alpha_", "latent_head.kappa")  # first parts of their names
+SCALE_SHARE = 0.2  # of the way to a newly measured scale: jumps of ionic charges would be jumps of all energies
 EMA_RAMP = 10  # the average starts with short memory: decay = min(ema, (1 + step) / (10 + step))
 
 
@@ -332,7 +333,8 @@ def _finish_epoch(run: _Run, valid_set: list[Sample], settings: TrainFile, seen:
     """Validate the averaged weights, keep the best, add a line to the history."""
     t = settings.training
     # The susceptibility changes as the model learns, and with it the latent charge of an ion: e/sqrt(eps_e).
-    run.average.scale = run.model.scale = _measured_scale(run.average, valid_set)
+    measured = _measured_scale(run.average, valid_set)
+    run.average.scale = run.model.scale = approached(run.model.scale, measured, SCALE_SHARE)
     errors = mean_errors(run.average, valid_set, max(t.loss.stress) > 0, t.batch_size)
     # Always the final weights of the loss: the best epoch must not depend on the ramp.
     loss = float(total_loss(errors, weights_at(t.loss, 1.0)))

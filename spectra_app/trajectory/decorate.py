@@ -361,6 +361,7 @@ def _header(
             "model_name": model.card.name,
             "model_hash": model.card.hash,
             "eps_inf": model.eps_inf,
+            "oxidation_states": model.oxidation_states,
             "seed": None,
             "device": str(model.device),
             "dtype": str(model.dtype).removeprefix("torch."),

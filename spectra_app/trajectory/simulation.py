@@ -23,13 +23,16 @@ from spectra_app.dynamics.state import MDState, Particles, make_particles, state
 from spectra_app.errors import SimulationError
 from spectra_app.interrupts import Interrupts
 from spectra_app.memory import keep_freed_blocks
-from spectra_app.runs.layout import Parts, RunHeader
+from spectra_app.neighbors import build_neighbors
+from spectra_app.runs.layout import Parts, RunHeader, write_born_charges
+from spectra_app.runs.reader import read_run
 from spectra_app.system import System, concatenate, from_ase
 from spectra_app.trajectory.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from spectra_app.trajectory.metadata import versions
 from spectra_app.trajectory.parts import common_parts, parts_observables
 from spectra_app.trajectory.writer import RunWriter
 
+BORN_SAMPLES = 4  # configurations of a run whose Born charges are kept
 # Settings that may differ between the parts of one run; a field table is compared by its rows.
 FREE_ON_RESTART = frozenset({"steps", "device", "field_table"})
 
@@ -158,7 +161,37 @@ class Simulation:
                 ms_per_step = self.dynamics.ms_per_step
             keeper.save(last, ms_per_step)
             writer.finish(ms_per_step)
+        self._add_born_charges(self.output)
         return self._result(recorder, began, None if state is None else state.step, ms_per_step)
+
+    def _add_born_charges(self, output: Path) -> None:
+        """Born charges of a few configurations: what the infrared spectrum must integrate to, without the model."""
+        if not self.model.has_born_charges(self.particles.system):
+            return
+        run = read_run(output)
+        positions = run.stored_positions_A
+        assert positions is not None
+        chosen = np.unique(np.linspace(0, len(run.trajectory_step) - 1, BORN_SAMPLES).astype(int))
+        first = torch.arange(1, device=self.model.device)
+        system, tensors = self.particles.system, []
+        n_atoms = self.particles.n_atoms
+        for frame in chosen:
+            cell = (
+                system.cell[:1] if run.cell_A is None or run.cell_A.ndim == 2 else torch.as_tensor(run.cell_A[frame, 0])
+            )
+            one = system._replace(
+                positions=torch.as_tensor(np.asarray(positions[frame, 0])).to(system.positions),
+                numbers=system.numbers[:n_atoms],
+                cell=cell.reshape(1, 3, 3).to(system.cell),
+                periodic=system.periodic[first],
+                batch=system.batch[:n_atoms],
+                charge=system.charge[first],
+                sizes=system.sizes[:1],
+                slab=None if system.slab is None else system.slab[first],
+            )
+            neighbors = build_neighbors(one, self.model.cutoff).to(dtype=self.model.dtype)
+            tensors.append(self.model.born_charges(one.to(dtype=self.model.dtype), neighbors).double().cpu().numpy())
+        write_born_charges(output, np.asarray(run.trajectory_step)[chosen], np.stack(tensors))
 
     def checkpoint(self, state: MDState, recorder: Recorder, ms_per_step: float) -> dict[str, Any]:
         """Content of a checkpoint."""
@@ -237,6 +270,7 @@ class Simulation:
             "model_name": self.model.card.name,
             "model_hash": self.model.card.hash,
             "eps_inf": self.model.eps_inf,
+            "oxidation_states": self.model.oxidation_states,
             "seed": settings.seed,
             "device": str(self.model.device),
             "dtype": str(self.model.dtype).removeprefix("torch."),

@@ -169,6 +169,7 @@ def test_a_run_of_600000_frames_is_read_like_a_short_one(tmp_path: Path, cli: Ca
         timestep_fs=1.0,
         temperature_K=kelvin.mean(),
         volume_A3=262.1,
+        integration_timestep_fs=0.5,
         settings=EstimatorSettings(resolution_per_cm=100.0),
     )
     np.testing.assert_allclose(spectrum.alpha_n_per_cm, by_hand.alpha_n_per_cm, rtol=1e-10)  # type: ignore[attr-defined]

@@ -113,6 +113,30 @@ def test_a_setting_arrives_from_python_and_from_the_command(
     np.testing.assert_allclose(heights, [peak.height for peak in spectrum.peaks], rtol=1e-12)
 
 
+@pytest.mark.parametrize("kind", ["ir", "raman", "vdos", "dielectric"])
+@pytest.mark.parametrize(("thermostat", "integrator"), [("bussi", "verlet"), ("langevin", "baoab")])
+def test_the_integrators_time_step_is_taken_off_runs_of_md(
+    kind: Any, thermostat: str, integrator: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configuration = {"md": {"ensemble": "nvt", "thermostat": thermostat}}
+    path = write_run(tmp_path / "run.h5", 500, configuration=configuration)
+    parameters = run_spectrum(path, kind, resolution_per_cm=150.0).parameters
+    assert (parameters["integration_timestep_fs"], parameters["integrator"]) == (0.5, integrator)
+    assert "integrator" not in run_spectrum(path, kind, resolution_per_cm=150.0, correct_timestep=False).parameters
+    for words, sentence in (([], "integration time step 0.5 fs"), (["--no-correct-timestep"], "its effect is left in")):
+        with pytest.raises(SystemExit):
+            main([kind, str(path), "--resolution-per-cm", "150", *words, "-o", str(tmp_path / "out.csv")])
+        assert sentence in capsys.readouterr().out
+    other = write_run(tmp_path / "record.h5", 500, created_by="record")
+    assert "integrator" not in run_spectrum(other, kind, resolution_per_cm=150.0).parameters
+
+
+def test_the_mean_of_the_dipole_is_a_setting(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run.h5", 500)
+    statics = {mean: run_spectrum(path, "dielectric", mean=mean).static.value for mean in ("zero", "pooled")}  # type: ignore[attr-defined]
+    assert statics["zero"] > statics["pooled"]  # the square of the mean is left out or taken off
+
+
 def test_series_of_other_codes_take_the_same_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     dipole = 0.05 * bands(800, (3,))
     np.save(tmp_path / "dipole.npy", dipole)
