@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from spectra_app.config import TrainFile, parse_settings
 from spectra_app.electrostatics import parse_variant
-from spectra_app.potentials.checkpoint import load_model
+from spectra_app.potentials.folder import load_model
 from spectra_app.training.evaluation import evaluate_file
 from spectra_app.training.trainer import CHECKPOINT_FILE, train
 

@@ -30,11 +30,11 @@ from spectra_app.electrostatics.polarization import (
     gradient_of_vector,
     pair_moments,
 )
-from spectra_app.neighbors import build_neighbors
 from spectra_app.potentials.backbones import pair_geometry
-from spectra_app.potentials.checkpoint import load_model
+from spectra_app.potentials.folder import load_model
 from spectra_app.potentials.potential import Potential
-from spectra_app.system import from_ase
+from spectra_app.structure.neighbors import build_neighbors
+from spectra_app.structure.system import from_ase
 from spectra_app.zoo import find_model, model_names
 
 WATER_REPEATS, QUARTZ_REPEATS = (1, 2, 3), (1, 2, 3, 4, 6)

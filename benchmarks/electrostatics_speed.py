@@ -31,7 +31,7 @@ from spectra_app.electrostatics import Multipoles, prepare_interaction, prepare_
 from spectra_app.electrostatics.mesh import mesh_available
 from spectra_app.electrostatics.reciprocal import reciprocal_cutoff
 from spectra_app.memory import keep_freed_blocks
-from spectra_app.system import make_system
+from spectra_app.structure.system import make_system
 from spectra_app.units import COULOMB_CONSTANT
 
 SIGMA, TOLERANCE = 1.0, 1e-4

@@ -21,11 +21,11 @@ from ase.io import read
 from ase.md.verlet import VelocityVerlet
 
 from spectra_app.config import MDSettings
-from spectra_app.neighbors import build_neighbors
-from spectra_app.potentials.checkpoint import load_model
+from spectra_app.jobs.simulation import Simulation
+from spectra_app.potentials.folder import load_model
 from spectra_app.potentials.potential import Potential
-from spectra_app.system import from_ase
-from spectra_app.trajectory import Simulation
+from spectra_app.structure.neighbors import build_neighbors
+from spectra_app.structure.system import from_ase
 from spectra_app.zoo import find_model
 
 

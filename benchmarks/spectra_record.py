@@ -17,8 +17,8 @@ import ase.io
 import numpy as np
 from ase import Atoms
 
-from spectra_app.potentials.checkpoint import load_model
-from spectra_app.trajectory import record_trajectory
+from spectra_app.jobs.annotate import record_trajectory
+from spectra_app.potentials.folder import load_model
 from spectra_app.zoo import find_model
 
 

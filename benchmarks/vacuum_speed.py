@@ -19,7 +19,7 @@ from torch import Tensor
 from spectra_app.electrostatics import Multipoles, prepare_interaction, prepare_k_vectors
 from spectra_app.electrostatics.reciprocal import reciprocal_cutoff
 from spectra_app.electrostatics.vacuum import choose_ways
-from spectra_app.system import System, make_system
+from spectra_app.structure.system import System, make_system
 
 SIGMA, TOLERANCE, PATIENCE_S = 1.0, 1e-4, 2.0
 

@@ -15,7 +15,7 @@ import yaml
 from ase.io import read
 
 from spectra_app.config import TrainFile, parse_settings
-from spectra_app.potentials.checkpoint import load_model
+from spectra_app.potentials.folder import load_model
 from spectra_app.training.dataset import split_frames
 from spectra_app.training.evaluation import evaluate_file, evaluate_structures
 from spectra_app.zoo import find_model

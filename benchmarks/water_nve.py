@@ -15,9 +15,10 @@ import numpy as np
 from ase.io import read
 
 from spectra_app.config import MDSettings
-from spectra_app.neighbors import neighbor_pairs
-from spectra_app.potentials.checkpoint import load_model
-from spectra_app.trajectory import Run, Simulation, read_run
+from spectra_app.jobs.simulation import Simulation
+from spectra_app.potentials.folder import load_model
+from spectra_app.runs import Run, read_run
+from spectra_app.structure.neighbors import neighbor_pairs
 from spectra_app.units import G_PER_CM3_PER_AMU_PER_A3
 from spectra_app.zoo import find_model
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spectra_app.born import born_charges
     from spectra_app.jobs import run_recipe, run_spectrum, series_spectrum
-    from spectra_app.potentials.checkpoint import load_model
+    from spectra_app.jobs.simulation import Simulation
+    from spectra_app.potentials.folder import load_model
     from spectra_app.runs import read_run
     from spectra_app.spectra.infrared import infrared_spectrum
     from spectra_app.spectra.raman import raman_spectrum
     from spectra_app.spectra.vdos import vdos
-    from spectra_app.trajectory import Simulation
 
 __version__ = "0.1.0"
 
@@ -35,8 +35,8 @@ __all__ = [
 ]
 
 _HOME = {
-    "load_model": "spectra_app.potentials.checkpoint",
-    "Simulation": "spectra_app.trajectory",
+    "load_model": "spectra_app.potentials.folder",
+    "Simulation": "spectra_app.jobs",
     "infrared_spectrum": "spectra_app.spectra",
     "raman_spectrum": "spectra_app.spectra",
     "vdos": "spectra_app.spectra",

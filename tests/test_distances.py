@@ -7,8 +7,8 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from spectra_app.distances import check_distances, median_ratio, nearest_neighbors
 from spectra_app.errors import StructureError
+from spectra_app.structure.distances import check_distances, median_ratio, nearest_neighbors
 from spectra_app.units import BOHR_TO_ANGSTROM
 
 

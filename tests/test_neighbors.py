@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from spectra_app.errors import StructureError
-from spectra_app.neighbors import (
+from spectra_app.structure.neighbors import (
     SLOT_MULTIPLE,
     Neighbors,
     build_neighbors,
@@ -19,7 +19,7 @@ from spectra_app.neighbors import (
     pair_vectors,
     tighten,
 )
-from spectra_app.system import System, concatenate, from_ase, make_system
+from spectra_app.structure.system import System, concatenate, from_ase, make_system
 
 TRICLINIC = np.array([[6.0, 0.0, 0.0], [2.1, 5.5, 0.0], [-1.7, 1.9, 5.2]])
 SKEWED = np.array([[4.0, 0.0, 0.0], [3.9, 4.0, 0.0], [-3.7, 3.8, 4.0]])  # not reduced: images beyond the nearest matter

@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from spectra_app.errors import StructureError
-from spectra_app.system import (
+from spectra_app.structure.system import (
     MINIMUM_DISTANCE_A,
     MINIMUM_VACUUM_A,
     VACUUM_RATIO,

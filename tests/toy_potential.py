@@ -16,9 +16,9 @@ from ase.data import chemical_symbols
 from torch import Tensor
 
 from spectra_app.errors import StructureError
-from spectra_app.neighbors import Neighbors
 from spectra_app.potentials.scale import PhysicalScale
-from spectra_app.system import System, sum_by_structure
+from spectra_app.structure.neighbors import Neighbors
+from spectra_app.structure.system import System, sum_by_structure
 
 
 @dataclass(frozen=True)

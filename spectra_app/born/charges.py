@@ -37,9 +37,11 @@ def born_charges(
             found.
         MissingExtraError: ``symmetrize`` without spglib.
     """
-    from spectra_app.distances import check_distances
-    from spectra_app.neighbors import build_neighbors  # here: torch is not needed for the rest of this package
-    from spectra_app.system import from_ase
+    from spectra_app.structure.distances import check_distances
+    from spectra_app.structure.neighbors import (
+        build_neighbors,  # here: torch is not needed for the rest of this package
+    )
+    from spectra_app.structure.system import from_ase
 
     system = from_ase(structure, device=model.device, dtype=model.dtype)
     model.check_system(system)

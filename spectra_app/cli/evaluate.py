@@ -27,7 +27,7 @@ def evaluate(
     """
     if not data.is_file():
         raise DatasetError(f"data file {data}", got="no such file", wanted="an extended-XYZ file")
-    from spectra_app.potentials.checkpoint import load_model
+    from spectra_app.potentials.folder import load_model
     from spectra_app.training.evaluation import evaluate_file
 
     say(f"evaluating {data} ...")

@@ -13,7 +13,19 @@ from typing import Annotated, TextIO
 import typer
 
 from spectra_app import __version__
-from spectra_app.cli import born, evaluate, md, models, parts, plot, record, run, sfg, spectra, train
+from spectra_app.cli import (
+    born_command,
+    evaluate,
+    md,
+    models,
+    parts_command,
+    plot,
+    record,
+    run,
+    sfg_command,
+    spectra,
+    train,
+)
 from spectra_app.cli.console import EXIT_INTERRUPTED, say, warn
 from spectra_app.errors import SpectraAppError
 
@@ -39,9 +51,9 @@ for name, function in (
     ("raman", spectra.raman),
     ("vdos", spectra.vdos),
     ("dielectric", spectra.dielectric),
-    ("parts", parts.parts),
-    ("sfg", sfg.sfg),
-    ("born", born.born),
+    ("parts", parts_command.parts),
+    ("sfg", sfg_command.sfg),
+    ("born", born_command.born),
     ("plot", plot.plot),
     ("models", models.models),
 ):

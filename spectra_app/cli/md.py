@@ -15,7 +15,7 @@ from spectra_app.config import MDSettings
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from spectra_app.trajectory import SimulationResult
+    from spectra_app.jobs.simulation import SimulationResult
 
 
 def md(
@@ -88,7 +88,7 @@ def simulate(
     """
     from spectra_app import jobs
     from spectra_app.dynamics import Progress
-    from spectra_app.trajectory import SimulationInterruptedError
+    from spectra_app.jobs.simulation import SimulationInterruptedError
 
     with progress_bar("equilibration") as bar:
 

@@ -71,8 +71,8 @@ def _report_afresh(name: str | None, frames: Path, save: bool, eps_inf: float | 
     Raises:
         ConfigError: no name of a model.
     """
-    from spectra_app.potentials.checkpoint import load_model
-    from spectra_app.training.card import interpretation_lines, renew_meaning
+    from spectra_app.potentials.folder import load_model
+    from spectra_app.training.card_text import interpretation_lines, renew_meaning
     from spectra_app.training.interpretation import interpretation_json
     from spectra_app.training.survey import interpret_file
 

@@ -50,8 +50,9 @@ def record(
     """
     from spectra_app.cli.md import say_interrupted
     from spectra_app.dynamics import Progress
-    from spectra_app.potentials.checkpoint import load_model
-    from spectra_app.trajectory import SimulationInterruptedError, record_trajectory
+    from spectra_app.jobs.annotate import record_trajectory
+    from spectra_app.jobs.simulation import SimulationInterruptedError
+    from spectra_app.potentials.folder import load_model
 
     level = options.settings_from_options(MDSettings, "record", {"parts": parts}, ()).parts
     potential = load_model(model, device=device, dtype=options.float_type(dtype), eps_inf=eps_inf)

@@ -100,7 +100,7 @@ def vdos(
     from spectra_app.runs import is_run_file
 
     if source.is_file() and not is_run_file(source):
-        from spectra_app.series.trajectory_velocities import vdos_of_trajectory
+        from spectra_app.jobs.trajectory_vdos import vdos_of_trajectory
 
         found, notes = vdos_of_trajectory(
             source,
@@ -154,7 +154,7 @@ def finish(
     json: bool,
 ) -> None:
     """Write the files, say what was found."""
-    from spectra_app.cli.report import describe_spectrum, spectrum_facts
+    from spectra_app.cli.describe import describe_spectrum, spectrum_facts
     from spectra_app.plotting.outputs import compare_with_references, write_spectrum
 
     references = []

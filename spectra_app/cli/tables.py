@@ -15,7 +15,7 @@ from spectra_app.errors import ConfigError, SeriesError
 if TYPE_CHECKING:
     import numpy as np
 
-    from spectra_app.series import Request
+    from spectra_app.readers.series import Request
 
 NOT_RUN_FILES = (".csv", ".txt", ".dat", ".tsv", ".npy", ".npz", ".out", ".polar")
 CELL_WANTED = "3 lengths or 9 components, A, comma-separated"
@@ -55,7 +55,7 @@ class TableOptions:
         Raises:
             ConfigError: a cell that is none, an unknown format, or branches of a polarizability.
         """
-        from spectra_app.series import Request
+        from spectra_app.readers.series import Request
 
         cell = None if self.cell_A is None else parse_numbers(self.cell_A, "--cell-A", CELL_WANTED)
         form = self.format or "auto"

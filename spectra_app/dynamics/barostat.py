@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from spectra_app.dynamics.field_work import field_pressure
-from spectra_app.dynamics.forces import Evaluation, PredictionLike
+from spectra_app.dynamics.forces import ForceFunction, PredictionLike
 from spectra_app.dynamics.integrators import update_forces
 from spectra_app.dynamics.state import MDState, Particles, kinetic_energy
 from spectra_app.units import BOLTZMANN, EV_PER_A3_TO_GPA, FORCE_TO_ACCELERATION
@@ -17,7 +17,7 @@ COMPRESSIBILITY_PER_GPA = 0.46
 def velocity_verlet_npt(
     state: MDState,
     particles: Particles,
-    evaluate: Evaluation,
+    evaluate: ForceFunction,
     timestep_fs: float,
     temperature_K: float,
     pressure_GPa: float,

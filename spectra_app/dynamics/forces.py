@@ -12,8 +12,8 @@ from torch import Tensor
 from spectra_app.dynamics.field_work import field_moments, field_weights
 from spectra_app.dynamics.fields import FieldSchedule
 from spectra_app.errors import SimulationError
-from spectra_app.neighbors import Neighbors, build_neighbors, tighten
-from spectra_app.system import System, check_vacuum
+from spectra_app.structure.neighbors import Neighbors, build_neighbors, tighten
+from spectra_app.structure.system import System, check_vacuum
 
 MAX_MOVE_A = 5.0  # in one step; hydrogen at 300 K moves 0.02 A in 0.5 fs
 
@@ -105,7 +105,7 @@ class _Field(NamedTuple):
     middle: Tensor
 
 
-class Evaluation(Protocol):
+class ForceFunction(Protocol):
     """A function that evaluates the model at new positions; see ``ForceField.__call__``."""
 
     def __call__(  # noqa: D102

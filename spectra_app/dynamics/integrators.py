@@ -7,14 +7,14 @@ import math
 from torch import Tensor
 
 from spectra_app.dynamics.field_work import field_work
-from spectra_app.dynamics.forces import Evaluation, PredictionLike
+from spectra_app.dynamics.forces import ForceFunction, PredictionLike
 from spectra_app.dynamics.state import MDState, Particles, kinetic_energy
 from spectra_app.dynamics.thermostats import ornstein_uhlenbeck
 from spectra_app.units import FORCE_TO_ACCELERATION
 
 
 def velocity_verlet(
-    state: MDState, particles: Particles, evaluate: Evaluation, timestep_fs: float
+    state: MDState, particles: Particles, evaluate: ForceFunction, timestep_fs: float
 ) -> tuple[MDState, PredictionLike]:
     """One step at constant energy (NVE).
 
@@ -40,7 +40,7 @@ def velocity_verlet(
 def langevin_baoab(
     state: MDState,
     particles: Particles,
-    evaluate: Evaluation,
+    evaluate: ForceFunction,
     timestep_fs: float,
     temperature_K: float,
     friction_time_fs: float,
@@ -72,7 +72,7 @@ def langevin_baoab(
 
 
 def update_forces(
-    state: MDState, positions: Tensor, cell: Tensor, evaluate: Evaluation, step: int
+    state: MDState, positions: Tensor, cell: Tensor, evaluate: ForceFunction, step: int
 ) -> tuple[MDState, PredictionLike]:
     """The state at new positions with the model's forces there; the field's work since the last step is counted.
 

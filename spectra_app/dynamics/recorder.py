@@ -78,7 +78,7 @@ class TrajectoryBlock:
 
 
 class BlockWriter(Protocol):
-    """Where blocks go (the run file of ``spectra_app.trajectory``)."""
+    """Where blocks go (the run file of ``spectra_app.jobs``)."""
 
     def append_observables(self, block: ObservableBlock) -> None:
         """Add recorded steps."""

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spectra_app.distances import nearest_neighbors
 from spectra_app.errors import SimulationError, StructureError
-from spectra_app.system import System, concatenate
+from spectra_app.structure.distances import nearest_neighbors
+from spectra_app.structure.system import System, concatenate
 from spectra_app.units import AMU_A2_PER_FS2_TO_EV, BOLTZMANN, FORCE_TO_ACCELERATION
 
 

@@ -21,7 +21,7 @@ from spectra_app.electrostatics.lattice import KVectors
 from spectra_app.electrostatics.multipoles import Electrostatics, Multipoles
 from spectra_app.electrostatics.reciprocal import ReciprocalInteraction
 from spectra_app.electrostatics.smearing import Smearing, by_atom
-from spectra_app.system import System, sum_by_structure
+from spectra_app.structure.system import System, sum_by_structure
 from spectra_app.units import EPSILON_0
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from spectra_app.electrostatics.boys import boys
 from spectra_app.electrostatics.multipoles import Dense, Electrostatics, Multipoles, dense_layout, from_dense, to_dense
 from spectra_app.electrostatics.smearing import Smearing, by_atom, narrowest
-from spectra_app.system import System
+from spectra_app.structure.system import System
 from spectra_app.units import COULOMB_CONSTANT
 
 

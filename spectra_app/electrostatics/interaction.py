@@ -21,7 +21,7 @@ from spectra_app.electrostatics.reciprocal import ReciprocalInteraction
 from spectra_app.electrostatics.slab import SlabInteraction
 from spectra_app.electrostatics.smearing import Smearing, narrowest, of_atoms, simplified
 from spectra_app.electrostatics.vacuum import Way, choose_ways
-from spectra_app.system import System
+from spectra_app.structure.system import System
 
 __all__ = ["Interaction", "prepare_interaction", "prepare_k_vectors"]
 

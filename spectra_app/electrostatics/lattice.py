@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spectra_app.system import System
+from spectra_app.structure.system import System
 
 EwaldMethod = Literal["auto", "sum", "mesh"]
 

@@ -14,7 +14,7 @@ from spectra_app.electrostatics.lattice import KVectors
 from spectra_app.electrostatics.reciprocal import ReciprocalInteraction
 from spectra_app.electrostatics.slab import SlabInteraction
 from spectra_app.electrostatics.smearing import Smearing
-from spectra_app.system import System
+from spectra_app.structure.system import System
 
 
 def layer_interaction(

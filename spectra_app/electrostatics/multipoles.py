@@ -14,7 +14,7 @@ from torch import Tensor
 
 from spectra_app.config import VariantName
 from spectra_app.errors import ConfigError
-from spectra_app.system import System
+from spectra_app.structure.system import System
 
 VARIANTS: tuple[str, ...] = get_args(VariantName)  # listed once, in the schema
 

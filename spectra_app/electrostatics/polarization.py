@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from spectra_app.system import System
+from spectra_app.structure.system import System
 
 
 def atomic_moments(system: System, charges: Tensor, dipoles: Tensor | None) -> Tensor:

@@ -30,7 +30,7 @@ from spectra_app.electrostatics.transforms import (
     to_atoms,
     to_modes,
 )
-from spectra_app.system import System
+from spectra_app.structure.system import System
 from spectra_app.units import EPSILON_0
 
 __all__ = ["KVectors", "ReciprocalInteraction", "k_vectors", "kernel", "reciprocal_cutoff"]

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from spectra_app.electrostatics.multipoles import Electrostatics
-from spectra_app.neighbors import Neighbors, gather_neighbors
-from spectra_app.system import System, sum_by_structure
+from spectra_app.structure.neighbors import Neighbors, gather_neighbors
+from spectra_app.structure.system import System, sum_by_structure
 
 
 class Induced(NamedTuple):

@@ -22,7 +22,7 @@ from spectra_app.electrostatics.multipoles import Electrostatics
 from spectra_app.electrostatics.protocol import Interaction
 from spectra_app.electrostatics.response import Induced, Susceptibility, induced_moments
 from spectra_app.errors import ConvergenceError
-from spectra_app.system import System, sum_by_structure
+from spectra_app.structure.system import System, sum_by_structure
 
 MAX_ITERATIONS = 200
 _N_NAMED = 3  # atoms that an error names

@@ -21,7 +21,7 @@ from torch import Tensor
 from spectra_app.electrostatics.multipoles import Electrostatics, Multipoles
 from spectra_app.electrostatics.protocol import Interaction
 from spectra_app.electrostatics.smearing import Smearing, by_atom, narrowest
-from spectra_app.system import System, sum_by_structure
+from spectra_app.structure.system import System, sum_by_structure
 from spectra_app.units import EPSILON_0
 
 

@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 from spectra_app.electrostatics.smearing import Smearing, by_atom
-from spectra_app.neighbors import Neighbors, gather_neighbors
+from spectra_app.structure.neighbors import Neighbors, gather_neighbors
 from spectra_app.units import COULOMB_CONSTANT
 
 _SHARE = 0.9  # of the bound: the k sum carries its tolerance, and at the bound itself nothing would converge

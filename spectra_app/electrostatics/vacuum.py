@@ -23,7 +23,7 @@ import torch
 from spectra_app.electrostatics.lattice import KVectors, expected_count
 from spectra_app.electrostatics.mesh import MESH_ATOMS, mesh_available
 from spectra_app.electrostatics.smearing import Smearing, narrowest, widest
-from spectra_app.system import System
+from spectra_app.structure.system import System
 
 # Costs in units of one atom x vector of the plain sum (15 ns, energy and gradient of all multipoles, one thread).
 _PER_VECTOR = 15.0  # besides the atoms

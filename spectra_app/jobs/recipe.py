@@ -16,7 +16,7 @@ import yaml
 
 from spectra_app.config import RunFileSettings, load_settings
 from spectra_app.errors import ConfigError, TrajectoryError
-from spectra_app.jobs.born import run_born, write_born
+from spectra_app.jobs.born_of_run import run_born, write_born
 from spectra_app.jobs.policy import obstacle
 from spectra_app.jobs.simulate import simulate
 from spectra_app.jobs.spectrum import run_spectrum
@@ -148,8 +148,8 @@ def run_state(settings: RunFileSettings, atoms: Atoms, run_file: Path) -> str:
         TrajectoryError: it belongs to other settings, another model or other atoms; or is damaged.
     """
     from spectra_app.dynamics import read_field_table
-    from spectra_app.potentials.checkpoint import read_card
-    from spectra_app.trajectory.checkpoint import checkpoint_path
+    from spectra_app.potentials.folder import read_card
+    from spectra_app.runs.restart_file import checkpoint_path
 
     if not run_file.exists():
         return "absent"

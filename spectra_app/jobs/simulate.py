@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from spectra_app.dynamics import Progress
-    from spectra_app.trajectory import SimulationResult
+    from spectra_app.jobs.simulation import SimulationResult
 
 
 def simulate(
@@ -41,8 +41,8 @@ def simulate(
         TrajectoryError: the run file exists, or cannot be written.
         ModelError: no such model.
     """
-    from spectra_app.potentials.checkpoint import load_model
-    from spectra_app.trajectory import Simulation
+    from spectra_app.jobs.simulation import Simulation
+    from spectra_app.potentials.folder import load_model
 
     potential = load_model(model, device=settings.device, dtype=settings.dtype, eps_inf=settings.eps_inf)
     return Simulation(potential, atoms, settings, output, progress).run(restart=restart, overwrite=overwrite)

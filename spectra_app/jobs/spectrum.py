@@ -21,8 +21,8 @@ from spectra_app.jobs.policy import (
     with_f_sum,
     with_field_note,
 )
+from spectra_app.readers.series import FORMATS, Request, open_series
 from spectra_app.runs import Run, is_run_file, read_run
-from spectra_app.series import FORMATS, Request, open_series
 from spectra_app.spectra import (
     dielectric_function,
     infrared_spectrum,

@@ -59,7 +59,7 @@ def summarise(
         seconds: what it took.
     """
     from spectra_app.plotting import build_summary, write_summary
-    from spectra_app.potentials.checkpoint import read_card
+    from spectra_app.potentials.folder import read_card
 
     described = {RUN_FILE: "the run: dipoles, polarizabilities, trajectory", CONFIGURATION_FILE: "every setting"}
     for path in files:

@@ -15,11 +15,11 @@ from spectra_app.plotting.figures import (
 )
 from spectra_app.plotting.overview import figure_overview
 from spectra_app.plotting.panels import RunTrace, TrainingHistory, figure_born, figure_training_history, read_history
-from spectra_app.plotting.parts import figure_parts, parts_curves
-from spectra_app.plotting.readers import read_curve, read_references, read_table
-from spectra_app.plotting.report import format_summary, render_summary, summary_json, write_summary
+from spectra_app.plotting.parts_figure import figure_parts, parts_curves
+from spectra_app.plotting.reference_files import read_curve, read_references, read_table
 from spectra_app.plotting.results import curve_from_spectrum, raman_curves, vdos_curves
 from spectra_app.plotting.style import save_figure
+from spectra_app.plotting.summary_page import format_summary, render_summary, summary_json, write_summary
 
 __all__ = [
     "WATER_BANDS",

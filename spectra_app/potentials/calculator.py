@@ -12,10 +12,10 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from spectra_app.distances import check_distances
 from spectra_app.errors import ConfigError, StructureError
-from spectra_app.neighbors import Neighbors, build_neighbors
-from spectra_app.system import System, check_vacuum, from_ase, slab_axes
+from spectra_app.structure.distances import check_distances
+from spectra_app.structure.neighbors import Neighbors, build_neighbors
+from spectra_app.structure.system import System, check_vacuum, from_ase, slab_axes
 
 _ON_DEMAND = ("stress", "born_charges", "born_effective_charges")
 

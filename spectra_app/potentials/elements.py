@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from spectra_app.errors import ConfigError
+from spectra_app.electrostatics.multipoles import Variant
+from spectra_app.errors import ConfigError, StructureError
 
 # Pauling electronegativities (W. M. Haynes, CRC Handbook, 97th ed., 9-103) set the sign convention and a first guess of
 # the element charges; elements without a value count as 2.0.
@@ -68,12 +69,19 @@ def common_oxidation_states(species: Sequence[str]) -> dict[str, int] | None:
     return {symbol: COMMON_OXIDATION_STATES[symbol] for symbol in species}
 
 
-def check_oxidation_states(states: Mapping[str, int], species: Sequence[str]) -> None:
-    """Refuse oxidation states that do not name every element exactly once.
+def check_oxidation_states(states: Mapping[str, int], species: Sequence[str], variant: Variant) -> None:
+    """Refuse oxidation states that leave out an element, or where charges do not move between neighbours.
 
     Raises:
-        ConfigError: an element is missing.
+        ConfigError: see above.
     """
+    if variant.charges != "pair":
+        raise ConfigError(
+            "model.oxidation_states",
+            got=f"variant {variant.name}",
+            wanted="a variant with p, whose charges move between neighbours",
+            todo="Set model.oxidation_states: free",
+        )
     missing = [symbol for symbol in species if symbol not in states]
     if missing:
         raise ConfigError(
@@ -82,3 +90,28 @@ def check_oxidation_states(states: Mapping[str, int], species: Sequence[str]) ->
             wanted=f"a number for each of {', '.join(species)}",
             todo="Or set model.oxidation_states: free",
         )
+
+
+def check_total_charge(states: Mapping[str, int], total: float, charge: float, structure: str, model: str) -> None:
+    """Refuse a structure whose total charge its oxidation states do not explain.
+
+    Args:
+        states: of every element of the model.
+        total: sum over the atoms of the structure, e.
+        charge: total charge that the structure says, e.
+        structure: how it is called in the error.
+        model: name of the model.
+
+    Raises:
+        StructureError: the two differ.
+    """
+    if abs(total - charge) <= 1e-6:
+        return
+    listed = ", ".join(f"{symbol} {state:+d}" for symbol, state in states.items())
+    raise StructureError(
+        f"total charge of {structure}",
+        got=f"{charge:+g} e",
+        wanted=f"{total:+g} e, the sum of the oxidation states of model '{model}' ({listed})",
+        todo=f"Give the structure its charge (atoms.info['charge'] = {total:g}, or charge={total:g} in extended XYZ), "
+        "or look for a missing or extra atom",
+    )

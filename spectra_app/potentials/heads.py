@@ -17,10 +17,10 @@ from torch.nn.functional import softplus
 from spectra_app.electrostatics.multipoles import Multipoles, Variant
 from spectra_app.electrostatics.smearing import Smearing
 from spectra_app.electrostatics.stability import bounded_kappa, bounded_polarizability
-from spectra_app.neighbors import Neighbors, gather_neighbors
 from spectra_app.potentials.backbones.base import Backbone, Features, PairGeometry
 from spectra_app.potentials.bond_polarizability import BondPolarizability, bond_ratios, bond_weights
-from spectra_app.system import System, sum_by_structure
+from spectra_app.structure.neighbors import Neighbors, gather_neighbors
+from spectra_app.structure.system import System, sum_by_structure
 
 _N_PRODUCTS = 8  # vectors that enter the products which make a rank-2 tensor
 _INITIAL_ALPHA = 0.03  # e^2 A^2/eV (0.4 A^3): a third of a water molecule's polarizability per atom

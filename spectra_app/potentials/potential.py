@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
@@ -22,46 +22,22 @@ from spectra_app.electrostatics.response import Susceptibility, direct_polarizab
 from spectra_app.electrostatics.self_consistent import self_consistent
 from spectra_app.electrostatics.smearing import Smearing
 from spectra_app.errors import ConfigError, ModelError, StructureError
-from spectra_app.neighbors import Neighbors
 from spectra_app.potentials.backbones import BACKBONES, RadialBasis, pair_geometry
+from spectra_app.potentials.card import ModelCard
 from spectra_app.potentials.elements import (
     ELECTRONEGATIVE_ENOUGH,
     PAULING,
     check_oxidation_states,
+    check_total_charge,
 )
-from spectra_app.potentials.heads import EnergyHead, LatentHead, Latents
-from spectra_app.potentials.records import ModelCard, Prediction
+from spectra_app.potentials.heads import EnergyHead, LatentHead
+from spectra_app.potentials.prediction import Prediction, Response, without_electrostatics
 from spectra_app.potentials.scale import PhysicalScale
-from spectra_app.system import System, sum_by_structure
+from spectra_app.structure.neighbors import Neighbors
+from spectra_app.structure.system import System, sum_by_structure, with_gradients
 
 if TYPE_CHECKING:
     from spectra_app.potentials.calculator import SpectraCalculator
-
-
-class Evaluation(NamedTuple):
-    """Differentiable result of ``Potential.evaluate``: the pieces of ``Prediction`` with their graph.
-
-    Attributes:
-        energy: [structure], eV, network part only (no reference energies), in the network's dtype.
-        dipole: [structure, xyz], latent P, e A.
-        polarizability: [structure, xyz, xyz], latent, e^2 A^2/eV.
-        latents: what the heads predicted; None for ``sr``.
-        dipoles: [atom, xyz], permanent plus induced atomic dipoles, e A; None where there are none.
-        charges: [atom], permanent plus (atomic family) induced charges, e.
-        dipole_by_atom: [atom, xyz], what every atom adds to ``dipole``, e A.
-        polarizability_by_atom: [atom, xyz, xyz], what every atom adds to ``polarizability``, e^2 A^2/eV.
-        fixed_charges: [atom], z_i that multiply r_i in ``dipole``, e.
-    """
-
-    energy: Tensor
-    dipole: Tensor
-    polarizability: Tensor
-    latents: Latents | None
-    dipoles: Tensor | None
-    charges: Tensor
-    dipole_by_atom: Tensor
-    polarizability_by_atom: Tensor
-    fixed_charges: Tensor
 
 
 class Potential(nn.Module):
@@ -99,7 +75,7 @@ class Potential(nn.Module):
         self.card = ModelCard("unnamed", self.species, settings, self.scale)
         self.oxidation_states = settings.oxidation_states if isinstance(settings.oxidation_states, dict) else None
         if self.oxidation_states is not None:
-            self._check_oxidation_states()
+            check_oxidation_states(self.oxidation_states, self.species, self.variant)
         if self.variant.electrostatic:
             pauling = torch.tensor([PAULING.get(symbol, 2.0) for symbol in species])
             states = self.oxidation_states
@@ -182,17 +158,6 @@ class Potential(nn.Module):
                 todo="Train a model on data that holds it",
             )
 
-    def _check_oxidation_states(self) -> None:
-        assert self.oxidation_states is not None
-        if self.variant.charges != "pair":
-            raise ConfigError(
-                "model.oxidation_states",
-                got=f"variant {self.variant.name}",
-                wanted="a variant with p, whose charges move between neighbours",
-                todo="Set model.oxidation_states: free",
-            )
-        check_oxidation_states(self.oxidation_states, self.species)
-
     def check_system(self, system: System, name: str = "structure") -> None:
         """Refuse elements the model was not trained on, and a total charge that its oxidation states do not explain.
 
@@ -210,15 +175,7 @@ class Potential(nn.Module):
         of_atoms = states[self.species_index[system.numbers.to(self.device)].cpu()].double()
         sums = sum_by_structure(of_atoms, system.to("cpu"))
         for total, charge in zip(sums.tolist(), system.charge.tolist(), strict=True):
-            if abs(total - charge) > 1e-6:
-                listed = ", ".join(f"{symbol} {self.oxidation_states[symbol]:+d}" for symbol in self.species)
-                raise StructureError(
-                    f"total charge of {name}",
-                    got=f"{charge:+g} e",
-                    wanted=f"{total:+g} e, the sum of the oxidation states of model '{self.card.name}' ({listed})",
-                    todo=f"Give the structure its charge (atoms.info['charge'] = {total:g}, or charge={total:g} in "
-                    "extended XYZ), or look for a missing or extra atom",
-                )
+            check_total_charge(self.oxidation_states, total, charge, name, self.card.name)
 
     def evaluate(
         self,
@@ -227,7 +184,7 @@ class Potential(nn.Module):
         k: KVectors | None,
         responses: bool = True,
         energy_only: bool = False,
-    ) -> Evaluation:
+    ) -> Response:
         """Energy, polarization and polarizability with their graph.
 
         Args:
@@ -245,7 +202,7 @@ class Potential(nn.Module):
         features = self.backbone(system, species, neighbors, pair)
         per_atom = self.energy_scale * self.energy_head(features)
         if not self.variant.electrostatic:
-            return _without_electrostatics(system, per_atom)
+            return without_electrostatics(system, per_atom)
         unit = self.scale.charge_units(system)
         # The network's own sign may be the opposite one; then so is the total charge that it has to make.
         own = system._replace(charge=self.sign * unit * system.charge)
@@ -282,7 +239,7 @@ class Potential(nn.Module):
         if moved is not None:
             moments = moments + pair_moments(moved, pair.vectors)
         dipole, polarizability = sum_by_structure(moments, system), sum_by_structure(alpha, system)
-        return Evaluation(energy, dipole, polarizability, latents, dipoles, charges, moments, alpha, fixed)
+        return Response(energy, dipole, polarizability, latents, dipoles, charges, moments, alpha, fixed)
 
     def k_vectors(self, system: System) -> KVectors | None:
         """Reciprocal vectors of a batch, kept while the cells stay the same object (a run at fixed cell)."""
@@ -346,9 +303,7 @@ class Potential(nn.Module):
             tension = next(gradients) / system.volume[:, None, None] if strain is not None else None
         return self._prediction(system, result._replace(energy=energy), force, tension)
 
-    def _prediction(
-        self, system: System, result: Evaluation, forces: Tensor | None, stress: Tensor | None
-    ) -> Prediction:
+    def _prediction(self, system: System, result: Response, forces: Tensor | None, stress: Tensor | None) -> Prediction:
         n_atoms = len(system.positions)
         alpha = None if result.latents is None else result.latents.alpha
         if alpha is None:
@@ -438,24 +393,3 @@ class Potential(nn.Module):
                 got=f"variant {self.variant.name} with independent atomic charges",
                 wanted="a charge-conserving variant (p, pu, puiu, ...)",
             )
-
-
-def _without_electrostatics(system: System, per_atom: Tensor) -> Evaluation:
-    """Result of variant ``sr`` with the energies of its atoms [atom], eV."""
-    total, by_atom = (system.positions.new_zeros(n, 3) for n in (system.n_structures, len(per_atom)))
-    alpha, alpha_by_atom = (vector.new_zeros(len(vector), 3, 3) for vector in (total, by_atom))
-    energy, charges = sum_by_structure(per_atom, system), torch.zeros_like(per_atom)
-    return Evaluation(energy, total, alpha, None, None, charges, by_atom, alpha_by_atom, charges)
-
-
-def with_gradients(system: System, positions: bool, strain: bool) -> tuple[System, Tensor | None]:
-    """The batch with positions (and a symmetric strain of positions and cell) that require gradients."""
-    r = system.positions.detach()
-    if positions:
-        r = r.requires_grad_(True)
-    if not strain:
-        return system._replace(positions=r), None
-    eps = torch.zeros_like(system.cell).requires_grad_(True)
-    symmetric = 0.5 * (eps + eps.transpose(1, 2))
-    moved = r + (r[:, None, :] @ symmetric[system.batch])[:, 0]
-    return system._replace(positions=moved, cell=system.cell + system.cell @ symmetric), eps

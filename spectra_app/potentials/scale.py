@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from spectra_app.errors import ModelError
-from spectra_app.system import System
+from spectra_app.structure.system import System
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from spectra_app.arrays import BLOCK_BYTES, Boundary, Frames, RecordedArray
 from spectra_app.errors import TrajectoryError
 from spectra_app.runs.layout import replica_names
 from spectra_app.runs.opening import METADATA, RunFile, open_run_file
-from spectra_app.runs.parts import Centres, RunParts, read_parts
+from spectra_app.runs.part_series import Centres, RunParts, read_parts
 
 FIXED_CELL_TOLERANCE = 1e-6  # relative change of the volume; cells in XTC files are rounded to float32
 

@@ -31,7 +31,7 @@ def resolve_oxidation_states(settings: ModelSettings, frames: Sequence[Frame], s
     if given == "free":
         return settings
     if isinstance(given, dict):
-        check_oxidation_states(given, species)
+        check_oxidation_states(given, species, parse_variant(settings.variant))
         _check_frames(given, frames)
         return settings.model_copy(update={"oxidation_states": {symbol: given[symbol] for symbol in species}})
     states = common_oxidation_states(species) if parse_variant(settings.variant).charges == "pair" else None

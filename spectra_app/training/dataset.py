@@ -16,8 +16,8 @@ from torch import Tensor
 from spectra_app import units
 from spectra_app.config import DataKeys
 from spectra_app.errors import DatasetError, SpectraAppError
-from spectra_app.neighbors import Neighbors, build_neighbors, concatenate_neighbors
-from spectra_app.system import System, concatenate, from_ase
+from spectra_app.structure.neighbors import Neighbors, build_neighbors, concatenate_neighbors
+from spectra_app.structure.system import System, concatenate, from_ase
 
 ENERGY_UNITS_EV = {
     "eV": 1.0,

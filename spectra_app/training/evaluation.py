@@ -11,9 +11,9 @@ from ase.io import iread
 
 from spectra_app.config import DataKeys
 from spectra_app.errors import DatasetError
-from spectra_app.neighbors import build_neighbors
 from spectra_app.potentials.potential import Potential
-from spectra_app.system import from_ase
+from spectra_app.structure.neighbors import build_neighbors
+from spectra_app.structure.system import from_ase
 from spectra_app.training.dataset import (
     ENERGY_UNITS_EV,
     LENGTH_UNITS_A,

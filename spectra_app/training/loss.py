@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from spectra_app.config import LossSettings
-from spectra_app.potentials.potential import Potential, with_gradients
+from spectra_app.potentials.potential import Potential
+from spectra_app.structure.system import with_gradients
 from spectra_app.training.dataset import Sample
 
 

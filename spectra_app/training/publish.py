@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import yaml
 
 from spectra_app.config import TrainFile
-from spectra_app.potentials.checkpoint import save_model, write_atomically
+from spectra_app.potentials.folder import save_model, write_atomically
 from spectra_app.potentials.potential import Potential
-from spectra_app.training.card import card_text
+from spectra_app.training.card_text import card_text
 from spectra_app.training.dataset import Frame, Sample
 from spectra_app.training.evaluation import evaluate_structures
 from spectra_app.training.interpretation import Interpretation, interpretation_json

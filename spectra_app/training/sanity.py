@@ -15,9 +15,9 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
-from spectra_app.distances import LARGEST_RATIO, LEAST_RATIO, median_ratio, nearest_neighbors
 from spectra_app.errors import DatasetError
-from spectra_app.neighbors import neighbor_pairs
+from spectra_app.structure.distances import LARGEST_RATIO, LEAST_RATIO, median_ratio, nearest_neighbors
+from spectra_app.structure.neighbors import neighbor_pairs
 from spectra_app.training.dataset import Frame, fit_reference_energies, species_of
 from spectra_app.units import BOHR_TO_ANGSTROM, HARTREE_TO_EV, RYDBERG_TO_EV
 

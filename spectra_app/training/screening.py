@@ -22,10 +22,10 @@ from collections.abc import Sequence
 
 import torch
 
-from spectra_app.neighbors import Neighbors
 from spectra_app.potentials.potential import Potential
 from spectra_app.potentials.scale import PhysicalScale
-from spectra_app.system import System
+from spectra_app.structure.neighbors import Neighbors
+from spectra_app.structure.system import System
 from spectra_app.training.sign import MOST_SAMPLES
 from spectra_app.units import EPSILON_0
 

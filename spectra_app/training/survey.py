@@ -15,9 +15,10 @@ from torch import Tensor
 from spectra_app.electrostatics.multipoles import parse_variant
 from spectra_app.electrostatics.stability import largest_polarizability
 from spectra_app.errors import DatasetError, ModelError
-from spectra_app.neighbors import Neighbors, build_neighbors
-from spectra_app.potentials.potential import Evaluation, Potential, with_gradients
-from spectra_app.system import System, from_ase
+from spectra_app.potentials.potential import Potential
+from spectra_app.potentials.prediction import Response
+from spectra_app.structure.neighbors import Neighbors, build_neighbors
+from spectra_app.structure.system import System, from_ase, with_gradients
 from spectra_app.training.evaluation import read_structures
 from spectra_app.training.interpretation import (
     AtomQuantities,
@@ -159,7 +160,7 @@ def _observe(model: Potential, system: System, neighbors: Neighbors) -> _Frame:
     return _Frame({name: value.detach().cpu().double().numpy() for name, value in atoms.items()}, scalars)
 
 
-def _optional(model: Potential, result: Evaluation) -> dict[str, Tensor]:
+def _optional(model: Potential, result: Response) -> dict[str, Tensor]:
     """What only some variants have, per atom."""
     latents, variant = result.latents, model.variant
     assert latents is not None
@@ -191,7 +192,7 @@ def _with_parts(model: Potential, *, long_range: bool = True, response: bool = T
     return other
 
 
-def _evaluate(model: Potential, system: System, neighbors: Neighbors) -> tuple[Evaluation, Tensor]:
+def _evaluate(model: Potential, system: System, neighbors: Neighbors) -> tuple[Response, Tensor]:
     """Energies with latents, and forces [atom, xyz], eV/A."""
     with torch.enable_grad():
         moving, _ = with_gradients(system, True, False)

@@ -8,14 +8,12 @@ resumed run continues it without repeating the steps exactly.
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +22,7 @@ from spectra_app.config import TrainFile
 from spectra_app.errors import DatasetError, ModelError
 from spectra_app.interrupts import Interrupts
 from spectra_app.memory import keep_freed_blocks
-from spectra_app.potentials.checkpoint import choose_device, write_atomically
+from spectra_app.potentials.folder import choose_device, write_atomically
 from spectra_app.potentials.potential import Potential
 from spectra_app.potentials.scale import PhysicalScale
 from spectra_app.training.chemistry import resolve_oxidation_states, resolve_smearing
@@ -41,27 +39,14 @@ from spectra_app.training.dataset import (
 from spectra_app.training.loss import Errors, squared_errors, total_loss, weights_at
 from spectra_app.training.optimizers import Muon
 from spectra_app.training.publish import publish
+from spectra_app.training.resume import CHECKPOINT_FILE, EpochRecord, RunState, restore_state, save_state
 from spectra_app.training.sanity import check_units
 from spectra_app.training.screening import approached, measure_scale
 
-CHECKPOINT_FILE = "training.checkpoint"
 HISTORY_FILE = "history.csv"
 RESPONSE_PARAMETERS = ("latent_head.alpha_", "latent_head.kappa")  # first parts of their names
 SCALE_SHARE = 0.2  # of the way to a newly measured scale: jumps of ionic charges would be jumps of all energies
 EMA_RAMP = 10  # the average starts with short memory: decay = min(ema, (1 + step) / (10 + step))
-
-
-class EpochRecord(NamedTuple):
-    """One line of the history."""
-
-    epoch: int
-    seconds: float
-    learning_rate: float
-    train_loss: float
-    train_forces_rmse_meV_per_A: float
-    valid_loss: float
-    valid_energy_rmse_meV_per_atom: float
-    valid_forces_rmse_meV_per_A: float
 
 
 @dataclass(frozen=True)
@@ -85,27 +70,6 @@ class TrainingResult:
     stopped: str
     test_frames: tuple[Frame, ...]
     steps: int
-
-
-@dataclass
-class _Run:
-    """The moving parts of a training run."""
-
-    model: Potential
-    average: Potential
-    optimizer: torch.optim.Optimizer
-    rng: np.random.Generator
-    epoch: int = 0
-    step: int = 0
-    seconds: float = 0.0
-    order: list[int] = field(default_factory=list)
-    place: int = 0
-    train_sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
-    best_loss: float = math.inf
-    best_epoch: int = 0
-    best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
-    best_scale: PhysicalScale = field(default_factory=PhysicalScale)
-    history: list[EpochRecord] = field(default_factory=list)
 
 
 def train(
@@ -151,7 +115,7 @@ def train(
     run = _start(model, settings)
     checkpoint = t.output / CHECKPOINT_FILE
     if resume:
-        _restore(run, checkpoint, settings)
+        restore_state(run, checkpoint, settings)
     elif checkpoint.exists():
         raise ModelError(
             f"output {t.output}",
@@ -201,7 +165,7 @@ def _center_initial_energy(model: Potential, frames: list[Frame], sets: list[lis
             samples[place] = sample._replace(energy=sample.energy - moved)
 
 
-def _start(model: Potential, settings: TrainFile) -> _Run:
+def _start(model: Potential, settings: TrainFile) -> RunState:
     average = Potential(
         model.settings, model.species, model.reference_energies, float(model.energy_scale), model.eps_inf
     )
@@ -216,11 +180,11 @@ def _start(model: Potential, settings: TrainFile) -> _Run:
         optimizer = Muon(model, t.learning_rate)
     else:
         optimizer = torch.optim.Adam(model.parameters(), lr=t.learning_rate, amsgrad=True)
-    return _Run(model, average, optimizer, np.random.default_rng(t.seed))
+    return RunState(model, average, optimizer, np.random.default_rng(t.seed))
 
 
 def _optimize(
-    run: _Run,
+    run: RunState,
     train_set: list[Sample],
     valid_set: list[Sample],
     settings: TrainFile,
@@ -251,7 +215,7 @@ def _optimize(
             run.place += len(part)
             run.seconds = time.monotonic() - started
             if interrupts.requested or time.monotonic() - saved > 60.0 * t.checkpoint_minutes:
-                _save_checkpoint(run, checkpoint, settings)
+                save_state(run, checkpoint, settings)
                 saved = time.monotonic()
                 if interrupts.requested:
                     raise KeyboardInterrupt
@@ -267,7 +231,7 @@ def _optimize(
     return "the budget of epochs or minutes was spent"
 
 
-def _step(run: _Run, batch: Sample, settings: TrainFile, fraction: float) -> None:
+def _step(run: RunState, batch: Sample, settings: TrainFile, fraction: float) -> None:
     """One optimizer step and one step of the moving average."""
     t = settings.training
     weights = weights_at(t.loss, fraction)
@@ -329,7 +293,7 @@ def mean_errors(model: Potential, samples: list[Sample], with_stress: bool, batc
     return Errors(*(torch.tensor(v) for v in (sums[0] / n_structures, sums[1] / n_components, sums[2] / n_structures)))
 
 
-def _finish_epoch(run: _Run, valid_set: list[Sample], settings: TrainFile, seen: int, fraction: float) -> None:
+def _finish_epoch(run: RunState, valid_set: list[Sample], settings: TrainFile, seen: int, fraction: float) -> None:
     """Validate the averaged weights, keep the best, add a line to the history."""
     t = settings.training
     # The susceptibility changes as the model learns, and with it the latent charge of an ion: e/sqrt(eps_e).
@@ -362,54 +326,3 @@ def _write_history(history: list[EpochRecord], path: Path) -> None:
     writer.writerow(EpochRecord._fields)
     writer.writerows([f"{value:.6g}" if isinstance(value, float) else value for value in record] for record in history)
     write_atomically(path, text.getvalue().encode())
-
-
-def _save_checkpoint(run: _Run, path: Path, settings: TrainFile) -> None:
-    """Everything the next step depends on, written beside its place first."""
-    content: dict[str, Any] = {
-        "settings": settings.model_dump_json(),
-        "model": run.model.state_dict(),
-        "average": run.average.state_dict(),
-        "optimizer": run.optimizer.state_dict(),
-        "rng": run.rng.bit_generator.state,
-        "counters": {
-            name: getattr(run, name)
-            for name in ("epoch", "step", "seconds", "order", "place", "train_sums", "best_loss", "best_epoch")
-        },
-        "best_weights": run.best_weights,
-        "scales": [dataclasses.astuple(scale) for scale in (run.model.scale, run.best_scale)],
-        "history": [tuple(record) for record in run.history],
-    }
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    write_atomically(path, buffer.getvalue())
-
-
-def _restore(run: _Run, path: Path, settings: TrainFile) -> None:
-    """Put a checkpoint's content back.
-
-    Raises:
-        ModelError: no checkpoint, or one made with other settings.
-    """
-    if not path.is_file():
-        raise ModelError(
-            f"resume from {path.parent}", got="no checkpoint", wanted=CHECKPOINT_FILE, todo="Start without --resume"
-        )
-    content = torch.load(path, map_location=run.model.device, weights_only=True)
-    if content["settings"] != settings.model_dump_json():
-        raise ModelError(
-            f"resume from {path.parent}",
-            got="a checkpoint made with other settings",
-            wanted="the same configuration",
-            todo="Give the same file and overrides, or remove the checkpoint",
-        )
-    run.model.load_state_dict(content["model"])
-    run.average.load_state_dict(content["average"])
-    run.optimizer.load_state_dict(content["optimizer"])
-    run.rng.bit_generator.state = content["rng"]
-    for name, value in content["counters"].items():
-        setattr(run, name, value)
-    run.best_weights = content["best_weights"]
-    scale, run.best_scale = (PhysicalScale(*numbers) for numbers in content["scales"])
-    run.model.scale = run.average.scale = scale
-    run.history = [EpochRecord(*record) for record in content["history"]]

@@ -11,9 +11,9 @@ import spectra_app
 from spectra_app.born import born_charges
 from spectra_app.config import ModelSettings
 from spectra_app.errors import StructureError
-from spectra_app.neighbors import build_neighbors
 from spectra_app.potentials import Potential
-from spectra_app.system import from_ase
+from spectra_app.structure.neighbors import build_neighbors
+from spectra_app.structure.system import from_ase
 from tests.random_weights import with_known_material, with_random_weights
 
 WATER = Atoms("OH2", [[0.1, 0.2, 0.3], [1.06, 0.2, 0.3], [-0.14, 1.13, 0.3]], cell=[6.0, 6.5, 7.0], pbc=True)

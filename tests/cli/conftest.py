@@ -17,7 +17,7 @@ from ase.io import write
 
 from spectra_app.cli.main import main
 from spectra_app.config import ModelSettings
-from spectra_app.potentials.checkpoint import save_model
+from spectra_app.potentials.folder import save_model
 from spectra_app.potentials.potential import Potential
 from tests.random_weights import with_known_material, with_random_weights
 

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from ase.io import read, write
 
-from spectra_app.trajectory import read_run
+from spectra_app.runs import read_run
 
 SHORT = ["--equilibration-steps", "5", "--steps", "160", "--temperature-K", "5", "--trajectory-stride", "2"]
 

@@ -13,8 +13,8 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
-from spectra_app.potentials.checkpoint import load_model
-from spectra_app.trajectory import read_run
+from spectra_app.potentials.folder import load_model
+from spectra_app.runs import read_run
 from tests.cli.conftest import write_tiny_model
 
 SHORT = ["--equilibration-steps", "2", "--temperature-K", "5", "--device", "cpu", "--trajectory-stride", "2"]

@@ -12,8 +12,8 @@ import h5py
 import numpy as np
 import pytest
 
+from spectra_app.runs import read_run
 from spectra_app.spectra import EstimatorSettings, SpectrumParts
-from spectra_app.trajectory import read_run
 
 RESOLUTION = ("--resolution-per-cm", 1000)
 SHORT = ("--ensemble", "nve", "--steps", 130, "--timestep-fs", 1, "--equilibration-steps", 5, "--temperature-K", 100)

@@ -12,7 +12,7 @@ from toy_potential import ToyPotential, dumbbells
 
 from spectra_app import arrays
 from spectra_app.config import MDSettings
-from spectra_app.trajectory import Simulation
+from spectra_app.jobs.simulation import Simulation
 
 C_PER_FS = 2.99792458e-5  # cm/fs
 FRAMES, STEP_FS = 1500, 1.0

@@ -14,7 +14,7 @@ from ase.io import write
 from scipy import signal
 
 from spectra_app.cli.main import main
-from spectra_app.trajectory import read_run
+from spectra_app.runs import read_run
 from tests.cli.conftest import water_box
 
 

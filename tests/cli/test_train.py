@@ -12,7 +12,7 @@ import yaml
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
-from spectra_app.potentials.checkpoint import load_model
+from spectra_app.potentials.folder import load_model
 
 
 @pytest.fixture(scope="module")

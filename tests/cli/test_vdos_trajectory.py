@@ -12,7 +12,7 @@ from ase.io import write
 from toy_potential import ToyPotential, dumbbells
 
 from spectra_app.config import MDSettings
-from spectra_app.trajectory import Simulation
+from spectra_app.jobs.simulation import Simulation
 from tests.cli.conftest import Outcome, water_box
 
 pytestmark = pytest.mark.filterwarnings("ignore::spectra_app.spectra.guards.SpectrumWarning")

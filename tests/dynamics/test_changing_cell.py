@@ -14,7 +14,7 @@ from spectra_app.dynamics.changing_cell import StrainPart
 from spectra_app.dynamics.state import make_particles
 from spectra_app.potentials.scale import PhysicalScale
 from spectra_app.spectra import infrared_spectrum
-from spectra_app.system import concatenate, from_ase
+from spectra_app.structure.system import concatenate, from_ase
 
 TRICLINIC = np.array([[9.0, 0.3, -0.2], [1.1, 8.0, 0.4], [-0.7, 0.9, 10.0]])
 

@@ -25,7 +25,7 @@ from spectra_app.dynamics.fields import (
 )
 from spectra_app.dynamics.state import kinetic_energy
 from spectra_app.errors import ConfigError, SimulationError
-from spectra_app.system import from_ase
+from spectra_app.structure.system import from_ase
 from spectra_app.units import FORCE_TO_ACCELERATION
 
 SCALE = ToyPotential().scale

@@ -13,8 +13,8 @@ from spectra_app.dynamics import ForceField, MDState, MolecularDynamics, Particl
 from spectra_app.dynamics.integrators import update_forces, velocity_verlet
 from spectra_app.dynamics.state import kinetic_energy
 from spectra_app.errors import ConfigError, SimulationError, StructureError
-from spectra_app.neighbors import build_neighbors
-from spectra_app.system import System, from_ase
+from spectra_app.structure.neighbors import build_neighbors
+from spectra_app.structure.system import System, from_ase
 from spectra_app.units import FORCE_TO_ACCELERATION
 
 

@@ -18,7 +18,7 @@ from spectra_app.dynamics.recorder import Statistics
 from spectra_app.dynamics.state import make_particles
 from spectra_app.errors import SimulationError
 from spectra_app.potentials.scale import PhysicalScale
-from spectra_app.system import from_ase
+from spectra_app.structure.system import from_ase
 
 SCALE = PhysicalScale(1.5, 0.0, 1.0)
 

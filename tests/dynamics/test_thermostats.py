@@ -17,7 +17,7 @@ from spectra_app.dynamics.barostat import velocity_verlet_npt
 from spectra_app.dynamics.forces import Evaluated
 from spectra_app.dynamics.state import kinetic_energy, maxwell_boltzmann, temperature
 from spectra_app.dynamics.thermostats import bussi_rescaling, ornstein_uhlenbeck
-from spectra_app.system import from_ase
+from spectra_app.structure.system import from_ase
 from spectra_app.units import BOLTZMANN, EV_PER_A3_TO_GPA
 
 KELVIN = 300.0

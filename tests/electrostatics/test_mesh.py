@@ -15,9 +15,8 @@ from spectra_app.electrostatics.phases import waves, waves_by_trigonometry
 from spectra_app.electrostatics.reciprocal import k_vectors, reciprocal_cutoff
 from spectra_app.electrostatics.transforms import DenseEngine
 from spectra_app.errors import ConfigError, MissingExtraError
-from spectra_app.neighbors import build_neighbors
-from spectra_app.potentials.potential import with_gradients
-from spectra_app.system import System, concatenate
+from spectra_app.structure.neighbors import build_neighbors
+from spectra_app.structure.system import System, concatenate, with_gradients
 from tests.electrostatics.test_permanent import SIGMA, TRICLINIC, random_multipoles, random_system
 from tests.potentials.test_potential import make_potential, structure
 

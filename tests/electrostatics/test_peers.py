@@ -19,7 +19,7 @@ from torch.func import grad, hessian, vmap
 
 from spectra_app.electrostatics import Multipoles, mesh, prepare_interaction, prepare_k_vectors
 from spectra_app.electrostatics.reciprocal import reciprocal_cutoff
-from spectra_app.system import System, make_system
+from spectra_app.structure.system import System, make_system
 from spectra_app.units import COULOMB_CONSTANT, EPSILON_0
 from tests.electrostatics.test_permanent import random_multipoles
 

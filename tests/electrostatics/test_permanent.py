@@ -10,7 +10,7 @@ import torch
 
 from spectra_app.electrostatics import Multipoles, prepare_interaction, prepare_k_vectors
 from spectra_app.electrostatics.reciprocal import reciprocal_cutoff
-from spectra_app.system import System, concatenate, make_system
+from spectra_app.structure.system import System, concatenate, make_system
 from spectra_app.units import COULOMB_CONSTANT
 from tests.electrostatics.naive import open_energy
 

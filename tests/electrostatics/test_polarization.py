@@ -16,10 +16,10 @@ from spectra_app.electrostatics.polarization import (
     gradient_of_vector,
     pair_moments,
 )
-from spectra_app.neighbors import build_neighbors
 from spectra_app.potentials import Potential
 from spectra_app.potentials.backbones import pair_geometry
-from spectra_app.system import System, from_ase, make_system, sum_by_structure
+from spectra_app.structure.neighbors import build_neighbors
+from spectra_app.structure.system import System, from_ase, make_system, sum_by_structure
 from tests.random_weights import with_random_weights
 
 TRICLINIC = np.array([[6.0, 0.0, 0.0], [1.3, 5.5, 0.0], [0.7, -1.1, 5.8]])

@@ -13,8 +13,8 @@ from spectra_app.electrostatics.response import (
     direct_polarizability_by_atom,
     one_shot,
 )
-from spectra_app.neighbors import Neighbors, build_neighbors, pair_vectors
-from spectra_app.system import System, make_system, sum_by_structure
+from spectra_app.structure.neighbors import Neighbors, build_neighbors, pair_vectors
+from spectra_app.structure.system import System, make_system, sum_by_structure
 from tests.potentials.test_potential import RESPONSIVE, make_potential, predict, structure
 
 

@@ -12,8 +12,8 @@ from spectra_app.electrostatics.reciprocal import reciprocal_cutoff
 from spectra_app.electrostatics.response import Susceptibility, one_shot
 from spectra_app.electrostatics.self_consistent import self_consistent
 from spectra_app.errors import ConfigError, ConvergenceError
-from spectra_app.neighbors import build_neighbors, pair_vectors
-from spectra_app.system import concatenate, make_system
+from spectra_app.structure.neighbors import build_neighbors, pair_vectors
+from spectra_app.structure.system import concatenate, make_system
 from spectra_app.units import COULOMB_CONSTANT
 from tests.potentials.test_potential import TRICLINIC, make_potential, predict, structure
 

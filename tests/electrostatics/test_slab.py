@@ -11,7 +11,7 @@ import torch
 from spectra_app.electrostatics import Multipoles, prepare_interaction, prepare_k_vectors
 from spectra_app.electrostatics.multipoles import Electrostatics
 from spectra_app.electrostatics.reciprocal import reciprocal_cutoff
-from spectra_app.system import System, concatenate, make_system, slab_cell
+from spectra_app.structure.system import System, concatenate, make_system, slab_cell
 from spectra_app.units import COULOMB_CONSTANT, EPSILON_0
 from tests.electrostatics.naive_slab import patch_energy, slab_energy
 from tests.electrostatics.test_permanent import RANKS, random_multipoles

@@ -13,7 +13,7 @@ from spectra_app.electrostatics.reciprocal import reciprocal_cutoff
 from spectra_app.electrostatics.smearing import by_atom, simplified
 from spectra_app.electrostatics.stability import largest_polarizability
 from spectra_app.errors import ConfigError
-from spectra_app.system import System, concatenate, make_system
+from spectra_app.structure.system import System, concatenate, make_system
 from spectra_app.units import COULOMB_CONSTANT
 from tests.electrostatics.naive import open_energy, periodic_energy
 from tests.electrostatics.naive_slab import slab_energy

@@ -19,8 +19,8 @@ from spectra_app.electrostatics.stability import (
     largest_polarizability,
 )
 from spectra_app.errors import ConvergenceError
-from spectra_app.neighbors import build_neighbors, pair_vectors
-from spectra_app.system import make_system
+from spectra_app.structure.neighbors import build_neighbors, pair_vectors
+from spectra_app.structure.system import make_system
 from spectra_app.units import COULOMB_CONSTANT, EPSILON_0
 
 SIGMA = 0.9

@@ -14,8 +14,8 @@ from spectra_app.electrostatics.reciprocal import reciprocal_cutoff
 from spectra_app.electrostatics.response import Susceptibility
 from spectra_app.electrostatics.self_consistent import self_consistent
 from spectra_app.electrostatics.vacuum import Way, choose_ways
-from spectra_app.neighbors import build_neighbors, pair_vectors
-from spectra_app.system import System, concatenate, make_system
+from spectra_app.structure.neighbors import build_neighbors, pair_vectors
+from spectra_app.structure.system import System, concatenate, make_system
 from spectra_app.units import COULOMB_CONSTANT
 from tests.electrostatics.test_permanent import random_multipoles
 

@@ -21,7 +21,7 @@ from spectra_app.cli.main import app, main
 from spectra_app.cli.options import names_of
 from spectra_app.config import Of, Settings, SpectraSettings
 from spectra_app.errors import ConfigError, SeriesError
-from spectra_app.series import Request
+from spectra_app.readers.series import Request
 from spectra_app.spectra import EstimatorSettings, dielectric_function
 from tests.runs.synthetic import bands, write_run
 

@@ -15,8 +15,8 @@ from ase import Atoms
 from spectra_app.config import MDSettings
 from spectra_app.dynamics import MolecularDynamics, make_particles
 from spectra_app.dynamics.state import kinetic_energy
-from spectra_app.neighbors import build_neighbors
-from spectra_app.system import System
+from spectra_app.structure.neighbors import build_neighbors
+from spectra_app.structure.system import System
 from tests.potentials.test_cells import RESPONSIVE, TRICLINIC, potential_of, predict, slab, structure
 
 FIELD = torch.tensor([[0.21, -0.34, 0.15]], dtype=torch.float64)

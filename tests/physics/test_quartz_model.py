@@ -7,7 +7,7 @@ import pytest
 from ase.io import read
 
 from spectra_app.born.charges import born_charges
-from spectra_app.potentials.checkpoint import load_model
+from spectra_app.potentials.folder import load_model
 from spectra_app.zoo import find_model
 
 pytestmark = pytest.mark.physics

@@ -9,11 +9,12 @@ from ase.io import read
 
 from spectra_app.born.charges import born_charges
 from spectra_app.config import MDSettings
-from spectra_app.neighbors import build_neighbors
-from spectra_app.potentials.checkpoint import load_model
+from spectra_app.jobs.simulation import Simulation
+from spectra_app.potentials.folder import load_model
+from spectra_app.runs import read_run
 from spectra_app.spectra import EstimatorSettings, infrared_spectrum, vdos
-from spectra_app.system import from_ase
-from spectra_app.trajectory import Simulation, read_run
+from spectra_app.structure.neighbors import build_neighbors
+from spectra_app.structure.system import from_ase
 from spectra_app.zoo import find_model
 
 pytestmark = pytest.mark.physics

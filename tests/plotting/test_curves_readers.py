@@ -17,7 +17,7 @@ from spectra_app.plotting.curves import (
     pretty_unit,
     to_wavenumber,
 )
-from spectra_app.plotting.readers import read_curve, read_references, read_table
+from spectra_app.plotting.reference_files import read_curve, read_references, read_table
 
 
 @pytest.mark.parametrize(

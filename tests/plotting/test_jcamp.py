@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spectra_app.plotting.readers import read_curve, read_table
+from spectra_app.plotting.reference_files import read_curve, read_table
 
 jcamp = pytest.importorskip("jcamp")
 

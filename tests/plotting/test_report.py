@@ -26,8 +26,8 @@ from spectra_app.plotting import (
     vdos_curves,
     write_summary,
 )
-from spectra_app.plotting.report import with_error
-from spectra_app.potentials.checkpoint import load_model
+from spectra_app.plotting.summary_page import with_error
+from spectra_app.potentials.folder import load_model
 from spectra_app.spectra import infrared_spectrum
 
 NU = np.linspace(0.0, 4000.0, 801)

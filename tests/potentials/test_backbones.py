@@ -9,7 +9,7 @@ import yaml
 from spectra_app.config import ModelSettings
 from spectra_app.errors import ModelError
 from spectra_app.potentials.backbones.painn import _outer, _rank2_basis, _rank2_products
-from spectra_app.potentials.checkpoint import load_model, save_model
+from spectra_app.potentials.folder import load_model, save_model
 from spectra_app.potentials.potential import Potential
 
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from spectra_app.neighbors import build_neighbors
 from spectra_app.potentials.backbones.base import RadialBasis, pair_geometry
 from spectra_app.potentials.bond_polarizability import BondPolarizability, bond_weights
-from spectra_app.system import make_system
+from spectra_app.structure.neighbors import build_neighbors
+from spectra_app.structure.system import make_system
 from tests.potentials.test_potential import finite_difference, make_potential, predict, structure
 
 RADII = torch.tensor([0.31, 0.66], dtype=torch.float64)  # H, O

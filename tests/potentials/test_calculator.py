@@ -14,9 +14,9 @@ from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_s
 from toy_potential import ToyPotential, dumbbells
 
 from spectra_app.errors import ConfigError, StructureError
-from spectra_app.neighbors import build_neighbors
 from spectra_app.potentials.calculator import SpectraCalculator
-from spectra_app.system import from_ase
+from spectra_app.structure.neighbors import build_neighbors
+from spectra_app.structure.system import from_ase
 from tests.potentials.test_cells import TRICLINIC, potential_of, structure
 
 

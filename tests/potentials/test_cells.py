@@ -10,9 +10,9 @@ import torch
 
 from spectra_app.electrostatics import VARIANTS, parse_variant
 from spectra_app.electrostatics.reciprocal import reciprocal_cutoff
-from spectra_app.neighbors import build_neighbors
 from spectra_app.potentials import Potential
-from spectra_app.system import System, concatenate, make_system
+from spectra_app.structure.neighbors import build_neighbors
+from spectra_app.structure.system import System, concatenate, make_system
 from spectra_app.units import COULOMB_CONSTANT
 from tests.potentials.test_potential import (
     NUMBERS,

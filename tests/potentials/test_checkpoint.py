@@ -12,7 +12,7 @@ import yaml
 from spectra_app.config import ModelSettings
 from spectra_app.errors import ModelError
 from spectra_app.potentials import Potential
-from spectra_app.potentials.checkpoint import load_model, read_card, save_model, save_scale
+from spectra_app.potentials.folder import load_model, read_card, save_model, save_scale
 from spectra_app.potentials.scale import PhysicalScale
 
 SCALE = PhysicalScale(1.8, 0.5, 1.6)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from spectra_app.electrostatics import VARIANTS, parse_variant
-from spectra_app.neighbors import build_neighbors
-from spectra_app.system import concatenate, make_system, sum_by_structure
+from spectra_app.structure.neighbors import build_neighbors
+from spectra_app.structure.system import concatenate, make_system, sum_by_structure
 from tests.conftest import TOLERANCES
 from tests.potentials.test_potential import CELLS, TRICLINIC, make_potential, predict, structure
 

@@ -9,11 +9,11 @@ from ase import Atoms
 
 from spectra_app.config import ModelSettings
 from spectra_app.errors import ConfigError, DatasetError, StructureError
-from spectra_app.neighbors import build_neighbors
 from spectra_app.potentials import Potential
 from spectra_app.potentials.elements import common_oxidation_states
 from spectra_app.potentials.scale import PhysicalScale
-from spectra_app.system import System, concatenate, from_ase
+from spectra_app.structure.neighbors import build_neighbors
+from spectra_app.structure.system import System, concatenate, from_ase
 from spectra_app.training.chemistry import resolve_oxidation_states, resolve_smearing
 from spectra_app.training.dataset import Frame
 from tests.random_weights import with_random_weights

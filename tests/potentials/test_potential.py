@@ -11,10 +11,10 @@ from spectra_app.config import ModelSettings
 from spectra_app.electrostatics import VARIANTS, parse_variant
 from spectra_app.electrostatics.stability import largest_polarizability
 from spectra_app.errors import ModelError, StructureError
-from spectra_app.neighbors import build_neighbors
 from spectra_app.potentials import Potential
 from spectra_app.potentials.scale import PhysicalScale
-from spectra_app.system import System, concatenate, make_system
+from spectra_app.structure.neighbors import build_neighbors
+from spectra_app.structure.system import System, concatenate, make_system
 from spectra_app.training.optimizers import Muon
 from tests.conftest import TOLERANCES
 from tests.random_weights import with_known_material, with_random_weights

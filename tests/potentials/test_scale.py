@@ -9,10 +9,10 @@ from ase.build import bulk
 
 from spectra_app.config import ModelSettings
 from spectra_app.errors import ModelError
-from spectra_app.neighbors import Neighbors, build_neighbors
 from spectra_app.potentials import Potential
 from spectra_app.potentials.scale import PhysicalScale
-from spectra_app.system import System, from_ase, make_system
+from spectra_app.structure.neighbors import Neighbors, build_neighbors
+from spectra_app.structure.system import System, from_ase, make_system
 from spectra_app.training.screening import measure_scale
 from spectra_app.units import EPSILON_0
 from tests.potentials.test_potential import TRICLINIC, make_potential, structure

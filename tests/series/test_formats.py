@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from spectra_app.errors import ConfigError, SeriesError
-from spectra_app.series import Request, SlicedSeries, cp2k, open_series, storage, text
-from spectra_app.series.opening import find_format
+from spectra_app.readers.series import Request, SlicedSeries, cp2k, open_series, storage, text
+from spectra_app.readers.series.recognition import find_format
 from spectra_app.spectra import EstimatorSettings, infrared_spectrum, raman_spectrum
 from spectra_app.units import BOHR_TO_ANGSTROM, DEBYE_TO_E_ANGSTROM, HARTREE_TO_EV
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from spectra_app.errors import SeriesError
-from spectra_app.series import Request, Series, open_series
+from spectra_app.readers.series import Request, Series, open_series
 
 
 def read_dipoles(path: Path, unit: str | None, timestep_fs: float | None, **more: str) -> Series:

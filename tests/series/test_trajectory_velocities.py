@@ -13,8 +13,8 @@ from ase import Atoms, units
 
 from spectra_app.config import SpectraSettings
 from spectra_app.errors import SeriesError, TrajectoryError
-from spectra_app.series import trajectory_velocities
-from spectra_app.series.trajectory_velocities import read_velocities, vdos_of_trajectory
+from spectra_app.jobs import trajectory_vdos as trajectory_velocities
+from spectra_app.jobs.trajectory_vdos import read_velocities, vdos_of_trajectory
 from spectra_app.spectra import VDOS, vdos
 from spectra_app.spectra.stream import StoredSeries
 from spectra_app.units import SPEED_OF_LIGHT_CM_PER_FS

@@ -13,10 +13,10 @@ import torch
 
 from spectra_app.config import ModelSettings, TrainFile, TrainingSettings
 from spectra_app.errors import ModelError
-from spectra_app.neighbors import build_neighbors
 from spectra_app.potentials import Potential
-from spectra_app.system import make_system
-from spectra_app.training.card import MEANING, card_text, interpretation_lines, renew_meaning
+from spectra_app.structure.neighbors import build_neighbors
+from spectra_app.structure.system import make_system
+from spectra_app.training.card_text import MEANING, card_text, interpretation_lines, renew_meaning
 from spectra_app.training.dataset import make_samples, read_frames
 from spectra_app.training.interpretation import find_warnings, interpretation_json
 from spectra_app.training.screening import measure_scale

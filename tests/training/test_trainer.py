@@ -9,10 +9,10 @@ from ase import Atoms
 
 from spectra_app.config import LossSettings, ModelSettings, TrainFile, TrainingSettings
 from spectra_app.errors import ModelError
-from spectra_app.neighbors import build_neighbors
-from spectra_app.potentials.checkpoint import load_model
+from spectra_app.potentials.folder import load_model
 from spectra_app.potentials.potential import Potential
-from spectra_app.system import from_ase
+from spectra_app.structure.neighbors import build_neighbors
+from spectra_app.structure.system import from_ase
 from spectra_app.training.evaluation import evaluate_file, evaluate_structures, pearson, r_squared, slope
 from spectra_app.training.loss import weights_at
 from spectra_app.training.sign import fix_sign, mean_born_charges

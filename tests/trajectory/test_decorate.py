@@ -13,13 +13,10 @@ from toy_potential import ToyPotential, dumbbells
 
 from spectra_app.config import MDSettings
 from spectra_app.errors import SimulationError, TrajectoryError
-from spectra_app.trajectory import (
-    Simulation,
-    SimulationInterruptedError,
-    open_trajectory,
-    read_run,
-    record_trajectory,
-)
+from spectra_app.jobs.annotate import record_trajectory
+from spectra_app.jobs.simulation import Simulation, SimulationInterruptedError
+from spectra_app.readers.trajectories import open_trajectory
+from spectra_app.runs import read_run
 
 
 @pytest.fixture

@@ -18,11 +18,13 @@ from toy_potential import ToyPotential, dumbbells
 from spectra_app.config import MDSettings, ModelSettings
 from spectra_app.dynamics.contributions import PARTS_BYTES, Contributions, sum_by_part
 from spectra_app.errors import SimulationError, StructureError, TrajectoryError
+from spectra_app.jobs.annotate import record_trajectory
+from spectra_app.jobs.simulation import Simulation, SimulationInterruptedError
 from spectra_app.potentials import Potential
-from spectra_app.trajectory import Run, Simulation, SimulationInterruptedError, read_run, record_trajectory
-from spectra_app.trajectory.molecules import find_molecules, formula_of
-from spectra_app.trajectory.parts import find_parts
-from spectra_app.trajectory.writer import open_run_file
+from spectra_app.runs import Run, read_run
+from spectra_app.runs.molecules import find_molecules, formula_of
+from spectra_app.runs.partition import find_parts
+from spectra_app.runs.writer import open_run_file
 from tests.random_weights import with_random_weights
 from tests.trajectory.test_simulation import SMALL, Interrupting, assert_same_file
 

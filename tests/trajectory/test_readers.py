@@ -12,8 +12,8 @@ from ase import Atoms, units
 from toy_potential import dumbbells
 
 from spectra_app.errors import StructureError, TrajectoryError
-from spectra_app.trajectory import open_trajectory
-from spectra_app.trajectory.frames import Frame, unwrap
+from spectra_app.readers.trajectories import open_trajectory
+from spectra_app.readers.trajectories.frames import Frame, unwrap
 
 N_FRAMES, STEP_FS = 12, 2.0
 CELL = np.array([[8.0, 0.0, 0.0], [1.5, 8.5, 0.0], [-1.0, 0.7, 7.5]])  # triclinic, oriented as GROMACS wants it

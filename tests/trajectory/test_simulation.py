@@ -21,8 +21,9 @@ from toy_potential import ToyPotential, dumbbells
 from spectra_app.config import MDSettings
 from spectra_app.dynamics import Progress
 from spectra_app.errors import ConfigError, SimulationError, StructureError, TrajectoryError
-from spectra_app.trajectory import Simulation, SimulationInterruptedError, read_run
-from spectra_app.trajectory.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from spectra_app.jobs.simulation import Simulation, SimulationInterruptedError
+from spectra_app.runs import read_run
+from spectra_app.runs.restart_file import checkpoint_path, load_checkpoint, save_checkpoint
 
 TESTS = Path(__file__).parents[1]
 SMALL = {
@@ -359,9 +360,9 @@ CHILD = """
     sys.path.insert(0, {tests!r})
     from toy_potential import ToyPotential, dumbbells
     from spectra_app.config import MDSettings
-    from spectra_app.trajectory import Simulation
+    from spectra_app.jobs.simulation import Simulation
     from spectra_app.dynamics import recorder
-    from spectra_app.trajectory import writer
+    from spectra_app.runs import writer
     recorder.BLOCK_FRAMES, writer.FLUSH_SECONDS = 20, 0.02
     class Slow(ToyPotential):
         def __call__(self, *args, **kwargs):

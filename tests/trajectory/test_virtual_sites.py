@@ -13,9 +13,11 @@ from ase.build import molecule
 from toy_potential import ToyPotential
 
 from spectra_app.errors import TrajectoryError
-from spectra_app.trajectory import open_trajectory, read_run, record_trajectory
-from spectra_app.trajectory.frames import Trajectory
-from spectra_app.trajectory.virtual_sites import is_site_name
+from spectra_app.jobs.annotate import record_trajectory
+from spectra_app.readers.trajectories import open_trajectory
+from spectra_app.readers.trajectories.frames import Trajectory
+from spectra_app.readers.trajectories.virtual_sites import is_site_name
+from spectra_app.runs import read_run
 
 N_FRAMES, STEP_FS, N_WATER = 4, 2.0, 8
 BOX = 6.2

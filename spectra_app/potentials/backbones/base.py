@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from spectra_app.neighbors import Neighbors, pair_vectors
-from spectra_app.system import System
+from spectra_app.structure.neighbors import Neighbors, pair_vectors
+from spectra_app.structure.system import System
 
 
 class PairGeometry(NamedTuple):

@@ -21,9 +21,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from spectra_app.neighbors import Neighbors, gather_neighbors
 from spectra_app.potentials.backbones.base import Backbone, Features, PairGeometry
-from spectra_app.system import System
+from spectra_app.structure.neighbors import Neighbors, gather_neighbors
+from spectra_app.structure.system import System
 
 _SMALL = 1e-8  # keeps the norm of a vanishing vector differentiable twice
 _N_HARMONICS = {1: 4, 2: 9}  # 1 + 3 (+ 5) components per pair

@@ -1,0 +1,71 @@
+"""``spectra-app born``: the Born charge tensors of a structure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spectra_app.cli import options
+from spectra_app.cli.console import list_files, print_json, say
+from spectra_app.errors import StructureError
+
+LABEL = "born_charges"  # per-atom array of nine reference numbers in the structure file
+
+
+def born(
+    structure: Annotated[Path, typer.Argument(help="structure in any format of ASE (FILE@INDEX for one frame)")],
+    model: options.ModelName,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--output", "-o", help="table by its suffix: .csv .json .txt (the report); 'BORN' for phonopy; repeatable"
+        ),
+    ] = None,
+    symmetrize: Annotated[
+        bool, typer.Option("--symmetrize", help="also average over the space group (needs the extra 'phonopy')")
+    ] = False,
+    tolerance_A: Annotated[float, typer.Option("--tolerance-A", help="tolerance of the space group, A")] = 1e-3,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            "--reference", help=f"structure file with an array '{LABEL}'; default: STRUCTURE where it has one"
+        ),
+    ] = None,
+    eps_inf: options.EpsInf = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "float64",
+    json: options.Json = False,
+) -> None:
+    """Born charge tensors of a structure.
+
+    Per atom and element, eigenvalues, sum rule, comparison with reference labels.
+    """
+    from spectra_app.born import born_charges
+    from spectra_app.jobs.born_of_run import write_born
+    from spectra_app.jobs.structures import read_structure
+    from spectra_app.potentials.folder import load_model
+
+    atoms = read_structure(structure)
+    labelled = atoms if reference is None else read_structure(reference)
+    if reference is not None and LABEL not in labelled.arrays:
+        raise StructureError(f"reference {reference}", got=f"no array '{LABEL}'", wanted="nine numbers for each atom")
+    potential = load_model(model, device=device, dtype=options.float_type(dtype), eps_inf=eps_inf)
+    report = born_charges(
+        potential, atoms, reference=labelled.arrays.get(LABEL), symmetrize=symmetrize, tolerance_A=tolerance_A
+    )
+    files = [write_born(report, path) for path in output or ()]
+    if json:
+        from spectra_app.born import born_json
+
+        print_json(born_json(report))
+    else:
+        from rich.console import Console
+
+        from spectra_app.born import render_born_report
+
+        Console().print(render_born_report(report))
+    if files:
+        say("Files:")
+        list_files(files)

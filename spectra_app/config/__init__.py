@@ -1,0 +1,27 @@
+"""One typed schema for every setting: defaults, validation and documentation in one place."""
+
+from __future__ import annotations
+
+from spectra_app.config.base import Settings, apply_override, load_settings, parse_settings
+from spectra_app.config.md import MDSettings
+from spectra_app.config.model import ModelSettings, VariantName
+from spectra_app.config.recipe import RunFileSettings
+from spectra_app.config.spectra import Of, SpectraSettings
+from spectra_app.config.training import DataKeys, LossSettings, TrainFile, TrainingSettings
+
+__all__ = [
+    "DataKeys",
+    "LossSettings",
+    "MDSettings",
+    "ModelSettings",
+    "Of",
+    "RunFileSettings",
+    "Settings",
+    "SpectraSettings",
+    "TrainFile",
+    "TrainingSettings",
+    "VariantName",
+    "apply_override",
+    "load_settings",
+    "parse_settings",
+]

@@ -1,0 +1,41 @@
+"""A molecular dynamics run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from spectra_app.config.base import Settings
+
+
+class MDSettings(Settings):
+    """A molecular dynamics run."""
+
+    ensemble: Literal["nve", "nvt", "npt"] = Field("nvt", description="ensemble of the recorded part")
+    thermostat: Literal["bussi", "langevin"] = Field("bussi", description="thermostat of nvt and of equilibration")
+    timestep_fs: float = Field(0.5, gt=0, le=10, description="time step, fs")
+    temperature_K: float = Field(300.0, gt=0, description="temperature, K")
+    pressure_GPa: float = Field(0.0, description="pressure of npt, GPa")
+    thermostat_time_fs: float = Field(500.0, gt=0, description="coupling time of the thermostat, fs")
+    barostat_time_fs: float = Field(1000.0, gt=0, description="coupling time of the barostat, fs")
+    equilibration_steps: int = Field(2000, ge=0, description="steps before recording, always with a thermostat")
+    steps: int = Field(20000, ge=1, description="recorded steps")
+    replicas: int = Field(1, ge=1, description="independent copies with different velocities")
+    record_stride: int = Field(1, ge=1, description="steps between recorded dipoles and polarizabilities")
+    trajectory_stride: int = Field(4, ge=1, description="steps between stored positions and velocities")
+    parts: Literal["none", "molecules", "atoms"] = Field(
+        "none", description="also record what each molecule or atom contributes to dipole and polarizability"
+    )
+    skin_A: float = Field(0.5, ge=0, description="skin of the neighbour list, A")
+    field_V_per_A: tuple[float, float, float] | None = Field(None, description="static external field, V/A")
+    field_table: Path | None = Field(
+        None, description="text table of an external field in time: fs, then x, y, z in V/A; 0 fs: recording begins"
+    )
+    seed: int = Field(0, description="seed of velocities and thermostat")
+    device: str = Field("auto", description="torch device; auto takes a GPU where there is one")
+    dtype: Literal["float32", "float64"] = Field("float32", description="floating-point type of the network")
+    eps_inf: float | None = Field(
+        None, ge=1, description="high-frequency dielectric constant; None takes the model card's"
+    )

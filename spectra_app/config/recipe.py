@@ -1,0 +1,27 @@
+"""The file that ``spectra-app run`` reads: the whole chain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from spectra_app.config.base import Settings
+from spectra_app.config.md import MDSettings
+from spectra_app.config.spectra import SpectraSettings
+
+
+class RunFileSettings(Settings):
+    """The file that ``spectra-app run`` reads: the whole chain."""
+
+    model: str = Field("water", description="name in the zoo or folder of a model")
+    structure: Path | None = Field(None, description="start structure (any ASE format); None takes the model's own")
+    repeat: tuple[int, int, int] = Field((1, 1, 1), description="repetitions of the start structure")
+    output: Path = Field(Path("results"), description="folder of all results")
+    md: MDSettings = MDSettings()
+    spectra: SpectraSettings = SpectraSettings()
+    tasks: tuple[Literal["ir", "raman", "vdos", "dielectric", "born"], ...] = Field(
+        ("ir", "raman", "vdos", "born"), description="what to compute"
+    )
+    reference: dict[str, Path] = Field(default_factory=dict, description="reference spectra to draw: {ir: file.csv}")

@@ -1,0 +1,285 @@
+"""Molecular dynamics from settings: equilibration with a thermostat, then the recorded part.
+
+This module knows no files; ``spectra_app.Simulation`` adds run file, checkpoints and interruption.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from spectra_app.config import MDSettings
+from spectra_app.dynamics.barostat import velocity_verlet_npt
+from spectra_app.dynamics.fields import ExternalField, FieldFunction, FieldSchedule, make_field
+from spectra_app.dynamics.forces import ForceField, PotentialLike, PredictionLike
+from spectra_app.dynamics.integrators import langevin_baoab, update_forces, velocity_verlet
+from spectra_app.dynamics.recorder import Recorder
+from spectra_app.dynamics.state import (
+    MDState,
+    Particles,
+    closest_atoms,
+    kinetic_energy,
+    maxwell_boltzmann,
+    remove_drift,
+    temperature,
+)
+from spectra_app.dynamics.thermostats import bussi_rescaling
+from spectra_app.errors import ConfigError, SimulationError
+
+CHECK_STEPS = 50  # steps between looks at temperature and energy, each one host synchronisation
+EXPLOSION_FACTOR = 10.0  # hotter than this many times the target (or room temperature) means atoms fly apart
+
+Stepper = Callable[[MDState], tuple[MDState, PredictionLike]]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        phase: "equilibration" or "recording".
+        step: steps done, both phases together.
+        total_steps: of both phases.
+        temperature_K: mean over replicas at this instant.
+        energy_eV: mean potential energy over replicas at this instant.
+        ms_per_step: wall time per step since this process began, ms.
+        remaining_s: estimated wall time to the end, s.
+    """
+
+    phase: str
+    step: int
+    total_steps: int
+    temperature_K: float
+    energy_eV: float
+    ms_per_step: float
+    remaining_s: float
+
+
+class MolecularDynamics:
+    """The steps of a run.
+
+    Args:
+        model: the potential.
+        particles: the replicas, on the model's device.
+        settings: ensemble, thermostat, steps.
+        field: external field in time: time of the run file, fs -> [xyz], V/A; see also ``settings``.
+
+    Raises:
+        ConfigError: constant pressure without a cell that is periodic in three directions, or with another thermostat
+            than bussi; a field on a charged structure; see also ``make_field``.
+
+    Attributes:
+        field: external field, or None.
+        schedule: the field along the steps, or None.
+        ms_per_step: wall time of a recorded step, ms, after ``run``; NaN before.
+    """
+
+    def __init__(
+        self,
+        model: PotentialLike,
+        particles: Particles,
+        settings: MDSettings,
+        field: FieldFunction | None = None,
+    ) -> None:
+        self.field: ExternalField | None = make_field(settings, field)
+        _check_settings(particles, settings, self.field)
+        self.particles = particles
+        self.settings = settings
+        self.schedule = (
+            None
+            if self.field is None
+            else FieldSchedule(self.field, settings.timestep_fs, settings.equilibration_steps)
+        )
+        self.force_field = ForceField(
+            model, particles.system, settings.skin_A, settings.ensemble == "npt", self.schedule, self._is_recorded
+        )
+        self._equilibrate = self._stepper(thermostat=True)
+        self._produce = self._stepper(thermostat=settings.ensemble != "nve")
+        self.ms_per_step = float("nan")
+
+    @property
+    def integrator(self) -> str:
+        """Of the recorded part: ``velocity-verlet`` (also with bussi or in a fluctuating cell) or ``langevin-baoab``.
+
+        Both show a mode of frequency w at w_num with sin(w_num h/2) = w h/2, which a spectrum may correct.
+        """
+        settings = self.settings
+        langevin = settings.ensemble == "nvt" and settings.thermostat == "langevin"
+        return "langevin-baoab" if langevin else "velocity-verlet"
+
+    def _is_recorded(self, step: int) -> bool:
+        """Whether dipole and polarizability of a step, counted from the very start, go into the run file."""
+        recorded_step = step - self.settings.equilibration_steps
+        return recorded_step >= 0 and recorded_step % self.settings.record_stride == 0
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of equilibration and recorded part."""
+        return self.settings.equilibration_steps + self.settings.steps
+
+    def start(self) -> tuple[MDState, PredictionLike]:
+        """The first state: velocities from the seed, forces from the model."""
+        system = self.particles.system
+        generator = torch.Generator(device=system.positions.device)
+        generator.manual_seed(self.settings.seed)
+        velocities = maxwell_boltzmann(self.particles, self.settings.temperature_K, generator)
+        zeros = torch.zeros(self.particles.n_replicas, dtype=torch.float64, device=system.positions.device)
+        state = MDState(
+            positions=system.positions,
+            velocities=velocities,
+            forces=torch.zeros_like(velocities),
+            energy=zeros,
+            cell=system.cell,
+            virial_pressure=zeros,
+            reservoir=zeros,
+            reference_positions=system.positions,
+            reference_cell=system.cell,
+            step=0,
+            generator=generator,
+        )
+        return update_forces(state, state.positions, state.cell, self.force_field, 0)
+
+    def run(
+        self,
+        recorder: Recorder,
+        state: MDState | None = None,
+        after_step: Callable[[MDState], None] | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> MDState:
+        """All steps from a state to the end.
+
+        Args:
+            recorder: gets every state of the recorded part.
+            state: of a restart; None begins anew.
+            after_step: called with every state, recorded already; it may raise to stop the run.
+            progress: called about every ``CHECK_STEPS`` steps.
+
+        Returns:
+            The last state.
+
+        Raises:
+            SimulationError: atoms fly apart, or a number becomes NaN; names the step.
+        """
+        equilibration, total = self.settings.equilibration_steps, self.total_steps
+        if state is None:
+            state, prediction = self.start()
+            self.check(state)
+            if equilibration == 0:
+                recorder.observe(0, state, prediction)
+            if after_step is not None:
+                after_step(state)
+        first_step, began = state.step, time.perf_counter()
+        timed_from, timed_since = total, began
+        while state.step < total:
+            try:
+                state, prediction = (self._equilibrate if state.step < equilibration else self._produce)(state)
+            except SimulationError as error:
+                raise self._explosion(state.step + 1, str(error), state) from None
+            if state.step >= equilibration:
+                if state.step == equilibration:
+                    state = self._begin_recording(state)
+                recorder.observe(state.step - equilibration, state, prediction)
+            if after_step is not None:
+                after_step(state)
+            if state.step % CHECK_STEPS == 0 or state.step == total:
+                kelvin, energy = self.check(state)
+                now = time.perf_counter()
+                if progress is not None:
+                    pace = (now - began) / max(1, state.step - first_step)
+                    phase = "equilibration" if state.step < equilibration else "recording"
+                    left = pace * (total - state.step)
+                    progress(Progress(phase, state.step, total, kelvin, energy, 1e3 * pace, left))
+            # The first recorded steps of a process may compile or warm up; they are left out of the timing.
+            if timed_from == total and state.step >= max(equilibration, min(first_step + 10, total - 1)):
+                timed_from, timed_since = state.step, time.perf_counter()
+        if total > timed_from:
+            self.ms_per_step = 1e3 * (time.perf_counter() - timed_since) / (total - timed_from)
+        return state
+
+    def _stepper(self, thermostat: bool) -> Stepper:
+        """The step function of an ensemble, with its constants bound."""
+        settings, particles, force_field = self.settings, self.particles, self.force_field
+        h, kelvin, tau = settings.timestep_fs, settings.temperature_K, settings.thermostat_time_fs
+        if settings.ensemble == "npt":
+            drive: Stepper = partial(
+                velocity_verlet_npt,
+                particles=particles,
+                evaluate=force_field,
+                timestep_fs=h,
+                temperature_K=kelvin,
+                pressure_GPa=settings.pressure_GPa,
+                relaxation_time_fs=settings.barostat_time_fs,
+            )
+        elif thermostat and settings.thermostat == "langevin":
+            return partial(
+                langevin_baoab,
+                particles=particles,
+                evaluate=force_field,
+                timestep_fs=h,
+                temperature_K=kelvin,
+                friction_time_fs=tau,
+            )
+        else:
+            drive = partial(velocity_verlet, particles=particles, evaluate=force_field, timestep_fs=h)
+        if not thermostat:
+            return drive
+
+        def with_bussi(state: MDState) -> tuple[MDState, PredictionLike]:
+            state, prediction = drive(state)
+            return bussi_rescaling(state, particles, h, kelvin, tau), prediction
+
+        return with_bussi
+
+    def _begin_recording(self, state: MDState) -> MDState:
+        """Restart the energy balance and remove what round-off has left of the total momentum."""
+        return state._replace(
+            velocities=remove_drift(state.velocities, self.particles), reservoir=torch.zeros_like(state.reservoir)
+        )
+
+    def check(self, state: MDState) -> tuple[float, float]:
+        """Mean temperature [K] and energy [eV] of a state; one host synchronisation.
+
+        Raises:
+            SimulationError: the temperature of a replica has exploded, or is NaN.
+        """
+        kelvin = temperature(kinetic_energy(state.velocities, self.particles), self.particles)
+        hottest, mean, energy = torch.stack([kelvin.max(), kelvin.mean(), state.energy.mean()]).tolist()
+        limit = EXPLOSION_FACTOR * max(self.settings.temperature_K, 300.0)
+        if not (hottest < limit and abs(energy) < float("inf")):
+            raise self._explosion(state.step, f"temperature {hottest:.4g} K, energy {energy:.6g} eV", state)
+        return mean, energy
+
+    def _explosion(self, step: int, got: str, state: MDState) -> SimulationError:
+        """The error of a run that went wrong at a step, with the closest atoms of the last state."""
+        pair = closest_atoms(state, self.particles)
+        return SimulationError(
+            f"molecular dynamics near step {step} (equilibration included)",
+            got=got if pair is None else f"{got}; closest {pair}",
+            wanted=f"a stable run at {self.settings.temperature_K:g} K",
+            todo="Use a smaller md.timestep_fs, a relaxed start structure, or a model trained for this material",
+        )
+
+
+def _check_settings(particles: Particles, settings: MDSettings, field: ExternalField | None) -> None:
+    """Refuse what does not fit together; see ``MolecularDynamics``."""
+    system = particles.system
+    if settings.ensemble == "npt" and not bool(system.periodic.all()):
+        raise ConfigError("md.ensemble", got="npt for an open structure", wanted="nve or nvt")
+    if settings.ensemble == "npt" and system.slab is not None:
+        raise ConfigError(
+            "md.ensemble",
+            got="npt for a slab, whose vacuum would collapse",
+            wanted="nve or nvt at fixed lateral vectors",
+        )
+    if settings.ensemble == "npt" and settings.thermostat != "bussi":
+        raise ConfigError("md.thermostat with md.ensemble npt", got=settings.thermostat, wanted="bussi")
+    if field is not None and bool((system.charge.abs() > 1e-9).any()):
+        raise ConfigError(
+            "external field",
+            got=f"a structure of charge {float(system.charge[0]):g} e, which it would accelerate for ever",
+            wanted="a neutral structure",
+        )

@@ -1,0 +1,386 @@
+"""Dipoles and polarizabilities along a trajectory that exists already, into the same run file as a simulation's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from spectra_app.dynamics.changing_cell import StrainPart, charge_moments
+from spectra_app.dynamics.contributions import Contributions, physical_dipoles, physical_polarizabilities
+from spectra_app.dynamics.forces import PotentialLike, PredictionLike
+from spectra_app.dynamics.molecular_dynamics import Progress
+from spectra_app.dynamics.recorder import ObservableBlock, TrajectoryBlock
+from spectra_app.errors import ConfigError, SimulationError, TrajectoryError
+from spectra_app.interrupts import Interrupts
+from spectra_app.jobs.simulation import SimulationInterruptedError
+from spectra_app.readers.trajectories.dispatch import open_trajectory
+from spectra_app.readers.trajectories.frames import Frame, Trajectory
+from spectra_app.runs.layout import Parts, RunHeader
+from spectra_app.runs.partition import find_parts, parts_observables
+from spectra_app.runs.provenance import versions
+from spectra_app.runs.restart_file import checkpoint_path, load_checkpoint, save_checkpoint
+from spectra_app.runs.writer import RunWriter
+from spectra_app.structure.neighbors import build_neighbors
+from spectra_app.structure.system import System, check_vacuum, concatenate, make_system
+from spectra_app.units import AMU_A2_PER_FS2_TO_EV, BOLTZMANN
+
+
+@dataclass(frozen=True)
+class RecordResult:
+    """What ``record_trajectory`` produced.
+
+    Attributes:
+        path: the run file.
+        n_frames: frames in it.
+        n_atoms: atoms.
+        timestep_fs: time between frames, fs.
+        ms_per_frame: wall time per frame of this call, reading included, ms; NaN if none was left.
+        wall_s: wall time of this call, s.
+        device: torch device.
+        left_out: what of the trajectory is left out (virtual sites), in words; None: nothing.
+    """
+
+    path: Path
+    n_frames: int
+    n_atoms: int
+    timestep_fs: float
+    ms_per_frame: float
+    wall_s: float
+    device: str
+    left_out: str | None = None
+
+
+def record_trajectory(
+    trajectory: Path | str | Trajectory,
+    model: PotentialLike,
+    output: Path | str,
+    *,
+    topology: Path | str | None = None,
+    timestep_fs: float | None = None,
+    species: Sequence[str] | None = None,
+    lammps_units: str | None = None,
+    temperature_K: float | None = None,
+    charge: float = 0.0,
+    batch_size: int = 8,
+    store_trajectory: bool = True,
+    parts: Literal["none", "molecules", "atoms"] = "none",
+    restart: bool = False,
+    overwrite: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+    checkpoint_s: float = 30.0,
+) -> RecordResult:
+    """Evaluate a model along a trajectory.
+
+    Args:
+        trajectory: a file that ``open_trajectory`` reads, or what it returned.
+        model: from ``load_model``.
+        output: run file.
+        topology: see ``open_trajectory``.
+        timestep_fs: time between frames, fs; see ``open_trajectory``.
+        species: chemical symbols of LAMMPS types 1, 2, ...
+        lammps_units: unit style of a LAMMPS dump with velocities, ``metal`` or ``real``; see ``open_trajectory``.
+        temperature_K: temperature of the simulation, K; None leaves it to the velocities, where there are some.
+        charge: total charge, e.
+        batch_size: frames per model call.
+        store_trajectory: also store unwrapped positions and velocities.
+        parts: also record what each molecule (as bonded in the first frame) or atom contributes to dipole and
+            polarizability.
+        restart: continue after the last checkpoint; without output file begins anew.
+        overwrite: replace an existing run file.
+        progress: called after every batch; ``total_steps`` is 0 where the number of frames is unknown.
+        checkpoint_s: wall time between checkpoints, s.
+
+    Raises:
+        TrajectoryError: see ``open_trajectory`` and ``Trajectory.frames``; the output exists or cannot be written.
+        StructureError: unknown element, or a network where molecules are wanted.
+        SimulationError: the checkpoint belongs to another job.
+        SimulationInterruptedError: Ctrl-C or SIGTERM; ``restart=True`` continues.
+    """
+    if batch_size < 1:
+        raise ConfigError("batch_size", got=batch_size, wanted="at least 1")
+    if not isinstance(trajectory, Trajectory):
+        trajectory = open_trajectory(trajectory, topology, timestep_fs, species, lammps_units)
+    first = trajectory.first
+    model.check_system(make_system(first.positions_A, trajectory.numbers, first.cell_A, charge, slab=first.slab))
+    output, began = Path(output), time.perf_counter()
+    whole = _whole(trajectory, parts)
+    header = _header(trajectory, model, temperature_K, store_trajectory, None if whole is None else whole.parts)
+    job = _Decoration(trajectory, model, charge, batch_size, store_trajectory, whole)
+    if restart and (output.exists() or checkpoint_path(output).exists()):
+        job.restore(load_checkpoint(output, "record"))
+        writer = RunWriter.resume(output, header, job.n_frames, job.n_frames if store_trajectory else 0)
+    else:
+        writer = RunWriter(output, header, overwrite)
+    skipped = job.n_frames
+    with writer, Interrupts() as interrupts:
+        saved = time.monotonic()
+        job.save(writer)
+        for batch in job.batches():
+            job.add(batch, writer)
+            if progress is not None:
+                progress(_progress(job, trajectory.n_frames, skipped, began))
+            if interrupts.requested or time.monotonic() - saved > checkpoint_s:
+                job.save(writer)
+                saved = time.monotonic()
+            if interrupts.requested:
+                raise SimulationInterruptedError(
+                    f"record interrupted after {job.n_frames} frames, everything is saved in {output}",
+                    todo="Continue with --restart",
+                )
+        wall = time.perf_counter() - began
+        pace = 1e3 * wall / (job.n_frames - skipped) if job.n_frames > skipped else float("nan")
+        job.save(writer)
+        writer.finish(pace)
+    return RecordResult(
+        output,
+        job.n_frames,
+        len(trajectory.numbers),
+        trajectory.timestep_fs,
+        pace,
+        wall,
+        str(model.device),
+        trajectory.left_out,
+    )
+
+
+class _Whole(NamedTuple):
+    """The parts of a trajectory, and the cell shifts [atom, vector] that make its molecules whole."""
+
+    parts: Parts
+    shift: np.ndarray
+
+    def apply(self, frame: Frame) -> Frame:
+        """A frame with its molecules whole."""
+        if frame.cell_A is None:
+            return frame
+        return replace(frame, positions_A=frame.positions_A + self.shift @ frame.cell_A)
+
+
+def _whole(trajectory: Trajectory, level: Literal["none", "molecules", "atoms"]) -> _Whole | None:
+    if level == "none":
+        return None
+    first = trajectory.first
+    return _Whole(*find_parts(level, first.positions_A, np.asarray(trajectory.numbers), first.cell_A))
+
+
+class _Decoration:
+    """The state of the job: which frames are done, and the dipole accumulated over them."""
+
+    def __init__(
+        self,
+        trajectory: Trajectory,
+        model: PotentialLike,
+        charge: float,
+        batch_size: int,
+        store: bool,
+        whole: _Whole | None,
+    ) -> None:
+        self._trajectory, self._model, self._charge = trajectory, model, charge
+        self._batch_size, self._store, self._whole = batch_size, store, whole
+        self._strain = StrainPart() if trajectory.periodic else None
+        self._contributions: Contributions | None = None
+        if whole is not None:
+            self._contributions = Contributions(
+                whole.parts.atom_part, 1, model.card.has_alpha, variable_cell=trajectory.periodic
+            )
+        self.n_frames = 0
+
+    def batches(self) -> Iterator[list[Frame]]:
+        """Batches of the frames not yet done; the others are read too, as unwrapping follows atoms from the start."""
+        frames = islice(self._trajectory.frames(), self.n_frames, None)
+        while batch := list(islice(frames, self._batch_size)):
+            yield batch if self._whole is None else [self._whole.apply(frame) for frame in batch]
+
+    def add(self, batch: list[Frame], writer: RunWriter) -> None:
+        """Evaluate and write a batch."""
+        system = self._system(batch)
+        neighbors = build_neighbors(system, self._model.cutoff).to(dtype=self._model.dtype)
+        prediction = self._model(system.to(dtype=self._model.dtype), neighbors, forces=False)
+        step = np.arange(self.n_frames, self.n_frames + len(batch))
+        writer.append_observables(self._block(step, batch, prediction, system))
+        if self._store:
+            velocities = self._velocities(batch)
+            writer.append_trajectory(
+                TrajectoryBlock(
+                    step=step,
+                    positions_A=np.stack([frame.positions_A for frame in batch])[:, None],
+                    velocities_A_per_fs=None if velocities is None else velocities[:, None],
+                    cell_A=system.cell.cpu().numpy()[:, None],
+                )
+            )
+        self.n_frames += len(batch)
+
+    def save(self, writer: RunWriter) -> None:
+        """Flush the run file, then replace the checkpoint."""
+        writer.flush()
+        content: dict[str, Any] = {
+            "kind": "record",
+            "n_frames": self.n_frames,
+            "parts": None if self._contributions is None else self._contributions.carry(),
+            "strain": None if self._strain is None else self._strain.tensors,
+            "identity": self._identity(),
+        }
+        save_checkpoint(writer.path, content)
+
+    def restore(self, content: dict[str, Any]) -> None:
+        """Continue from a checkpoint.
+
+        Raises:
+            SimulationError: it belongs to another trajectory, model or setting.
+        """
+        for key, value in self._identity().items():
+            before = content["identity"].get(key, "none" if key == "parts" else None)  # earlier versions knew no parts
+            if before != value:
+                raise SimulationError(f"restart, {key}", got=value, wanted=before)
+        self.n_frames = content["n_frames"]
+        if self._strain is not None:
+            self._strain = StrainPart.from_tensors(content["strain"])
+        if self._contributions is not None:
+            self._contributions.restore(content["parts"])
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "trajectory": str(self._trajectory.path.resolve()),
+            "model": self._model.card.hash,
+            "timestep_fs": self._trajectory.timestep_fs,
+            "charge": self._charge,
+            "store_trajectory": self._store,
+            "eps_inf": self._model.eps_inf,
+            "parts": "none" if self._whole is None else self._whole.parts.level,
+        }
+
+    def _system(self, batch: list[Frame]) -> System:
+        device = self._model.device
+        for frame in batch:
+            if (frame.cell_A is None) == self._trajectory.periodic:
+                raise TrajectoryError(f"trajectory {self._trajectory.path}", got="a cell in some frames only")
+        numbers = self._trajectory.numbers
+        parts = [
+            make_system(frame.positions_A, numbers, frame.cell_A, self._charge, device, slab=frame.slab)
+            for frame in batch
+        ]
+        system = concatenate(parts)
+        if system.slab is not None:
+            check_vacuum(system, self._model.cutoff)
+        return system
+
+    def _block(
+        self, step: np.ndarray, batch: list[Frame], prediction: PredictionLike, system: System
+    ) -> ObservableBlock:
+        scale = self._model.scale
+        latent, alpha, eps_e, axes, energy = (
+            value.double().cpu().numpy()[:, None]
+            for value in (
+                prediction.dipole,
+                prediction.polarizability,
+                scale.eps_e_of(system),
+                scale.axes(system),
+                prediction.energy,
+            )
+        )
+        if not (np.isfinite(latent).all() and np.isfinite(energy).all()):
+            raise SimulationError(
+                f"model on frames {step[0]} to {step[-1]} of {self._trajectory.path}",
+                got="NaN",
+                wanted="finite numbers",
+            )
+        has_alpha = self._model.card.has_alpha
+        unstrained, cells = latent, None
+        if self._strain is not None:
+            moments = charge_moments(prediction.fixed_charges, system.positions).view(len(batch), -1, 3).sum(dim=1)
+            cells = system.cell.cpu().numpy()[:, None]
+            unstrained = latent - self._strain.extend(moments.cpu().numpy()[:, None], cells)
+        parts: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
+        if self._contributions is not None:
+            self._contributions.add(prediction, system.positions)
+            parts = self._contributions.take(axes, cells)
+        return ObservableBlock(
+            step=step,
+            dipole_eA=physical_dipoles(unstrained, axes),
+            dipole_latent_eA=latent,
+            polarizability_e2A2_per_eV=physical_polarizabilities(alpha, axes) if has_alpha else None,
+            screening=eps_e,
+            energy_eV=energy,
+            temperature_K=self._temperature(batch),
+            conserved_eV=None,
+            volume_A3=system.volume.cpu().numpy()[:, None],
+            dipole_parts_eA=parts[0],
+            polarizability_parts_e2A2_per_eV=parts[1],
+        )
+
+    def _velocities(self, batch: list[Frame]) -> np.ndarray | None:
+        """[frame, atom, xyz], A/fs; None where the trajectory has none."""
+        found = [frame.velocities_A_per_fs for frame in batch if frame.velocities_A_per_fs is not None]
+        if self._trajectory.first.velocities_A_per_fs is None:
+            return None
+        if len(found) < len(batch):
+            raise TrajectoryError(f"trajectory {self._trajectory.path}", got="velocities in some frames only")
+        return np.stack(found)
+
+    def _temperature(self, batch: list[Frame]) -> np.ndarray:
+        """Kinetic temperature [frame, 1], K, with 3 N - 3 degrees of freedom; NaN without velocities."""
+        velocities = self._velocities(batch)
+        if velocities is None:
+            return np.full((len(batch), 1), np.nan)
+        doubled = (self._trajectory.masses_amu[:, None] * velocities**2).sum(axis=(1, 2)) * AMU_A2_PER_FS2_TO_EV
+        return (doubled / ((3 * len(self._trajectory.numbers) - 3) * BOLTZMANN))[:, None]
+
+
+def _header(
+    trajectory: Trajectory,
+    model: PotentialLike,
+    temperature_K: float | None,
+    store_trajectory: bool,
+    parts: Parts | None,
+) -> RunHeader:
+    observables = ["dipole", "dipole_latent", "screening", "energy", "temperature"]
+    if model.card.has_alpha:
+        observables.append("polarizability")
+    if trajectory.periodic:
+        observables.append("volume")
+    observables += parts_observables(parts, model.card.has_alpha)
+    return RunHeader(
+        numbers=trajectory.numbers,
+        masses_amu=trajectory.masses_amu,
+        periodic=trajectory.periodic,
+        n_replicas=1,
+        timestep_fs=trajectory.timestep_fs,
+        observables=tuple(observables),
+        positions=store_trajectory,
+        velocities=store_trajectory and trajectory.first.velocities_A_per_fs is not None,
+        metadata={
+            "created_by": "record",
+            "configuration": {"trajectory": str(trajectory.path)},
+            "versions": versions(),
+            "model_name": model.card.name,
+            "model_hash": model.card.hash,
+            "eps_inf": model.eps_inf,
+            "oxidation_states": model.oxidation_states,
+            "seed": None,
+            "device": str(model.device),
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "ensemble": None,
+            "temperature_K": temperature_K,
+            "timestep_fs": trajectory.timestep_fs,
+            "integrator": trajectory.integrator,
+            "left_out": trajectory.left_out,
+            "strain_taken_out": trajectory.periodic,
+            "record_stride": 1,
+            "trajectory_stride": 1,
+            "cell_A": None if trajectory.first.cell_A is None else trajectory.first.cell_A.tolist(),
+        },
+        slab=trajectory.first.slab,
+        parts=parts,
+    )
+
+
+def _progress(job: _Decoration, n_frames: int | None, skipped: int, began: float) -> Progress:
+    pace = (time.perf_counter() - began) / (job.n_frames - skipped)
+    left = float("nan") if n_frames is None else pace * (n_frames - job.n_frames)
+    return Progress("recording", job.n_frames, n_frames or 0, float("nan"), float("nan"), 1e3 * pace, left)

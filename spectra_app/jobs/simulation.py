@@ -1,0 +1,371 @@
+"""The facade of molecular dynamics: model + structure + settings -> run file, interruptible and restartable."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.data import atomic_masses
+
+from spectra_app.config import MDSettings
+from spectra_app.dynamics.fields import FieldFunction, check_same_field
+from spectra_app.dynamics.forces import PotentialLike
+from spectra_app.dynamics.molecular_dynamics import MolecularDynamics, Progress
+from spectra_app.dynamics.recorder import Recorder
+from spectra_app.dynamics.state import MDState, Particles, make_particles, state_from_dict, state_to_dict
+from spectra_app.errors import SimulationError
+from spectra_app.interrupts import Interrupts
+from spectra_app.memory import keep_freed_blocks
+from spectra_app.runs.layout import Parts, RunHeader, write_born_charges
+from spectra_app.runs.partition import common_parts, parts_observables
+from spectra_app.runs.provenance import versions
+from spectra_app.runs.reader import read_run
+from spectra_app.runs.restart_file import checkpoint_path, load_checkpoint, save_checkpoint
+from spectra_app.runs.writer import RunWriter
+from spectra_app.structure.distances import check_distances
+from spectra_app.structure.neighbors import build_neighbors
+from spectra_app.structure.system import System, concatenate, from_ase
+
+BORN_SAMPLES = 4  # configurations of a run whose Born charges are kept
+# Settings that may differ between the parts of one run; a field table is compared by its rows.
+FREE_ON_RESTART = frozenset({"steps", "device", "field_table"})
+
+
+class SimulationInterruptedError(SimulationError):
+    """Stopped by Ctrl-C or SIGTERM after writing everything a restart needs."""
+
+    exit_code = 130
+
+
+@dataclass(frozen=True)
+class SimulationResult:
+    """What a run produced.
+
+    Attributes:
+        path: the run file, or None.
+        n_steps: recorded steps.
+        n_frames: recorded frames.
+        n_atoms: atoms of one replica.
+        n_replicas: independent copies.
+        timestep_fs: time step, fs.
+        ms_per_step: wall time of a recorded step with all replicas, ms; NaN for a run of one step.
+        temperature_K: mean temperature of the recorded part, K.
+        energy_drift_meV_per_atom_per_ps: slope of the conserved energy.
+        wall_s: wall time of this call, s.
+        restarted_at_step: step (equilibration included) at which this call continued; None for a new run.
+        device: torch device.
+    """
+
+    path: Path | None
+    n_steps: int
+    n_frames: int
+    n_atoms: int
+    n_replicas: int
+    timestep_fs: float
+    ms_per_step: float
+    temperature_K: float
+    energy_drift_meV_per_atom_per_ps: float
+    wall_s: float
+    restarted_at_step: int | None
+    device: str
+
+
+class Simulation:
+    """Molecular dynamics that records dipoles and polarizabilities.
+
+    Args:
+        model: from ``load_model``; its device and dtype are used.
+        structure: start structure; a sequence gives every replica its own.
+        settings: ``MDSettings``; None takes the defaults.
+        output: run file; None records nothing (benchmarks).
+        progress: called with ``Progress`` about every 50 steps.
+        checkpoint_s: wall time between checkpoints, s.
+        field: external field as a function: time of the run file, fs -> [xyz], V/A; during equilibration that of time
+            0.  Instead of ``settings.field_V_per_A`` (static) or ``settings.field_table``.  A restart needs the same
+            function again.
+
+    Raises:
+        StructureError: unknown element, overlapping atoms, a single atom, a network where molecules are wanted.
+        ConfigError: settings that do not fit together.
+    """
+
+    def __init__(
+        self,
+        model: PotentialLike,
+        structure: Atoms | System | Sequence[Atoms],
+        settings: MDSettings | None = None,
+        output: Path | str | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        checkpoint_s: float = 30.0,
+        field: FieldFunction | None = None,
+    ) -> None:
+        self.model = model
+        self.settings = MDSettings() if settings is None else settings
+        self.output = None if output is None else Path(output)
+        self.progress = progress
+        self.checkpoint_s = checkpoint_s
+        self._field_of_start: dict[str, Any] | None = None
+        self.particles = _particles(structure, model.device, self.settings.replicas)
+        model.check_system(self.particles.system)
+        _check_start(self.particles)
+        self.parts: Parts | None = None
+        if self.settings.parts != "none":
+            system, self.parts = common_parts(self.settings.parts, self.particles.system)
+            self.particles = self.particles._replace(system=system)
+        self.dynamics = MolecularDynamics(model, self.particles, self.settings, field)
+
+    def run(self, restart: bool = False, overwrite: bool = False) -> SimulationResult:
+        """Run to the end, or until Ctrl-C / SIGTERM.
+
+        Args:
+            restart: continue from the checkpoint beside ``output``, bit for bit as if never stopped (same device);
+                with more ``steps`` than before, extend a finished run.  Without output file begins anew.
+            overwrite: replace an existing run file.
+
+        Raises:
+            TrajectoryError: the output exists, is damaged, or the disk is full.
+            SimulationError: the run became unstable, or the checkpoint belongs to another run.
+            SimulationInterruptedError: Ctrl-C or SIGTERM; ``restart=True`` continues.
+        """
+        began = time.perf_counter()
+        keep_freed_blocks()
+        recorder_of = self._make_recorder
+        if self.output is None:
+            recorder = recorder_of(None)
+            self.dynamics.run(recorder, progress=self.progress)
+            recorder.flush()
+            return self._result(recorder, began, None, self.dynamics.ms_per_step)
+        if restart and (self.output.exists() or checkpoint_path(self.output).exists()):
+            content = load_checkpoint(self.output, "md")
+            self._check_same_run(content)
+            state = state_from_dict(content["state"], self.model.device)
+            carry, ms_per_step = content["recorder"], content["ms_per_step"]
+            writer = RunWriter.resume(self.output, self._header(), carry["n_observables"], carry["n_trajectory"])
+        else:
+            state, carry, ms_per_step = None, None, float("nan")
+            writer = RunWriter(self.output, self._header(), overwrite)
+        with writer:
+            recorder = recorder_of(writer)
+            if carry is not None:
+                recorder.restore(carry)
+            keeper = _Keeper(self, writer, recorder)
+            with keeper.interrupts:
+                last = self.dynamics.run(recorder, state, keeper.after_step, self.progress)
+            if self.dynamics.ms_per_step == self.dynamics.ms_per_step:  # not NaN: this call made steps
+                ms_per_step = self.dynamics.ms_per_step
+            keeper.save(last, ms_per_step)
+            writer.finish(ms_per_step)
+        self._add_born_charges(self.output)
+        return self._result(recorder, began, None if state is None else state.step, ms_per_step)
+
+    def _add_born_charges(self, output: Path) -> None:
+        """Born charges of a few configurations: what the infrared spectrum must integrate to, without the model."""
+        if not self.model.has_born_charges(self.particles.system):
+            return
+        run = read_run(output)
+        positions = run.stored_positions_A
+        assert positions is not None
+        chosen = np.unique(np.linspace(0, len(run.trajectory_step) - 1, BORN_SAMPLES).astype(int))
+        first = torch.arange(1, device=self.model.device)
+        system, tensors = self.particles.system, []
+        n_atoms = self.particles.n_atoms
+        for frame in chosen:
+            cell = (
+                system.cell[:1] if run.cell_A is None or run.cell_A.ndim == 2 else torch.as_tensor(run.cell_A[frame, 0])
+            )
+            one = system._replace(
+                positions=torch.as_tensor(np.asarray(positions[frame, 0])).to(system.positions),
+                numbers=system.numbers[:n_atoms],
+                cell=cell.reshape(1, 3, 3).to(system.cell),
+                periodic=system.periodic[first],
+                batch=system.batch[:n_atoms],
+                charge=system.charge[first],
+                sizes=system.sizes[:1],
+                slab=None if system.slab is None else system.slab[first],
+            )
+            neighbors = build_neighbors(one, self.model.cutoff).to(dtype=self.model.dtype)
+            tensors.append(self.model.born_charges(one.to(dtype=self.model.dtype), neighbors).double().cpu().numpy())
+        write_born_charges(output, np.asarray(run.trajectory_step)[chosen], np.stack(tensors))
+
+    def checkpoint(self, state: MDState, recorder: Recorder, ms_per_step: float) -> dict[str, Any]:
+        """Content of a checkpoint."""
+        return {
+            "kind": "md",
+            "state": state_to_dict(state),
+            "recorder": recorder.carry(),
+            "settings": self.settings.model_dump(mode="json"),
+            "model_hash": self.model.card.hash,
+            "numbers": self.particles.system.numbers.cpu(),
+            "ms_per_step": ms_per_step,
+            "field": self._field_identity(),
+            "atom_part": None if self.parts is None else self.parts.atom_part.tolist(),
+        }
+
+    def _field_identity(self) -> dict[str, Any] | None:
+        """What a restart compares: of the whole run at its first length, so that a longer one compares the same."""
+        if self._field_of_start is None and self.dynamics.field is not None:
+            self._field_of_start = self.dynamics.field.identity(self.settings.steps * self.settings.timestep_fs)
+        return self._field_of_start
+
+    def _check_same_run(self, content: dict[str, Any]) -> None:
+        """Refuse a checkpoint of other settings, another model or other atoms."""
+        now, then = self.settings.model_dump(mode="json"), content["settings"]
+        for key in now:
+            before = then.get(key, MDSettings.model_fields[key].default)  # not in checkpoints of earlier versions
+            if key not in FREE_ON_RESTART and now[key] != before:
+                raise SimulationError(f"restart, md.{key}", got=now[key], wanted=f"{before} as when the run began")
+        if self.parts is not None and content["atom_part"] != self.parts.atom_part.tolist():
+            raise SimulationError("restart", got="other bonds", wanted="the structure with which the run began")
+        self._field_of_start = content.get("field", self._field_identity())  # not in checkpoints of earlier versions
+        check_same_field(self.dynamics.field, self._field_of_start)
+        if content["model_hash"] != self.model.card.hash:
+            raise SimulationError(
+                "restart",
+                got="another model, or the same with another physical scale (eps_inf, chi)",
+                wanted="the model with which the run began",
+            )
+        if not torch.equal(content["numbers"], self.particles.system.numbers.cpu()):
+            raise SimulationError("restart", got="other atoms", wanted="the structure with which the run began")
+        if content["state"]["step"] > self.dynamics.total_steps:
+            done = content["state"]["step"] - self.settings.equilibration_steps
+            raise SimulationError("restart, md.steps", got=self.settings.steps, wanted=f"at least {done}, done already")
+
+    def _make_recorder(self, writer: RunWriter | None) -> Recorder:
+        settings = self.settings
+        return Recorder(
+            self.particles,
+            self.model.scale,
+            writer,
+            settings.timestep_fs,
+            settings.record_stride,
+            settings.trajectory_stride,
+            has_polarizability=self.model.card.has_alpha,
+            variable_cell=settings.ensemble == "npt",
+            field=None if self.dynamics.schedule is None else self.dynamics.schedule.at_recorded,
+            atom_part=None if self.parts is None else self.parts.atom_part,
+        )
+
+    def _header(self) -> RunHeader:
+        particles, settings = self.particles, self.settings
+        system, n_atoms = particles.system, particles.n_atoms
+        periodic = bool(system.periodic[0])
+        observables = ["dipole", "dipole_latent", "screening", "energy", "temperature", "conserved"]
+        if self.model.card.has_alpha:
+            observables.append("polarizability")
+        if settings.ensemble == "npt":
+            observables.append("volume")
+        if self.dynamics.field is not None:
+            observables.append("field")
+        observables += parts_observables(self.parts, self.model.card.has_alpha)
+        metadata = {
+            "created_by": "md",
+            "configuration": {"md": settings.model_dump(mode="json")},
+            "versions": versions(),
+            "model_name": self.model.card.name,
+            "model_hash": self.model.card.hash,
+            "eps_inf": self.model.eps_inf,
+            "oxidation_states": self.model.oxidation_states,
+            "seed": settings.seed,
+            "device": str(self.model.device),
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "ensemble": settings.ensemble,
+            "temperature_K": settings.temperature_K,
+            "timestep_fs": settings.timestep_fs,
+            "integrator": {"name": self.dynamics.integrator, "timestep_fs": settings.timestep_fs},
+            "strain_taken_out": periodic,
+            "record_stride": settings.record_stride,
+            "trajectory_stride": settings.trajectory_stride,
+            "cell_A": system.cell[0].tolist() if periodic else None,
+            "field": None if self.dynamics.field is None else self.dynamics.field.description,
+        }
+        return RunHeader(
+            numbers=system.numbers[:n_atoms].cpu().numpy(),
+            masses_amu=particles.masses[:n_atoms, 0].cpu().numpy(),
+            periodic=periodic,
+            n_replicas=particles.n_replicas,
+            timestep_fs=settings.timestep_fs,
+            observables=tuple(observables),
+            positions=True,
+            velocities=True,
+            metadata=metadata,
+            slab=system.slab is not None,
+            parts=self.parts,
+        )
+
+    def _result(
+        self, recorder: Recorder, began: float, restarted_at: int | None, ms_per_step: float
+    ) -> SimulationResult:
+        n_atoms = self.particles.n_atoms
+        return SimulationResult(
+            path=self.output,
+            n_steps=self.settings.steps,
+            n_frames=recorder.n_observables,
+            n_atoms=n_atoms,
+            n_replicas=self.particles.n_replicas,
+            timestep_fs=self.settings.timestep_fs,
+            ms_per_step=ms_per_step,
+            temperature_K=recorder.statistics.temperature_K,
+            energy_drift_meV_per_atom_per_ps=recorder.statistics.drift_eV_per_fs * 1e6 / n_atoms,
+            wall_s=time.perf_counter() - began,
+            restarted_at_step=restarted_at,
+            device=str(self.model.device),
+        )
+
+
+class _Keeper:
+    """Saves checkpoints at wall-time intervals and on interruption."""
+
+    def __init__(self, simulation: Simulation, writer: RunWriter, recorder: Recorder) -> None:
+        self._simulation, self._writer, self._recorder = simulation, writer, recorder
+        self._saved = -float("inf") if recorder.n_observables == 0 else time.monotonic()
+        self.interrupts = Interrupts()
+
+    def after_step(self, state: MDState) -> None:
+        """Called after every step; raises ``SimulationInterruptedError`` when asked to stop."""
+        stop = self.interrupts.requested
+        if not stop and time.monotonic() - self._saved < self._simulation.checkpoint_s:
+            return
+        self.save(state, float("nan"))
+        if stop:
+            done, total = state.step, self._simulation.dynamics.total_steps
+            raise SimulationInterruptedError(
+                f"molecular dynamics interrupted at step {done} of {total}, everything is saved in {self._writer.path}",
+                todo="Continue with --restart",
+            )
+
+    def save(self, state: MDState, ms_per_step: float) -> None:
+        """Flush the run file, then replace the checkpoint."""
+        self._simulation.dynamics.check(state)  # never save a state that has exploded
+        self._recorder.flush()
+        self._writer.flush()
+        save_checkpoint(self._writer.path, self._simulation.checkpoint(state, self._recorder, ms_per_step))
+        self._saved = time.monotonic()
+
+
+def _check_start(particles: Particles) -> None:
+    """Refuse start structures whose lengths are not in A, or with atoms that clash."""
+    system = particles.system
+    numbers = system.numbers[: particles.n_atoms].cpu().numpy()
+    cells = system.cell.cpu().numpy()
+    seen: list[np.ndarray] = []  # replicas mostly start from one structure
+    for k, positions in enumerate(system.positions.cpu().numpy().reshape(particles.n_replicas, -1, 3)):
+        if not any(np.array_equal(positions, other) for other in seen):
+            check_distances(positions, numbers, cells[k] if bool(system.periodic[k]) else None, f"structure {k}")
+            seen.append(positions)
+
+
+def _particles(structure: Atoms | System | Sequence[Atoms], device: torch.device, replicas: int) -> Particles:
+    """Replicas with masses (isotopes as in ``Atoms``; standard masses for a ``System``)."""
+    if isinstance(structure, System):
+        size = structure.sizes[0]
+        masses = np.asarray(atomic_masses)[structure.numbers[:size].cpu().numpy()]
+        return make_particles(structure.to(device=device), torch.from_numpy(masses), replicas)
+    starts = [structure] if isinstance(structure, Atoms) else list(structure)
+    system = concatenate([from_ase(atoms, device=device, name=f"structure {k}") for k, atoms in enumerate(starts)])
+    return make_particles(system, torch.from_numpy(starts[0].get_masses()), replicas)

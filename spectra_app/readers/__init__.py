@@ -1,0 +1,1 @@
+"""Files of other programs: trajectories of atoms, series of dipoles and polarizabilities."""
