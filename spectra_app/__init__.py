@@ -36,7 +36,7 @@ __all__ = [
 
 _HOME = {
     "load_model": "spectra_app.potentials.folder",
-    "Simulation": "spectra_app.jobs",
+    "Simulation": "spectra_app.jobs.simulation",
     "infrared_spectrum": "spectra_app.spectra",
     "raman_spectrum": "spectra_app.spectra",
     "vdos": "spectra_app.spectra",

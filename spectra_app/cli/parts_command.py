@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from spectra_app.cli import options
-from spectra_app.cli.spectra import References, finish
+from spectra_app.cli.spectrum_commands import References, finish
 from spectra_app.cli.tables import CELL_WANTED, is_run, needed, parse_numbers, read_arrays
 from spectra_app.config import SpectraSettings
 from spectra_app.errors import ConfigError, SeriesError

@@ -48,7 +48,7 @@ def record(
 
     The run file then serves ir, raman, vdos and dielectric. Ctrl-C saves everything; --restart goes on from there.
     """
-    from spectra_app.cli.md import say_interrupted
+    from spectra_app.cli.md_command import say_interrupted
     from spectra_app.dynamics import Progress
     from spectra_app.jobs.annotate import record_trajectory
     from spectra_app.jobs.simulation import SimulationInterruptedError

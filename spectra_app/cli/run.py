@@ -37,7 +37,7 @@ def run(
     named = {"output": output, "md.device": device, "md.steps": steps}
     words = [f"{key}={value}" for key, value in named.items() if value is not None]
     settings = load_settings(RunFileSettings, find_workflow(recipe), [*(overrides or ()), *words])
-    from spectra_app.cli.md import simulate
+    from spectra_app.cli.md_command import simulate
     from spectra_app.jobs import run_recipe
 
     with interruptible(f"Repeat the command to go on: {options.continue_command()}"):

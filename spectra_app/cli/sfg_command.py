@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from spectra_app.cli import options
-from spectra_app.cli.spectra import finish
+from spectra_app.cli.spectrum_commands import finish
 from spectra_app.cli.tables import is_run, needed, read_arrays
 from spectra_app.config import SpectraSettings
 from spectra_app.errors import SeriesError

@@ -30,7 +30,7 @@ def train(
     named = {"output": output, "device": device, "max_minutes": max_minutes}
     words = [f"training.{key}={value}" for key, value in named.items() if value is not None]
     settings = load_settings(TrainFile, config, [*(overrides or ()), *words])
-    from spectra_app.training.trainer import EpochRecord
+    from spectra_app.training.resume import EpochRecord
     from spectra_app.training.trainer import train as train_model
 
     with interruptible(f"Continue with: {options.continue_command('--resume')}"), progress_bar("training") as bar:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spectra_app.jobs.born_of_run import run_born
-from spectra_app.jobs.recipe import RecipeResult, run_recipe
+from spectra_app.jobs.chain import RecipeResult, run_recipe
 from spectra_app.jobs.simulate import simulate
 from spectra_app.jobs.spectrum import run_spectrum, series_spectrum
 

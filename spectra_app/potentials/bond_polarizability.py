@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from spectra_app.potentials.backbones.base import PairGeometry
+from spectra_app.potentials.backbones.features import PairGeometry
 from spectra_app.structure.neighbors import Neighbors, gather_neighbors
 
 _SWITCH_AT, _SWITCH_WIDTH = 1.4, 0.06  # of the sum of the covalent radii: a stretched bond is one, a hydrogen bond not

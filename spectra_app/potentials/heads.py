@@ -17,7 +17,7 @@ from torch.nn.functional import softplus
 from spectra_app.electrostatics.multipoles import Multipoles, Variant
 from spectra_app.electrostatics.smearing import Smearing
 from spectra_app.electrostatics.stability import bounded_kappa, bounded_polarizability
-from spectra_app.potentials.backbones.base import Backbone, Features, PairGeometry
+from spectra_app.potentials.backbones.features import Backbone, Features, PairGeometry
 from spectra_app.potentials.bond_polarizability import BondPolarizability, bond_ratios, bond_weights
 from spectra_app.structure.neighbors import Neighbors, gather_neighbors
 from spectra_app.structure.system import System, sum_by_structure

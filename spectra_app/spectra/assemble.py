@@ -19,7 +19,7 @@ from spectra_app.spectra import guards
 from spectra_app.spectra.estimators import SpectralDensity
 from spectra_app.spectra.integrals import Band, BandIntegral, integrate_bands
 from spectra_app.spectra.peaks import Peak, find_peaks, find_signed_peaks
-from spectra_app.spectra.plan import EstimatorSettings, Series
+from spectra_app.spectra.plan import EstimatorInput, EstimatorSettings
 from spectra_app.spectra.uncertainty import (
     LengthReport,
     SpreadAccumulator,
@@ -62,7 +62,7 @@ class Assembled:
 
 
 def assemble(
-    series: Series,
+    series: EstimatorInput,
     density: SpectralDensity,
     settings: EstimatorSettings,
     compute: Callable[[NDArray[np.float64]], Arrays],
@@ -147,7 +147,7 @@ def correction_record(density: SpectralDensity, peaks: Sequence[Peak]) -> tuple[
 
 
 def _report(
-    series: Series,
+    series: EstimatorInput,
     density: SpectralDensity,
     settings: EstimatorSettings,
     values: NDArray[np.float64],
@@ -185,7 +185,7 @@ def _report(
     )
 
 
-def estimator_history(series: Series, density: SpectralDensity, settings: EstimatorSettings) -> tuple[str, ...]:
+def estimator_history(series: EstimatorInput, density: SpectralDensity, settings: EstimatorSettings) -> tuple[str, ...]:
     """Lines of the history that every spectrum begins with."""
     plan = density.plan
     errors = f"jackknife over {len(plan.groups)} blocks or replicas"

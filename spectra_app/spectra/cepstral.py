@@ -39,7 +39,7 @@ from spectra_app.spectra.estimators import (
     row_batches,
     time_means,
 )
-from spectra_app.spectra.plan import EstimatorSettings, Plan, Series, make_plan
+from spectra_app.spectra.plan import EstimatorInput, EstimatorSettings, Plan, make_plan
 from spectra_app.spectra.transform import make_transform
 
 Array = NDArray[np.float64]
@@ -112,7 +112,7 @@ def cepstrum_of_periodogram(periodogram: Array, n_samples: int, n_series: int) -
     return Cepstrum(cepstrum[:kept].copy(), errors)
 
 
-def cepstral_density(series: Series, weights: Array, settings: EstimatorSettings) -> SpectralDensity:
+def cepstral_density(series: EstimatorInput, weights: Array, settings: EstimatorSettings) -> SpectralDensity:
     """Weighted sums of cepstral densities, with samples scattered by their analytic error.
 
     Args:
@@ -149,7 +149,7 @@ def cepstral_density(series: Series, weights: Array, settings: EstimatorSettings
     )
 
 
-def _periodograms(series: Series, settings: EstimatorSettings, n: int) -> list[list[Cepstrum | None]]:
+def _periodograms(series: EstimatorInput, settings: EstimatorSettings, n: int) -> list[list[Cepstrum | None]]:
     """Cepstra of the components, a chunk of components at a time; None for one that does not move."""
     differenced = series.derivative and settings.derivative == "difference"
     mean = time_means(series, differenced)

@@ -24,7 +24,7 @@ from spectra_app.spectra import guards, prefactors
 from spectra_app.spectra.assemble import Arrays, assemble, estimator_history, estimator_parameters
 from spectra_app.spectra.estimators import spectral_density
 from spectra_app.spectra.guards import Checks
-from spectra_app.spectra.plan import EstimatorSettings, Series, as_estimator_settings
+from spectra_app.spectra.plan import EstimatorInput, EstimatorSettings, as_estimator_settings
 from spectra_app.spectra.result import Spectrum, column, error_description
 from spectra_app.spectra.stream import integrate
 from spectra_app.spectra.uncertainty import resampling_error
@@ -117,7 +117,7 @@ def static_conductivity(
         values = integrate(values, float(timestep_fs))
     n_frames = int(values.shape[0])
     stride = max(1, min(round(_COARSE_FS / timestep_fs), n_frames // _COARSE_FRAMES))
-    series = Series(_every(values, stride), stride * float(timestep_fs), derivative=True)
+    series = EstimatorInput(_every(values, stride), stride * float(timestep_fs), derivative=True)
     settings = EstimatorSettings(method="cepstral", max_wavenumber_per_cm=None)
     density = spectral_density(series, np.ones((1, 3)), settings)
     scale = conductivity_per_density(temperature_K, volume)
@@ -162,7 +162,7 @@ def conductivity_spectrum(
     )
     volume = float(np.mean(volume_A3))
     values = guards.as_replicas(dipole_eA, "dipole", (3,))
-    series = Series(values, float(timestep_fs), derivative=quantity == "dipole")
+    series = EstimatorInput(values, float(timestep_fs), derivative=quantity == "dipole")
     density = spectral_density(series, np.ones((1, 3)), settings)
     scale = conductivity_per_density(temperature_K, volume)
     name = "conductivity_S_per_m"

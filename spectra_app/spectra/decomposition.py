@@ -26,7 +26,7 @@ from scipy import fft
 from spectra_app.errors import ConfigError, SeriesError
 from spectra_app.spectra import windows
 from spectra_app.spectra.estimators import SpectralDensity, density_from_sums, read_samples, time_means
-from spectra_app.spectra.plan import EstimatorSettings, Series, make_plan
+from spectra_app.spectra.plan import EstimatorInput, EstimatorSettings, make_plan
 
 Array = NDArray[np.float64]
 
@@ -114,7 +114,7 @@ def make_partition(
 
 
 def partitioned_density(
-    series: Series,
+    series: EstimatorInput,
     components: NDArray[np.float64],
     mixing: Array,
     partition: Partition,

@@ -18,7 +18,7 @@ from spectra_app.spectra.conductivity import StaticConductivity
 from spectra_app.spectra.estimators import spectral_density
 from spectra_app.spectra.guards import Checks
 from spectra_app.spectra.optics import kramers_kronig
-from spectra_app.spectra.plan import EstimatorSettings, Series, as_estimator_settings
+from spectra_app.spectra.plan import EstimatorInput, EstimatorSettings, as_estimator_settings
 from spectra_app.spectra.result import Column, Spectrum
 from spectra_app.spectra.static_dielectric import Mean, StaticDielectricConstant, StaticResponse, static_response
 from spectra_app.spectra.stream import integrate
@@ -159,7 +159,9 @@ def dielectric_function(
     correction = timestep_correction(
         integration_timestep_fs, float(timestep_fs), "positions" if quantity == "dipole" else "velocities", integrator
     )
-    series = Series(values, float(timestep_fs), derivative=quantity == "dipole", mixing=mixing, correction=correction)
+    series = EstimatorInput(
+        values, float(timestep_fs), derivative=quantity == "dipole", mixing=mixing, correction=correction
+    )
     density = spectral_density(series, weights, settings)
     omega = density.omega_per_fs
     scale = prefactors.beta(temperature_K) / (2.0 * units.EPSILON_0 * volume)

@@ -28,7 +28,7 @@ from scipy import fft
 from spectra_app import units
 from spectra_app.spectra import windows
 from spectra_app.spectra.correlation import OriginSums
-from spectra_app.spectra.plan import EstimatorSettings, Plan, Series, make_plan
+from spectra_app.spectra.plan import EstimatorInput, EstimatorSettings, Plan, make_plan
 from spectra_app.spectra.transform import Transform, make_transform
 from spectra_app.spectra.uncertainty import Resampling
 from spectra_app.spectra.verlet import TimestepCorrection
@@ -109,7 +109,9 @@ class SpectralDensity:
                 yield self._transform.density(correlation)
 
 
-def spectral_density(series: Series, weights: NDArray[np.float64], settings: EstimatorSettings) -> SpectralDensity:
+def spectral_density(
+    series: EstimatorInput, weights: NDArray[np.float64], settings: EstimatorSettings
+) -> SpectralDensity:
     """Weighted sums of the autospectra of a series, with leave-one-group-out copies.
 
     Args:
@@ -132,7 +134,7 @@ def spectral_density(series: Series, weights: NDArray[np.float64], settings: Est
 
 
 def density_from_sums(
-    series: Series,
+    series: EstimatorInput,
     sums: NDArray[np.float64],
     counts: NDArray[np.float64],
     settings: EstimatorSettings,
@@ -170,7 +172,7 @@ def density_from_sums(
     )
 
 
-def component_blocks(series: Series, n_frames: int) -> list[slice]:
+def component_blocks(series: EstimatorInput, n_frames: int) -> list[slice]:
     """Slices of the stored components of which so many frames fit into one block; mixed components stay together."""
     n = series.n_components
     step = n if series.mixing is not None else max(1, min(n, _BLOCK_BYTES // (8 * max(1, n_frames))))
@@ -184,7 +186,13 @@ def row_batches(n_rows: int, bytes_per_row: int) -> list[slice]:
 
 
 def read_samples(
-    series: Series, start: int, stop: int, replica: int, components: slice, differenced: bool, mean: NDArray[np.float64]
+    series: EstimatorInput,
+    start: int,
+    stop: int,
+    replica: int,
+    components: slice,
+    differenced: bool,
+    mean: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Samples [series, sample] from start to stop, differenced to a rate or with the mean taken off."""
     block = series.read(slice(start, stop + int(differenced)), replica, components)
@@ -195,7 +203,7 @@ def read_samples(
     return block
 
 
-def time_means(series: Series, differenced: bool) -> NDArray[np.float64]:
+def time_means(series: EstimatorInput, differenced: bool) -> NDArray[np.float64]:
     """Time means [replica, component] to subtract, or nothing where the series is a rate with zero mean."""
     if differenced or not (series.derivative or series.remove_mean):
         return np.zeros(0)
@@ -209,7 +217,7 @@ def time_means(series: Series, differenced: bool) -> NDArray[np.float64]:
 
 
 def _welch_sums(
-    series: Series, weights: NDArray[np.float64], settings: EstimatorSettings, plan: Plan, differenced: bool
+    series: EstimatorInput, weights: NDArray[np.float64], settings: EstimatorSettings, plan: Plan, differenced: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sums over segments of the windowed autocorrelation [group, channel, lag], and counts [group, 1, 1]."""
     length = plan.length
@@ -240,7 +248,7 @@ def _welch_sums(
 
 
 def _lag_sums(
-    series: Series, weights: NDArray[np.float64], settings: EstimatorSettings, plan: Plan, differenced: bool
+    series: EstimatorInput, weights: NDArray[np.float64], settings: EstimatorSettings, plan: Plan, differenced: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sums over time origins of x(t) x(t + lag) [group, channel, lag], and numbers of origins [group, 1, lag]."""
     n_lags, n = plan.length, plan.n_samples

@@ -18,7 +18,7 @@ from spectra_app.spectra.cell_optics import POLARIZED_COLUMNS, Axes, InfraredQua
 from spectra_app.spectra.estimators import spectral_density
 from spectra_app.spectra.guards import Checks
 from spectra_app.spectra.integrals import Band, BandIntegral, checked_bands
-from spectra_app.spectra.plan import EstimatorSettings, Series, as_estimator_settings
+from spectra_app.spectra.plan import EstimatorInput, EstimatorSettings, as_estimator_settings
 from spectra_app.spectra.prefactors import QuantumFactor
 from spectra_app.spectra.result import Column, Spectrum, column, error_description
 from spectra_app.spectra.verlet import Integrator, Motion, timestep_correction
@@ -176,7 +176,7 @@ def infrared_spectrum(
     warnings = guards.check_series(values, "dipole", checks, continuous=quantity == "dipole")
     motion: Motion = "positions" if quantity == "dipole" else "velocities"
     correction = timestep_correction(integration_timestep_fs, float(timestep_fs), motion, integrator)
-    series = Series(
+    series = EstimatorInput(
         values,
         float(timestep_fs),
         derivative=quantity == "dipole",

@@ -17,7 +17,7 @@ from spectra_app.spectra import guards, prefactors
 from spectra_app.spectra.assemble import Arrays, assemble, estimator_history, estimator_parameters
 from spectra_app.spectra.decomposition import TOTAL, Partition, make_partition, partitioned_density
 from spectra_app.spectra.guards import Checks
-from spectra_app.spectra.plan import EstimatorSettings, Series, as_estimator_settings
+from spectra_app.spectra.plan import EstimatorInput, EstimatorSettings, as_estimator_settings
 from spectra_app.spectra.prefactors import RAMAN_UNITS, RamanPrefactor
 from spectra_app.spectra.raman import INVARIANT_WEIGHTS, tensor_basis
 from spectra_app.spectra.result import Column, Spectrum, error_description
@@ -253,16 +253,16 @@ def _series(
     positions_A: Any,
     cell_A: ArrayLike | None,
     edges_A: Sequence[float],
-) -> tuple[Series, Partition]:
+) -> tuple[EstimatorInput, Partition]:
     """The series [frame, replica, part, ...] and its partition, both checked."""
     guards.check_positive("timestep_fs", timestep_fs, "fs")
     parts = guards.as_replicas(values, name, (-1, *tail))
     shape = (int(parts.shape[0]), int(parts.shape[1]))
     partition = make_partition(int(parts.shape[2]), kinds, molecules, positions_A, cell_A, edges_A, shape)
-    return Series(parts, float(timestep_fs), derivative=derivative), partition
+    return EstimatorInput(parts, float(timestep_fs), derivative=derivative), partition
 
 
-def _corrected(series: Series, integration_timestep_fs: float | None, integrator: Integrator) -> Series:
+def _corrected(series: EstimatorInput, integration_timestep_fs: float | None, integrator: Integrator) -> EstimatorInput:
     """The series with the correction of its integration time step, where one is wanted."""
     motion: Motion = "positions" if series.derivative else "velocities"
     correction = timestep_correction(integration_timestep_fs, series.timestep_fs, motion, integrator)
@@ -270,7 +270,7 @@ def _corrected(series: Series, integration_timestep_fs: float | None, integrator
 
 
 def _parts(
-    series: Series,
+    series: EstimatorInput,
     partition: Partition,
     components: Array,
     mixing: Array,

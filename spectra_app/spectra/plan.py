@@ -93,7 +93,7 @@ def as_estimator_settings(settings: EstimatorSettings | SpectraSettings | None) 
 
 
 @dataclass(frozen=True)
-class Series:
+class EstimatorInput:
     """A time series as the estimators read it: a slice at a time, so it may be a memory map or an HDF5 dataset.
 
     Attributes:
@@ -173,7 +173,7 @@ class Plan:
     warnings: tuple[str, ...]
 
 
-def make_plan(series: Series, settings: EstimatorSettings) -> Plan:
+def make_plan(series: EstimatorInput, settings: EstimatorSettings) -> Plan:
     """Choose the segment length (or number of lags) and split the run into jackknife groups.
 
     A single run keeps at least two segments side by side (three with their overlap), replicas one each; where that is

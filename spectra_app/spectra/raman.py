@@ -17,7 +17,7 @@ from spectra_app.spectra import guards, prefactors
 from spectra_app.spectra.assemble import Arrays, assemble, estimator_history, estimator_parameters
 from spectra_app.spectra.estimators import spectral_density
 from spectra_app.spectra.guards import Checks
-from spectra_app.spectra.plan import EstimatorSettings, Series, as_estimator_settings
+from spectra_app.spectra.plan import EstimatorInput, EstimatorSettings, as_estimator_settings
 from spectra_app.spectra.prefactors import RAMAN_UNITS, RamanPrefactor
 from spectra_app.spectra.result import Column, Spectrum, column, error_description
 from spectra_app.spectra.verlet import Integrator, timestep_correction
@@ -160,7 +160,7 @@ def raman_spectrum(
         "positions" if quantity == "polarizability" else "velocities",
         integrator,
     )
-    series = Series(
+    series = EstimatorInput(
         values, float(timestep_fs), derivative=quantity == "polarizability", mixing=mixing, correction=correction
     )
     density = spectral_density(series, weights, settings)

@@ -34,7 +34,7 @@ from spectra_app.spectra.estimators import spectral_density
 from spectra_app.spectra.guards import Checks
 from spectra_app.spectra.interface import InterfaceSeries
 from spectra_app.spectra.optics import kramers_kronig
-from spectra_app.spectra.plan import EstimatorSettings, Series, as_estimator_settings
+from spectra_app.spectra.plan import EstimatorInput, EstimatorSettings, as_estimator_settings
 from spectra_app.spectra.prefactors import QuantumFactor
 from spectra_app.spectra.result import Column, Spectrum, error_description
 from spectra_app.spectra.stream import JoinedSeries
@@ -156,7 +156,7 @@ def sfg_spectrum(
     joined = JoinedSeries(dipole, alpha)
     mixing, weights = _pair_weights(terms, _spread(dipole), _spread(alpha))
     motion: Motion = "positions" if continuous or differenced else "velocities"
-    series = Series(
+    series = EstimatorInput(
         joined,
         float(timestep_fs),
         derivative=continuous,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, interpolate
 
-from spectra_app.spectra.plan import EstimatorSettings, Series
+from spectra_app.spectra.plan import EstimatorInput, EstimatorSettings
 from spectra_app.spectra.verlet import TimestepCorrection
 
 Array = NDArray[np.float64]
@@ -55,7 +55,7 @@ class Transform:
         return np.asarray(spline(seen) * self.factor * self.correction.density_factor(self.omega_per_fs))
 
 
-def make_transform(series: Series, settings: EstimatorSettings, size: int) -> Transform:
+def make_transform(series: EstimatorInput, settings: EstimatorSettings, size: int) -> Transform:
     """The transform of a series to the grid of an FFT of a size, up to its Nyquist frequency.
 
     With a correction of the time step the points keep their distance and end where the true frequency of the last one
@@ -71,7 +71,7 @@ def make_transform(series: Series, settings: EstimatorSettings, size: int) -> Tr
     return Transform(omega, series.timestep_fs, size, rate_factor(series, seen, settings), correction)
 
 
-def rate_factor(series: Series, omega: Array, settings: EstimatorSettings) -> Array:
+def rate_factor(series: EstimatorInput, omega: Array, settings: EstimatorSettings) -> Array:
     """What turns the density of the samples [nu] into that of the true derivative.
 
     Forward differences have the transfer function ``(sin(w dt/2) / (w dt/2))^2``, between 1 and (2/pi)^2.

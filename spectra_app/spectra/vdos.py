@@ -17,7 +17,7 @@ from spectra_app.spectra import guards
 from spectra_app.spectra.assemble import Arrays, assemble, estimator_history, estimator_parameters
 from spectra_app.spectra.estimators import spectral_density
 from spectra_app.spectra.guards import Checks
-from spectra_app.spectra.plan import EstimatorSettings, Series, as_estimator_settings
+from spectra_app.spectra.plan import EstimatorInput, EstimatorSettings, as_estimator_settings
 from spectra_app.spectra.result import Column, Spectrum, column, error_description
 from spectra_app.spectra.verlet import Integrator, timestep_correction
 
@@ -113,7 +113,7 @@ def vdos(
     groups = tuple(dict.fromkeys(symbols)) if symbols is not None else ("all",)
     member = np.array([[True] * len(masses)] if symbols is None else [[s == g for s in symbols] for g in groups])
     correction = timestep_correction(integration_timestep_fs, float(timestep_fs), quantity, integrator)
-    series = Series(values, float(timestep_fs), derivative=quantity == "positions", correction=correction)
+    series = EstimatorInput(values, float(timestep_fs), derivative=quantity == "positions", correction=correction)
     density = spectral_density(series, np.repeat(member * masses, 3, axis=1), settings)
     n_free = 3.0 * len(masses) if degrees_of_freedom is None else float(degrees_of_freedom)
     step = float(density.wavenumber_per_cm[1])

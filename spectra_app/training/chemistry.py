@@ -9,10 +9,12 @@ from spectra_app.electrostatics.default_smearing import default_smearing_A
 from spectra_app.electrostatics.multipoles import parse_variant
 from spectra_app.errors import ConfigError, DatasetError
 from spectra_app.potentials.elements import check_oxidation_states, common_oxidation_states
-from spectra_app.training.dataset import Frame
+from spectra_app.training.dataset import LabelledFrame
 
 
-def resolve_oxidation_states(settings: ModelSettings, frames: Sequence[Frame], species: Sequence[str]) -> ModelSettings:
+def resolve_oxidation_states(
+    settings: ModelSettings, frames: Sequence[LabelledFrame], species: Sequence[str]
+) -> ModelSettings:
     """The settings with ``oxidation_states`` as numbers or ``"free"``.
 
     ``auto`` becomes the common states where the variant moves charge between neighbours, every element has an
@@ -61,13 +63,13 @@ def resolve_smearing(settings: ModelSettings, species: Sequence[str]) -> ModelSe
     return settings.model_copy(update={"element_sigma_A": wider})
 
 
-def _excess(states: Mapping[str, int], frame: Frame) -> float:
+def _excess(states: Mapping[str, int], frame: LabelledFrame) -> float:
     """Sum of the oxidation states less the total charge, e; 0 within rounding."""
     excess = sum(states[symbol] for symbol in frame.atoms.get_chemical_symbols()) - float(frame.atoms.info["charge"])
     return 0.0 if abs(excess) < 1e-6 else excess
 
 
-def _check_frames(states: Mapping[str, int], frames: Sequence[Frame]) -> None:
+def _check_frames(states: Mapping[str, int], frames: Sequence[LabelledFrame]) -> None:
     for frame in frames:
         excess = _excess(states, frame)
         if excess != 0.0:

@@ -31,7 +31,7 @@ STRESS_UNITS_EV_PER_A3 = {"eV/A^3": 1.0, "GPa": 1.0 / units.EV_PER_A3_TO_GPA, "k
 
 
 @dataclass(frozen=True)
-class Frame:
+class LabelledFrame:
     """One labelled structure, in eV and A.
 
     Attributes:
@@ -67,7 +67,7 @@ class Sample(NamedTuple):
     stress: Tensor
 
 
-def read_frames(paths: Sequence[Path], keys: DataKeys = DataKeys()) -> list[Frame]:  # noqa: B008  (frozen)
+def read_frames(paths: Sequence[Path], keys: DataKeys = DataKeys()) -> list[LabelledFrame]:  # noqa: B008  (frozen)
     """Read labelled structures and refuse what is damaged.
 
     Args:
@@ -77,7 +77,7 @@ def read_frames(paths: Sequence[Path], keys: DataKeys = DataKeys()) -> list[Fram
     Raises:
         DatasetError: no such file, no frames, missing labels, NaN, or a structure no model can treat.
     """
-    frames: list[Frame] = []
+    frames: list[LabelledFrame] = []
     for path in paths:
         if not Path(path).is_file():
             raise DatasetError(f"data file {path}", got="no such file", wanted="an extended-XYZ file")
@@ -108,7 +108,7 @@ def find_label(atoms: Atoms, key: str, place: str) -> object | None:
     return results.get(key)
 
 
-def _frame(atoms: Atoms, keys: DataKeys, name: str) -> Frame:
+def _frame(atoms: Atoms, keys: DataKeys, name: str) -> LabelledFrame:
     """Check and convert one frame."""
     energy, forces = find_label(atoms, keys.energy, "info"), find_label(atoms, keys.forces, "arrays")
     for label, key, what in ((energy, keys.energy, "energy"), (forces, keys.forces, "forces")):
@@ -134,7 +134,7 @@ def _frame(atoms: Atoms, keys: DataKeys, name: str) -> Frame:
         raise DatasetError(f"{name}, forces", got=f"shape {forces_ev.shape}", wanted=f"({len(atoms)}, 3)")
     plain = Atoms(atoms.numbers, atoms.get_positions() * length, cell=atoms.cell.array * length, pbc=atoms.pbc)
     plain.info["charge"] = float(atoms.info.get(keys.charge, 0.0))
-    return Frame(plain, energy_ev, forces_ev, _stress(atoms, keys, name), name)
+    return LabelledFrame(plain, energy_ev, forces_ev, _stress(atoms, keys, name), name)
 
 
 def _stress(atoms: Atoms, keys: DataKeys, name: str) -> np.ndarray | None:
@@ -157,7 +157,7 @@ def convert_stress(label: object, keys: DataKeys, name: str) -> np.ndarray:
     return stress.reshape(3, 3)
 
 
-def species_of(frames: Sequence[Frame]) -> tuple[str, ...]:
+def species_of(frames: Sequence[LabelledFrame]) -> tuple[str, ...]:
     """Chemical symbols in the data, by atomic number."""
     from ase.data import chemical_symbols
 
@@ -166,7 +166,7 @@ def species_of(frames: Sequence[Frame]) -> tuple[str, ...]:
 
 
 def fit_reference_energies(
-    frames: Sequence[Frame], species: Sequence[str], residual: np.ndarray | None = None
+    frames: Sequence[LabelledFrame], species: Sequence[str], residual: np.ndarray | None = None
 ) -> np.ndarray:
     """Energy per atom of each element by least squares on the compositions (least norm where underdetermined).
 
@@ -184,7 +184,7 @@ def fit_reference_energies(
 
 
 def make_samples(
-    frames: Sequence[Frame],
+    frames: Sequence[LabelledFrame],
     cutoff: float,
     species: Sequence[str],
     reference_energies: np.ndarray,

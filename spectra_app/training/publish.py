@@ -12,7 +12,7 @@ from spectra_app.config import TrainFile
 from spectra_app.potentials.folder import save_model, write_atomically
 from spectra_app.potentials.potential import Potential
 from spectra_app.training.card_text import card_text
-from spectra_app.training.dataset import Frame, Sample
+from spectra_app.training.dataset import LabelledFrame, Sample
 from spectra_app.training.evaluation import evaluate_structures
 from spectra_app.training.interpretation import Interpretation, interpretation_json
 from spectra_app.training.sign import MOST_SAMPLES, fix_sign
@@ -26,8 +26,8 @@ def publish(
     model: Potential,
     settings: TrainFile,
     samples: Sequence[Sample],
-    valid_frames: Sequence[Frame],
-    test_frames: Sequence[Frame],
+    valid_frames: Sequence[LabelledFrame],
+    test_frames: Sequence[LabelledFrame],
     best_epoch: int,
 ) -> None:
     """Fix the sign of the latent multipoles, measure the errors and write the folder ``settings.training.output``.
@@ -69,7 +69,9 @@ def _interpretation(model: Potential, samples: Sequence[Sample]) -> Interpretati
     return interpret(model, structures, f"{len(structures)} validation frames")
 
 
-def held_out_errors(model: Potential, valid_frames: Sequence[Frame], test_frames: Sequence[Frame]) -> dict[str, float]:
+def held_out_errors(
+    model: Potential, valid_frames: Sequence[LabelledFrame], test_frames: Sequence[LabelledFrame]
+) -> dict[str, float]:
     """Metrics of ``evaluate`` on the test frames, or on the validation frames where none were held out.
 
     The names say which: ``test_forces_rmse_meV_per_A`` or ``validation_forces_rmse_meV_per_A``, and so on.

@@ -18,7 +18,7 @@ import numpy as np
 from spectra_app.errors import DatasetError
 from spectra_app.structure.distances import LARGEST_RATIO, LEAST_RATIO, median_ratio, nearest_neighbors
 from spectra_app.structure.neighbors import neighbor_pairs
-from spectra_app.training.dataset import Frame, fit_reference_energies, species_of
+from spectra_app.training.dataset import LabelledFrame, fit_reference_energies, species_of
 from spectra_app.units import BOHR_TO_ANGSTROM, HARTREE_TO_EV, RYDBERG_TO_EV
 
 _MOST_FRAMES = 40  # a look at the data, not a fit of it
@@ -43,7 +43,7 @@ _SLOPES = {
 }
 
 
-def check_units(frames: Sequence[Frame]) -> None:
+def check_units(frames: Sequence[LabelledFrame]) -> None:
     """Refuse data whose lengths, energies and forces do not belong to one unit system.
 
     Args:
@@ -78,7 +78,7 @@ def check_units(frames: Sequence[Frame]) -> None:
         )
 
 
-def nearest_distance_ratio(frames: Sequence[Frame]) -> float:
+def nearest_distance_ratio(frames: Sequence[LabelledFrame]) -> float:
     """Median over atoms of (distance to the nearest neighbour) / (sum of the two covalent radii)."""
     ratios = []
     for frame in frames[:10]:
@@ -88,7 +88,7 @@ def nearest_distance_ratio(frames: Sequence[Frame]) -> float:
     return 1.0 if median is None else median
 
 
-def energy_force_slope(frames: Sequence[Frame]) -> tuple[float, float]:
+def energy_force_slope(frames: Sequence[LabelledFrame]) -> tuple[float, float]:
     """Slope and correlation of the true energies against those of a pair potential fitted to the forces.
 
     Energies are compared per composition (reference energies removed); with fewer than 4 frames nothing can be said
@@ -117,7 +117,7 @@ def energy_force_slope(frames: Sequence[Frame]) -> tuple[float, float]:
     return float(np.sqrt((true @ true) / (fitted @ fitted))), correlation
 
 
-def _pair_design(frame: Frame, species: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def _pair_design(frame: LabelledFrame, species: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Energy [basis] and force [3 atoms, basis] of every basis function of the pair potential."""
     kinds = {pair: n for n, pair in enumerate(combinations_with_replacement(range(len(species)), 2))}
     lookup = np.zeros((len(species), len(species)), dtype=int)

@@ -27,7 +27,7 @@ from spectra_app.potentials.potential import Potential
 from spectra_app.potentials.scale import PhysicalScale
 from spectra_app.training.chemistry import resolve_oxidation_states, resolve_smearing
 from spectra_app.training.dataset import (
-    Frame,
+    LabelledFrame,
     Sample,
     batches,
     fit_reference_energies,
@@ -68,7 +68,7 @@ class TrainingResult:
     history: tuple[EpochRecord, ...]
     best_epoch: int
     stopped: str
-    test_frames: tuple[Frame, ...]
+    test_frames: tuple[LabelledFrame, ...]
     steps: int
 
 
@@ -133,7 +133,7 @@ def train(
     )
 
 
-def _initial_model(settings: TrainFile, frames: list[Frame], species: tuple[str, ...]) -> Potential:
+def _initial_model(settings: TrainFile, frames: list[LabelledFrame], species: tuple[str, ...]) -> Potential:
     """Untrained potential with fitted reference energies; its energy unit is the RMS force times 1 A."""
     reference = fit_reference_energies(frames, species)
     rms_force = float(np.sqrt(np.mean(np.concatenate([f.forces.reshape(-1) for f in frames]) ** 2)))
@@ -147,7 +147,7 @@ def _measured_scale(model: Potential, samples: list[Sample]) -> PhysicalScale:
     return measure_scale(model, [(sample.system, sample.neighbors) for sample in samples])
 
 
-def _center_initial_energy(model: Potential, frames: list[Frame], sets: list[list[Sample]]) -> None:
+def _center_initial_energy(model: Potential, frames: list[LabelledFrame], sets: list[list[Sample]]) -> None:
     """Move the untrained network's mean energy into the reference energies: no step is spent on a constant."""
     few = list(range(0, len(frames), max(1, len(frames) // 8)))
     residual = np.zeros(len(few))

@@ -125,7 +125,7 @@ def test_python_recipe_and_command_give_the_same_numbers(
         assert_same(table(spectrum), written(tmp_path / "results" / f"{kind}.h5"))
     if case not in ("npt", "slab"):
         return
-    monkeypatch.setattr("spectra_app.cli.md.simulate", dynamics)
+    monkeypatch.setattr("spectra_app.cli.md_command.simulate", dynamics)
     outcome = cli("run", recipe, "-s", f"output={tmp_path / 'again'}")
     assert outcome.code == 0, outcome.err
     for kind, spectrum in python.items():

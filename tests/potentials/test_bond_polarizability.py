@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from spectra_app.potentials.backbones.base import RadialBasis, pair_geometry
+from spectra_app.potentials.backbones.features import RadialBasis, pair_geometry
 from spectra_app.potentials.bond_polarizability import BondPolarizability, bond_weights
 from spectra_app.structure.neighbors import build_neighbors
 from spectra_app.structure.system import make_system

@@ -15,7 +15,7 @@ from spectra_app.potentials.scale import PhysicalScale
 from spectra_app.structure.neighbors import build_neighbors
 from spectra_app.structure.system import System, concatenate, from_ase
 from spectra_app.training.chemistry import resolve_oxidation_states, resolve_smearing
-from spectra_app.training.dataset import Frame
+from spectra_app.training.dataset import LabelledFrame
 from tests.random_weights import with_random_weights
 
 STATES = {"H": 1, "O": -2, "Na": 1}
@@ -136,13 +136,13 @@ def test_a_charge_that_the_oxidation_states_do_not_explain_is_refused() -> None:
     ionic().check_system(from_ase(electrolyte()))
 
 
-def frame(symbols: str, charge: float = 0.0) -> Frame:
+def frame(symbols: str, charge: float = 0.0) -> LabelledFrame:
     atoms = Atoms(symbols, np.arange(3.0 * len(Atoms(symbols))).reshape(-1, 3))
     atoms.info["charge"] = charge
-    return Frame(atoms, 0.0, np.zeros((len(atoms), 3)), None, f"frame of {symbols}")
+    return LabelledFrame(atoms, 0.0, np.zeros((len(atoms), 3)), None, f"frame of {symbols}")
 
 
-def resolved(frames: list[Frame], given="auto", variant: str = "pu"):
+def resolved(frames: list[LabelledFrame], given="auto", variant: str = "pu"):
     species = sorted({s for f in frames for s in f.atoms.get_chemical_symbols()})
     settings = ModelSettings(variant=variant, oxidation_states=given)
     return resolve_oxidation_states(settings, frames, species).oxidation_states

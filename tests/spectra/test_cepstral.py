@@ -10,7 +10,7 @@ from spectra_app.errors import ConfigError
 from spectra_app.spectra import EstimatorSettings, dielectric_function, infrared_spectrum, raman_spectrum
 from spectra_app.spectra.cepstral import Cepstrum, cepstrum_of_periodogram
 from spectra_app.spectra.estimators import spectral_density
-from spectra_app.spectra.plan import Series
+from spectra_app.spectra.plan import EstimatorInput
 from spectra_app.spectra.uncertainty import resampling_error
 
 SETTINGS = EstimatorSettings(resolution_per_cm=300.0, method="cepstral", max_wavenumber_per_cm=None, workers=1)
@@ -70,7 +70,7 @@ def test_known_process_is_found_and_covered(replicas):
     covered, ratio = [], []
     for seed in range(25):
         x = series(6000, replicas, seed)
-        density = spectral_density(Series(x, 1.0), np.ones((1, 1)), SETTINGS)
+        density = spectral_density(EstimatorInput(x, 1.0), np.ones((1, 1)), SETTINGS)
         truth = density_of(density.omega_per_fs)
         error = resampling_error(density.resamples(), density.resampling)[0]
         covered.append(np.mean(np.abs(density.total[0] - truth) < error))
@@ -84,7 +84,7 @@ def test_it_is_far_more_precise_than_segments_on_a_smooth_spectrum():
     common = {"resolution_per_cm": 100.0, "max_wavenumber_per_cm": None}
     relative = {}
     for method in ("welch", "cepstral"):
-        density = spectral_density(Series(x, 1.0), np.ones((1, 1)), EstimatorSettings(method=method, **common))
+        density = spectral_density(EstimatorInput(x, 1.0), np.ones((1, 1)), EstimatorSettings(method=method, **common))
         error = resampling_error(density.resamples(), density.resampling)[0]
         relative[method] = np.median(error / density.total[0])
     assert relative["cepstral"] < 0.5 * relative["welch"]

@@ -14,7 +14,7 @@ from scipy import signal
 from spectra_app.spectra import EstimatorSettings, static_dielectric_constant
 from spectra_app.spectra.estimators import spectral_density
 from spectra_app.spectra.peaks import find_peaks
-from spectra_app.spectra.plan import Series
+from spectra_app.spectra.plan import EstimatorInput
 from spectra_app.spectra.uncertainty import resampling_error
 
 LINES = ((600.0, 80.0, 1.0), (1600.0, 40.0, 0.5), (3300.0, 150.0, 2.0))
@@ -49,7 +49,7 @@ def estimates(request):
     settings = EstimatorSettings(20.0, method=request.param, blocks=8, workers=1, max_wavenumber_per_cm=None)
     found = []
     for seed in range(16):
-        series = Series(oscillators(12000, seed), 1.0, derivative=True)
+        series = EstimatorInput(oscillators(12000, seed), 1.0, derivative=True)
         density = spectral_density(series, np.ones((1, 3)), settings)
         resamples = [channel[0] for channel in density.resamples()]
         found.append((density, resampling_error(resamples, density.resampling), resamples))

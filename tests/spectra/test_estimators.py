@@ -20,7 +20,7 @@ from spectra_app.spectra import (
     windows,
 )
 from spectra_app.spectra.estimators import spectral_density
-from spectra_app.spectra.plan import Series, as_estimator_settings
+from spectra_app.spectra.plan import EstimatorInput, as_estimator_settings
 from spectra_app.spectra.uncertainty import jackknife_error
 
 FULL = {"max_wavenumber_per_cm": None}
@@ -57,7 +57,7 @@ def test_origin_sums_of_parts_add_up_to_the_whole():
 def test_lag_estimate_is_the_windowed_reference_correlation():
     x = first_order(400, 1, 2)
     settings = EstimatorSettings(resolution_per_cm=700.0, method="lag", window="hann", **FULL)
-    density = spectral_density(Series(x, 1.0), np.ones((1, 1)), settings)
+    density = spectral_density(EstimatorInput(x, 1.0), np.ones((1, 1)), settings)
     n_lags = density.plan.length
     slow = correlation.autocorrelation_reference(x[:, 0, 0], n_lags) * windows.lag_window("hann", n_lags)
     np.testing.assert_allclose(density.correlation[0], slow, rtol=1e-10, atol=1e-12)
@@ -70,7 +70,7 @@ def test_lag_estimate_is_the_windowed_reference_correlation():
 def test_welch_estimate_is_scipys():
     x = first_order(1200, 1, 3)
     settings = EstimatorSettings(resolution_per_cm=500.0, zero_padding=2, **FULL)
-    density = spectral_density(Series(x, 1.0), np.ones((1, 1)), settings)
+    density = spectral_density(EstimatorInput(x, 1.0), np.ones((1, 1)), settings)
     length = density.plan.length
     starts = np.concatenate([part for group in density.plan.groups for _, part in group])
     assert len(starts) > 10
@@ -85,7 +85,7 @@ def test_welch_estimate_is_scipys():
 def test_density_of_a_known_process(method, window):
     x = first_order(4000, 40, 4)
     settings = EstimatorSettings(resolution_per_cm=300.0, method=method, window=window, **FULL)
-    density = spectral_density(Series(x, 1.0), np.ones((1, 1)), settings)
+    density = spectral_density(EstimatorInput(x, 1.0), np.ones((1, 1)), settings)
     expected = first_order_density(density.omega_per_fs, 1.0)
     far = density.wavenumber_per_cm > 600.0
     tolerance = 0.25 if window == "none" else 0.1  # a boxcar leaks
@@ -100,7 +100,7 @@ def test_error_bars_cover_the_truth_in_two_of_three_points():
     for seed in range(12):
         x = first_order(6000, 1, 100 + seed)
         settings = EstimatorSettings(resolution_per_cm=400.0, **FULL)
-        density = spectral_density(Series(x, 1.0), np.ones((1, 1)), settings)
+        density = spectral_density(EstimatorInput(x, 1.0), np.ones((1, 1)), settings)
         rest = np.stack(list(density.without_each_group()))[:, 0]
         error = jackknife_error(rest)
         inner = (density.wavenumber_per_cm > 1500.0) & (density.wavenumber_per_cm < 15000.0)

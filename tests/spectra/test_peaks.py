@@ -8,7 +8,7 @@ import pytest
 from spectra_app.spectra import EstimatorSettings
 from spectra_app.spectra.estimators import density_from_sums
 from spectra_app.spectra.peaks import find_peaks
-from spectra_app.spectra.plan import Series, make_plan
+from spectra_app.spectra.plan import EstimatorInput, make_plan
 
 C_CM_PER_FS = 2.99792458e-5
 NU = np.arange(0.0, 3000.0, 3.0)
@@ -49,7 +49,7 @@ def test_skewed_line_has_its_maximum_and_its_half_heights():
 def test_broadening_by_the_window_is_taken_off(method):
     """The correlation function of a Lorentzian of 40 cm^-1 through a window of 20."""
     settings = EstimatorSettings(20.0, method=method, workers=1)
-    series = Series(np.zeros((40000, 1, 1)), 1.0)
+    series = EstimatorInput(np.zeros((40000, 1, 1)), 1.0)
     plan = make_plan(series, settings)
     t = np.arange(plan.length)
     line = np.exp(-np.pi * C_CM_PER_FS * 40.0 * t) * np.cos(2.0 * np.pi * C_CM_PER_FS * 1500.0 * t)

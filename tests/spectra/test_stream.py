@@ -1,4 +1,4 @@
-"""Series longer than memory: the same numbers from chunks, in bounded memory."""
+"""EstimatorInput longer than memory: the same numbers from chunks, in bounded memory."""
 
 from __future__ import annotations
 

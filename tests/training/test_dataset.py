@@ -95,17 +95,17 @@ def test_the_slope_is_silent_where_it_knows_nothing():
 
 
 def _frames(n: int):
-    from spectra_app.training.dataset import Frame
+    from spectra_app.training.dataset import LabelledFrame
 
-    return [Frame(a, a.info["energy"], a.arrays["forces"], None, "made") for a in water_like_frames(n)]
+    return [LabelledFrame(a, a.info["energy"], a.arrays["forces"], None, "made") for a in water_like_frames(n)]
 
 
 def test_reference_energies_follow_the_composition():
-    from spectra_app.training.dataset import Frame
+    from spectra_app.training.dataset import LabelledFrame
 
     mixed = [*water_like_frames(4, 1), *water_like_frames(4, 3)]
     frames = [
-        Frame(a, -7.0 * (a.numbers == 8).sum() - 2.0 * (a.numbers == 1).sum(), a.arrays["forces"], None, "")
+        LabelledFrame(a, -7.0 * (a.numbers == 8).sum() - 2.0 * (a.numbers == 1).sum(), a.arrays["forces"], None, "")
         for a in mixed
     ]
     fitted = fit_reference_energies(frames, species_of(frames))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from spectra_app.config import ModelSettings
-from spectra_app.potentials.backbones.base import Backbone, Features, PairGeometry, RadialBasis, pair_geometry
+from spectra_app.potentials.backbones.features import Backbone, Features, PairGeometry, RadialBasis, pair_geometry
 from spectra_app.potentials.backbones.painn import PaiNN
 
 BACKBONES: dict[str, Callable[[ModelSettings, int], Backbone]] = {

@@ -21,7 +21,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from spectra_app.potentials.backbones.base import Backbone, Features, PairGeometry
+from spectra_app.potentials.backbones.features import Backbone, Features, PairGeometry
 from spectra_app.structure.neighbors import Neighbors, gather_neighbors
 from spectra_app.structure.system import System
 

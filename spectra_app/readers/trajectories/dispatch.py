@@ -35,7 +35,7 @@ from spectra_app.readers.trajectories.text_formats import (
 )
 from spectra_app.readers.trajectories.topology import read_topology
 from spectra_app.readers.trajectories.virtual_sites import (
-    Particles,
+    FileParticles,
     describe_sites,
     find_virtual_sites,
     make_particles,
@@ -133,7 +133,7 @@ def _open(
 
 def _atoms_of(
     path: Path,
-    particles: Particles,
+    particles: FileParticles,
     read: Callable[[], Iterator[Frame]],
     timestep_fs: float | None,
     n_frames: int | None = None,
@@ -232,8 +232,8 @@ def _cell(moment: Any) -> np.ndarray:
     return np.asarray(moment.triclinic_dimensions, dtype=np.float64)
 
 
-def _h5md_particles(path: Path, topology: Path | None) -> tuple[Particles, int]:
-    """Particles and number of frames of an H5MD file with one group of particles."""
+def _h5md_particles(path: Path, topology: Path | None) -> tuple[FileParticles, int]:
+    """FileParticles and number of frames of an H5MD file with one group of particles."""
     with open_h5(path) as file:
         names = list(file["particles"])
         if len(names) != 1:

@@ -12,7 +12,7 @@ from ase.data import atomic_numbers
 
 from spectra_app.errors import TrajectoryError
 from spectra_app.readers.trajectories.frames import Frame
-from spectra_app.readers.trajectories.virtual_sites import Particles, particles_of_symbols
+from spectra_app.readers.trajectories.virtual_sites import FileParticles, particles_of_symbols
 
 # Columns of positions in a dump, best first: unwrapped needs no guess, scaled ones are fractions of the box.
 POSITION_COLUMNS = (("xu", "yu", "zu"), ("x", "y", "z"), ("xsu", "ysu", "zsu"), ("xs", "ys", "zs"))
@@ -75,8 +75,8 @@ def _lammps_units(path: Path, said: str | None, found: str | None) -> str | None
     return style
 
 
-def lammps_dump_particles(path: Path, species: Sequence[str] | None) -> Particles:
-    """Particles from the column ``element``, or from ``type`` and the symbols of types 1, 2, ...
+def lammps_dump_particles(path: Path, species: Sequence[str] | None) -> FileParticles:
+    """FileParticles from the column ``element``, or from ``type`` and the symbols of types 1, 2, ...
 
     Raises:
         TrajectoryError: neither is there, or a symbol that is none.

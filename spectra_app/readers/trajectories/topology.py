@@ -11,12 +11,12 @@ import numpy as np
 from ase.data import atomic_masses, atomic_numbers
 
 from spectra_app.errors import TrajectoryError
-from spectra_app.readers.trajectories.virtual_sites import Particles, is_site_name, make_particles
+from spectra_app.readers.trajectories.virtual_sites import FileParticles, is_site_name, make_particles
 
 MASS_TOLERANCE = 0.1  # amu; the closest pair of neighbours that matters, Co and Ni, is 0.24 apart
 
 
-def read_topology(path: Path) -> Particles:
+def read_topology(path: Path) -> FileParticles:
     """The particles of a structure or topology file; virtual sites are among them.
 
     Raises:
@@ -44,7 +44,7 @@ def read_topology(path: Path) -> Particles:
     return _particles(universe.atoms, path)
 
 
-def _particles(atoms: Any, path: Path) -> Particles:
+def _particles(atoms: Any, path: Path) -> FileParticles:
     """Elements as given, else from masses; never guessed from names (CA: carbon or calcium?)."""
     names = [str(name) for name in atoms.names] if hasattr(atoms, "names") else [""] * len(atoms)
     masses = np.asarray(atoms.masses, dtype=np.float64) if hasattr(atoms, "masses") else np.full(len(atoms), np.nan)

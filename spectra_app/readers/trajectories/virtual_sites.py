@@ -31,7 +31,7 @@ _BOND_A = 1.3  # longest O-H
 _COSINE = 0.9
 
 
-class Particles(NamedTuple):
+class FileParticles(NamedTuple):
     """What a file says of its particles.
 
     Attributes:
@@ -54,8 +54,8 @@ def is_site_name(name: str) -> bool:
 
 def make_particles(
     numbers: np.ndarray, masses_amu: np.ndarray | None = None, names: Sequence[str] = (), given: bool = False
-) -> Particles:
-    """Particles of a file.
+) -> FileParticles:
+    """FileParticles of a file.
 
     Args:
         numbers: [particle], atomic numbers.
@@ -65,11 +65,11 @@ def make_particles(
     """
     numbers = np.asarray(numbers, dtype=np.int64)
     masses = np.asarray(atomic_masses)[numbers] if masses_amu is None else np.asarray(masses_amu, dtype=np.float64)
-    return Particles(numbers, masses, tuple(names), (masses == 0.0) & given)
+    return FileParticles(numbers, masses, tuple(names), (masses == 0.0) & given)
 
 
-def particles_of_symbols(symbols: Sequence[str], path: Path) -> Particles:
-    """Particles from chemical symbols, among which names of virtual sites may stand.
+def particles_of_symbols(symbols: Sequence[str], path: Path) -> FileParticles:
+    """FileParticles from chemical symbols, among which names of virtual sites may stand.
 
     Raises:
         TrajectoryError: neither an element nor a site.
@@ -80,7 +80,7 @@ def particles_of_symbols(symbols: Sequence[str], path: Path) -> Particles:
     return make_particles(np.array([atomic_numbers.get(symbol, 0) for symbol in symbols]), names=symbols)
 
 
-def find_virtual_sites(particles: Particles, first: Frame, path: Path) -> np.ndarray:
+def find_virtual_sites(particles: FileParticles, first: Frame, path: Path) -> np.ndarray:
     """Which particles are virtual sites [particle], from what the file says of them and where they are.
 
     Args:
