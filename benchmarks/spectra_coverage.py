@@ -26,7 +26,7 @@ from spectra_app import units
 from spectra_app.spectra import EstimatorSettings
 from spectra_app.spectra.estimators import SpectralDensity, spectral_density
 from spectra_app.spectra.peaks import Peak, find_peaks
-from spectra_app.spectra.plan import Series
+from spectra_app.spectra.plan import EstimatorInput
 from spectra_app.spectra.uncertainty import resampling_error
 from spectra_app.spectra.windows import lag_window, segment_window
 
@@ -88,7 +88,7 @@ def measure(settings: EstimatorSettings, n_samples: int, runs: int) -> np.ndarra
     """[band, quantity, (value, error, truth, smooth)] of all bands of all runs; integrals relative to the truth."""
     rows = []
     for seed in range(runs):
-        series = Series(oscillators(n_samples, seed), 1.0, derivative=True)
+        series = EstimatorInput(oscillators(n_samples, seed), 1.0, derivative=True)
         found = spectral_density(series, np.ones((1, 3)), settings)
         resamples = [channel[0] for channel in found.resamples()]
         error, nu = resampling_error(resamples, found.resampling), found.wavenumber_per_cm

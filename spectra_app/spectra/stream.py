@@ -1,7 +1,7 @@
 """EstimatorInput longer than memory: chunks in, an array-like out whose frames are read a slice at a time.
 
 Every estimator, guard and spectrum of this package asks a series only for its shape and for slices of frames
-(``plan.EstimatorInput``), so that a NumPy array, an HDF5 dataset, a memory map and the classes below give the same numbers.
+(``plan.EstimatorInput``): a NumPy array, an HDF5 dataset, a memory map and the classes below give the same numbers.
 A stream that can be read only once (text of another code, a pipe) is laid down in an unnamed temporary file first:
 one pass over the stream, 8 bytes a number on disk, next to nothing in memory.
 """
