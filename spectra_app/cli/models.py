@@ -71,7 +71,8 @@ def _report_afresh(name: str | None, frames: Path, save: bool, eps_inf: float | 
     Raises:
         ConfigError: no name of a model.
     """
-    from spectra_app.potentials.folder import load_model
+    from spectra_app.potentials.folder import load_model, read_card, save_scale
+    from spectra_app.potentials.scale import PhysicalScale
     from spectra_app.training.card_text import interpretation_lines, renew_meaning
     from spectra_app.training.interpretation import interpretation_json
     from spectra_app.training.survey import interpret_file
@@ -79,7 +80,8 @@ def _report_afresh(name: str | None, frames: Path, save: bool, eps_inf: float | 
     if name is None:
         raise ConfigError("models --frames", got="no model", wanted="the name or folder of one")
     folder = find_model(name)
-    report = interpret_file(load_model(folder, dtype="float64", eps_inf=eps_inf), frames)
+    model = load_model(folder, dtype="float64", eps_inf=eps_inf)
+    report = interpret_file(model, frames)
     print(interpretation_json(report) if json else "\n".join(interpretation_lines(report)))
     if not save:
         return
@@ -88,6 +90,13 @@ def _report_afresh(name: str | None, frames: Path, save: bool, eps_inf: float | 
     card = folder / CARD_FILE
     text = card.read_text(encoding="utf-8") if card.is_file() else f"# Model {folder.name}\n"
     files = [write_text(folder / INTERPRETATION_FILE, interpretation_json(report))]
+    scale = model.scale
+    if not scale.known and report.periodic:
+        scale = PhysicalScale(report.eps_inf, report.chi.mean, report.screening)
+    if scale != read_card(folder).scale:
+        save_scale(folder, scale)
+        files.append(folder / MODEL_FILE)
+        say("The physical scale of the model is another one now: runs made before cannot be continued with it.")
     files.append(write_text(card, renew_meaning(text, report)))
     say("Files:")
     list_files(files)

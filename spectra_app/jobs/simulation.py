@@ -176,11 +176,11 @@ class Simulation:
         system, tensors = self.particles.system, []
         n_atoms = self.particles.n_atoms
         for frame in chosen:
-            cell = (
-                system.cell[:1] if run.cell_A is None or run.cell_A.ndim == 2 else torch.as_tensor(run.cell_A[frame, 0])
-            )
+            cell = system.cell[:1]
+            if run.cell_A is not None and run.cell_A.ndim > 2:
+                cell = torch.from_numpy(np.array(run.cell_A[frame, 0]))
             one = system._replace(
-                positions=torch.as_tensor(np.asarray(positions[frame, 0])).to(system.positions),
+                positions=torch.from_numpy(np.array(positions[frame, 0])).to(system.positions),
                 numbers=system.numbers[:n_atoms],
                 cell=cell.reshape(1, 3, 3).to(system.cell),
                 periodic=system.periodic[first],

@@ -28,6 +28,7 @@ _ROWS = (
     ("induced_charge_e", "induced charge", "e"),
     ("induced_dipole_eA", "induced dipole, length", "e A"),
 )
+_OWN_SCREENING = 0.02  # a model's screening that differs from 1 + chi by more is that of a one-shot response
 _SIGNED = ("charge_e", "induced_charge_e")
 
 
@@ -151,7 +152,7 @@ def _scale_sentence(report: Interpretation) -> str:
         return "no eps_inf given, eps_e = 1: the physical values are the latent ones, unscaled."
     if report.screening is None:
         return f"eps_inf = {report.eps_inf:g} was given; the model's own screening could not be measured."
-    if report.response == "one-shot" and report.screening > 1.0:
+    if abs(report.screening - 1.0 - report.chi.mean) > _OWN_SCREENING * report.screening:
         return (
             f"eps_inf = {report.eps_inf:g} was given; the model screens slow fields {report.screening:.3f} times "
             f"(1 + chi = {1.0 + report.chi.mean:.3f}); eps_e = {report.eps_e.mean:.3f}: charges and dipoles are "

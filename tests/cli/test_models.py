@@ -18,7 +18,7 @@ def test_list_and_card(cli: Callable, model_folder: Path, monkeypatch: pytest.Mo
     assert cli("models").out.split() == ["tiny", "H", "O"]
     (facts,) = json.loads(cli("models", "--json").out)
     assert facts["name"] == "tiny"
-    assert facts["eps_inf"] == 1.78
+    assert facts["scale"]["eps_inf"] == 1.78
     assert "puiu" in cli("models", "tiny").out
     assert json.loads(cli("models", model_folder, "--json").out)["species"] == ["H", "O"]
     (model_folder / "README.md").write_text("# A card\n")

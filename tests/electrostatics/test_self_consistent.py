@@ -12,6 +12,7 @@ from spectra_app.electrostatics.reciprocal import reciprocal_cutoff
 from spectra_app.electrostatics.response import Susceptibility, one_shot
 from spectra_app.electrostatics.self_consistent import self_consistent
 from spectra_app.errors import ConfigError, ConvergenceError
+from spectra_app.potentials.scale import PhysicalScale
 from spectra_app.structure.neighbors import build_neighbors, pair_vectors
 from spectra_app.structure.system import concatenate, make_system
 from spectra_app.units import COULOMB_CONSTANT
@@ -193,7 +194,7 @@ def test_forces_and_stress_are_derivatives_of_the_energy(variant, cell):
 @pytest.mark.parametrize("variant", ["piu", "puipiu"])
 def test_born_charges_polarizability_and_energy_in_a_field_agree(variant, cell):
     potential, system = make_self_consistent(variant), structure(cell)
-    potential.eps_inf = None
+    potential.scale = PhysicalScale(None)
     none = predict(potential, system)
     size = 1e-2
 

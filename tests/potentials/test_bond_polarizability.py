@@ -19,12 +19,14 @@ RADII = torch.tensor([0.31, 0.66], dtype=torch.float64)  # H, O
 WATER = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
 
 
-def alpha_of(model: BondPolarizability, positions: np.ndarray, species: list[int], cutoff: float = 4.0):
+def alpha_of(
+    model: BondPolarizability, positions: np.ndarray, species: list[int], cutoff: float = 4.0, form: str = "switched"
+):
     system = make_system(positions, [1 if kind == 0 else 8 for kind in species])
     neighbors = build_neighbors(system, cutoff)
     pair = pair_geometry(system, neighbors, RadialBasis(cutoff, 6).double())
     kinds = torch.tensor(species)
-    return model(kinds, neighbors, pair, bond_weights(kinds, RADII, neighbors, pair)).detach().numpy()
+    return model(kinds, neighbors, pair, bond_weights(form, kinds, RADII, neighbors, pair)).detach().numpy()
 
 
 @pytest.fixture
@@ -40,13 +42,16 @@ def test_begins_as_one_number():
     assert alpha_of(BondPolarizability(2, 6).double(), WATER, [1, 0, 0]) == pytest.approx(np.tile(np.eye(3), (3, 1, 1)))
 
 
-def test_of_two_atoms_by_hand(model):
-    r, cutoff = 1.05, 4.0
-    found = alpha_of(model, np.array([[0.0, 0, 0], [0, 0, r]]), [1, 0])
+@pytest.mark.parametrize("form", ["gaussian", "switched"])
+def test_of_two_atoms_by_hand(model, form):
+    r, cutoff = 1.3, 4.0
+    found = alpha_of(model, np.array([[0.0, 0, 0], [0, 0, r]]), [1, 0], form=form)
     radial = RadialBasis(cutoff, 6).double()
     system = make_system(np.array([[0.0, 0, 0], [0, 0, r]]), [8, 1])
     basis = pair_geometry(system, build_neighbors(system, cutoff), radial)
-    weight = math.exp(1.0 - (r / 0.97) ** 2) * float(basis.envelope[0, 0])
+    ratio = r / 0.97
+    bond = math.exp(1.0 - ratio**2) if form == "gaussian" else 1.0 / (1.0 + math.exp((ratio - 1.4) / 0.06))
+    weight = bond * float(basis.envelope[0, 0])
     tables = (model.isotropic.detach(), model.anisotropic.detach())
     f, g = (weight * float((table[2 * 1 + 0] * basis.radial[0, 0]).sum()) for table in tables)
     number = 1.0 + float(model.elements.detach()[1]) + f
@@ -60,6 +65,15 @@ def test_turns_with_the_molecule_and_stays_positive(model):
     assert turned == pytest.approx(turn @ still @ turn.T, abs=1e-12)
     assert np.linalg.eigvalsh(still).min() >= 0.0
     assert np.ptp(np.linalg.eigvalsh(still)) > 1e-2
+
+
+def test_a_bond_is_one_and_a_hydrogen_bond_is_none():
+    for r, low, high in ((0.97, 0.99, 1.0), (1.2, 0.93, 0.95), (1.8, 0.0, 0.001)):
+        system = make_system(np.array([[0.0, 0, 0], [0, 0, r]]), [8, 1])
+        neighbors = build_neighbors(system, 7.9)
+        pair = pair_geometry(system, neighbors, RadialBasis(7.9, 4).double())
+        weights = bond_weights("switched", torch.tensor([1, 0]), RADII, neighbors, pair)
+        assert low <= float(weights.max()) <= high
 
 
 def test_sees_bonds_and_hardly_anything_else(model):

@@ -25,7 +25,7 @@ from spectra_app.runs import Run, read_run
 from spectra_app.runs.molecules import find_molecules, formula_of
 from spectra_app.runs.partition import find_parts
 from spectra_app.runs.writer import open_run_file
-from tests.random_weights import with_random_weights
+from tests.random_weights import with_known_material, with_random_weights
 from tests.trajectory.test_simulation import SMALL, Interrupting, assert_same_file
 
 CELL = np.array([[9.0, 0.0, 0.0], [4.0, 8.0, 0.0], [-3.0, 2.5, 7.0]])
@@ -130,7 +130,8 @@ def tiny_potential(variant: str, response: str, dtype: torch.dtype, device: str 
     settings = ModelSettings(
         channels=4, layers=1, n_radial=4, cutoff_A=3.0, variant=variant, ewald_tolerance=1e-2, response=response
     )
-    model = with_random_weights(Potential(settings, ("H", "O"), torch.tensor([-13.6, -430.0]), 1e-3, 1.78))
+    model = Potential(settings, ("H", "O"), torch.tensor([-13.6, -430.0]), 1e-3, 1.78)
+    model = with_known_material(with_random_weights(model))
     model = model.to(dtype=dtype, device=device)
     model.card = dataclasses.replace(model.card, name="tiny")
     return model
