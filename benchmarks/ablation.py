@@ -24,7 +24,8 @@ from spectra_app.config import TrainFile, parse_settings
 from spectra_app.electrostatics import parse_variant
 from spectra_app.potentials.folder import load_model
 from spectra_app.training.evaluation import evaluate_file
-from spectra_app.training.trainer import CHECKPOINT_FILE, train
+from spectra_app.training.resume import CHECKPOINT_FILE
+from spectra_app.training.trainer import train
 
 VARIANTS = ("sr", "q", "uiu", "uiqiu", "p", "pu", "puiu", "puQipiu")
 METRICS_FILE = "metrics.json"

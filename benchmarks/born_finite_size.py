@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from ase import Atoms
-from ase.io import read
 from ase.spacegroup import crystal
 
 from spectra_app.electrostatics.polarization import (
@@ -30,12 +29,14 @@ from spectra_app.electrostatics.polarization import (
     gradient_of_vector,
     pair_moments,
 )
+from spectra_app.electrostatics.smearing import Smearing
+from spectra_app.jobs.structures import start_structure
 from spectra_app.potentials.backbones import pair_geometry
 from spectra_app.potentials.folder import load_model
 from spectra_app.potentials.potential import Potential
 from spectra_app.structure.neighbors import build_neighbors
 from spectra_app.structure.system import from_ase
-from spectra_app.zoo import find_model, model_names
+from spectra_app.zoo import model_names
 
 WATER_REPEATS, QUARTZ_REPEATS = (1, 2, 3), (1, 2, 3, 4, 6)
 FULL_MOST_ATOMS = 2000  # up to here the whole Born charges of the repeated cell are compared too
@@ -94,7 +95,10 @@ def charge_parts(model: Potential, atoms: Atoms, n_home: int) -> tuple[torch.Ten
         species = model.species_index[system.numbers]
         pair = pair_geometry(system, neighbors, model.radial)
         features = model.backbone(system, species, neighbors, pair)
-        latents = model.latent_head(system, species, neighbors, pair, features)
+        unit = model.scale.charge_units(system)
+        own = system._replace(charge=model.sign * unit * system.charge)  # as in Potential.evaluate
+        sigma = model.widths[0] if len(set(model.widths)) == 1 else Smearing(model.widths, species)
+        latents = model.latent_head(own, species, neighbors, pair, features, unit, sigma)
         moments = atomic_moments(system, latents.fixed_charges, None) + pair_moments(latents.moved, pair.vectors)
         by_pairs = gradient_of_vector(moments.sum(0), system.positions)[:n_home]
         by_k = atomic_born_charges(system, latents.multipoles.charges, None)[:n_home]
@@ -106,7 +110,7 @@ def measure(material: str, model: Potential, atoms: Atoms, repeats: tuple[int, .
     small = from_ase(atoms, dtype=model.dtype)
     neighbors = build_neighbors(small, model.cutoff)
     whole = model.born_charges(small, neighbors)
-    scale = float(torch.sqrt(model(small, neighbors, forces=False).screening[0]))  # latent to physical
+    scale = float(torch.sqrt(model.scale.eps_e_of(small)[0]))  # latent to physical
     rows: list[Row] = []
     first = None
     for repeat in repeats:
@@ -191,9 +195,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(HEADER + "\n" + "|---" * 12 + "|")
-    rows = measure(
-        "water", load_model(options.water, dtype="float64"), read(find_model("water") / "start.extxyz"), WATER_REPEATS
-    )
+    water = start_structure("water", None)
+    rows = measure("water", load_model(options.water, dtype="float64"), water, WATER_REPEATS)
     if options.quartz is not None:
         rows += measure("quartz", load_model(options.quartz, dtype="float64"), quartz(), QUARTZ_REPEATS)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import math
 import time
 import warnings
@@ -28,6 +29,7 @@ import torch
 from torch import Tensor
 
 from spectra_app.electrostatics import Multipoles, prepare_interaction, prepare_k_vectors
+from spectra_app.electrostatics.lattice import EwaldMethod
 from spectra_app.electrostatics.mesh import mesh_available
 from spectra_app.electrostatics.reciprocal import reciprocal_cutoff
 from spectra_app.memory import keep_freed_blocks
@@ -82,13 +84,11 @@ class Timing:
     rounds: int
 
 
-def ours(case: Case, task: str, method: str) -> Callable[[], Tensor]:
+def ours(case: Case, task: str, method: EwaldMethod) -> Callable[[], Tensor]:
     """Energy and gradient by this package; the k vectors are made once, as in a run at fixed cell."""
     rank = 0 if task == "charges" else 2
-    device = str(case.cell.device)
-    system = make_system(
-        case.positions.cpu(), [8] * len(case.positions), case.cell.cpu(), device=device, dtype=torch.float32
-    )
+    device, numbers = str(case.cell.device), np.full(len(case.positions), 8)
+    system = make_system(case.positions.cpu(), numbers, case.cell.cpu(), device=device, dtype=torch.float32)
     k = prepare_k_vectors(system, reciprocal_cutoff(TOLERANCE, SIGMA, rank), method)
 
     def evaluate() -> Tensor:
@@ -178,14 +178,15 @@ def ways(case: Case, task: str) -> dict[str, Callable[[], Callable[[], Tensor]]]
             print(f"{name}: not installed, skipped")
             continue
         if few:
-            found[f"{name}, sum"] = lambda make=make: make("sum")
-        found[f"{name}, mesh"] = lambda make=make: make("mesh")
+            found[f"{name}, sum"] = functools.partial(make, "sum")
+        found[f"{name}, mesh"] = functools.partial(make, "mesh")
     return found
 
 
 def measure(evaluate: Callable[[], Tensor], on_gpu: bool) -> tuple[float, float, int]:
     """Best wall and processor time of a call [ms], and the number of rounds."""
-    walls, processors = [], []
+    walls: list[float] = []
+    processors: list[float] = []
     began = time.perf_counter()
     while len(walls) < 3 or (time.perf_counter() - began < PATIENCE_S and len(walls) < 200):
         wall, processor = time.perf_counter(), time.process_time()

@@ -16,28 +16,28 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ase import Atoms
 from ase import units as ase_units
-from ase.io import read
 from ase.md.verlet import VelocityVerlet
 
 from spectra_app.config import MDSettings
 from spectra_app.jobs.simulation import Simulation
+from spectra_app.jobs.structures import start_structure
 from spectra_app.potentials.folder import load_model
 from spectra_app.potentials.potential import Potential
 from spectra_app.structure.neighbors import build_neighbors
 from spectra_app.structure.system import from_ase
-from spectra_app.zoo import find_model
 
 
-def simulate(model: Potential, atoms, steps: int, record: bool, folder: Path) -> float:
+def simulate(model: Potential, atoms: Atoms, steps: int, record: bool, folder: Path) -> float:
     """Time per step [ms] of our loop at constant energy."""
-    stride = {} if record else {"record_stride": 10**9, "trajectory_stride": 10**9}
+    stride: dict[str, int] = {} if record else {"record_stride": 10**9, "trajectory_stride": 10**9}
     settings = MDSettings(ensemble="nve", equilibration_steps=0, steps=steps, **stride)
     output = folder / f"{time.perf_counter_ns()}.h5" if record else None
     return Simulation(model, atoms, settings, output).run().ms_per_step
 
 
-def simulate_ase(model: Potential, atoms, steps: int) -> float:
+def simulate_ase(model: Potential, atoms: Atoms, steps: int) -> float:
     """Time per step [ms] of ASE's velocity Verlet with our calculator: energy, forces, dipole, polarizability."""
     atoms = atoms.copy()
     atoms.calc = model.calculator()
@@ -50,7 +50,7 @@ def simulate_ase(model: Potential, atoms, steps: int) -> float:
     return 1e3 * (time.perf_counter() - began) / steps
 
 
-def time_compiled(model: Potential, atoms, repeats: int = 20) -> dict[str, float]:
+def time_compiled(model: Potential, atoms: Atoms, repeats: int = 20) -> dict[str, float]:
     """Time [ms] of energy and forces, plain and compiled."""
     system = from_ase(atoms, dtype=model.dtype, device=model.device)
     neighbors, k = build_neighbors(system, model.cutoff + 0.5), model.k_vectors(system)
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true")
     options = parser.parse_args()
     model = load_model(options.model, device=options.device)
-    atoms = read(find_model(options.model) / "start.extxyz")
+    atoms = start_structure(options.model, None)
     device = torch.cuda.get_device_name() if model.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     title = f"{model.card.name} ({model.card.variant}), float32, torch {torch.__version__}"
     print(f"{len(atoms)} atoms, model {title}, {device}")

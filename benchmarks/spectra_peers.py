@@ -34,13 +34,16 @@ import tracemalloc
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from scipy import signal
 
 from spectra_app import units
 from spectra_app.spectra import EstimatorSettings, infrared_spectrum, raman_spectrum, vdos
-from spectra_app.spectra.windows import kernel_width, length_for_resolution
+from spectra_app.spectra.infrared import InfraredSpectrum
+from spectra_app.spectra.raman import RamanSpectrum
+from spectra_app.spectra.windows import WindowName, kernel_width, length_for_resolution
 
 TIMESTEP_FS, TEMPERATURE_K, VOLUME_A3, LASER_PER_CM = 1.0, 300.0, 2000.0, 20000
 LAGS = 2001
@@ -98,14 +101,14 @@ def tensors(six: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(six[:, [[0, 3, 5], [3, 1, 4], [5, 4, 2]]])
 
 
-def settings_for(window: str, derivative: str) -> EstimatorSettings:
+def settings_for(window: WindowName, derivative: Literal["difference", "direct"]) -> EstimatorSettings:
     """Estimator with ``LAGS`` lags."""
-    width = kernel_width(window, "lag")  # type: ignore[arg-type]
+    width = kernel_width(window, "lag")
     resolution = width / (units.SPEED_OF_LIGHT_CM_PER_FS * TIMESTEP_FS * (LAGS - 0.5))
-    assert length_for_resolution(resolution, TIMESTEP_FS, window, "lag") == LAGS  # type: ignore[arg-type]
+    assert length_for_resolution(resolution, TIMESTEP_FS, window, "lag") == LAGS
     return EstimatorSettings(
         resolution_per_cm=resolution, window=window, method="lag", derivative=derivative, zero_padding=8, workers=1
-    )  # type: ignore[arg-type]
+    )
 
 
 def best(job: Callable[[], object], repeats: int) -> tuple[float, float]:
@@ -158,12 +161,12 @@ def compare_calorine(python: str, frames: int, repeats: int) -> None:
             raise SystemExit(done.stderr)
         told = json.loads(done.stdout)
         theirs = dict(np.load(path + ".out.npz"))
-    common = {"timestep_fs": TIMESTEP_FS, "temperature_K": TEMPERATURE_K, "settings": settings}
+    common: dict[str, Any] = {"timestep_fs": TIMESTEP_FS, "temperature_K": TEMPERATURE_K, "settings": settings}
 
-    def infrared():
+    def infrared() -> InfraredSpectrum:
         return infrared_spectrum(dipole, volume_A3=VOLUME_A3, **common)
 
-    def raman():
+    def raman() -> RamanSpectrum:
         return raman_spectrum(alpha, prefactor="none", **common)
 
     ir, ra = infrared(), raman()
@@ -173,6 +176,7 @@ def compare_calorine(python: str, frames: int, repeats: int) -> None:
     eps = sum(theirs[f"eps:epsilon_imag_{c}"] for c in ("xx", "yy", "zz")) / 3.0
     cpu = {name: (times[name][1], told["times"][name][1]) for name in times}
     wall = {name: (times[name][0], told["times"][name][0]) for name in times}
+    assert ir.eps_imag is not None  # there is a volume
     show("calorine get_dielectric_function, eps''", difference(ir.wavenumber_per_cm, ir.eps_imag, x, eps))
     x = theirs["raman:wavenumber_invcm"]
     omega = 2.0 * math.pi * units.SPEED_OF_LIGHT_CM_PER_FS * x
@@ -210,7 +214,7 @@ def travis(program: str, folder: Path, words: list[str], answers: str) -> None:
 def compare_travis(program: str) -> None:
     """Raman, infrared and power spectrum."""
     frames, settings = TRAVIS_FRAMES, settings_for("hann", "difference")
-    common = {"timestep_fs": TIMESTEP_FS, "temperature_K": TEMPERATURE_K, "settings": settings}
+    common: dict[str, Any] = {"timestep_fs": TIMESTEP_FS, "temperature_K": TEMPERATURE_K, "settings": settings}
     depth, limit = LAGS - 1, 5000
     dipole, alpha = bands(frames, 3, 3), tensors(bands(frames, 6, 4))
     with tempfile.TemporaryDirectory() as name:
@@ -232,6 +236,7 @@ def compare_travis(program: str) -> None:
         travis(program, folder, ["-p", "still.xyz"], answers)
         x, y, _ = np.loadtxt(folder / "ir_spectrum_FH.csv", delimiter=";").T
         ir = infrared_spectrum(dipole, **common)
+        assert ir.intensity_km_per_mol is not None  # there is no volume
         value = difference(ir.wavenumber_per_cm, ir.intensity_km_per_mol, x, y / TEMPERATURE_K)
         show("TRAVIS ir, km/mol per cm^-1", value)
         show("TRAVIS power, mass-weighted", _power(program, folder, start, settings))

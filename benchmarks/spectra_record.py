@@ -18,8 +18,8 @@ import numpy as np
 from ase import Atoms
 
 from spectra_app.jobs.annotate import record_trajectory
+from spectra_app.jobs.structures import start_structure
 from spectra_app.potentials.folder import load_model
-from spectra_app.zoo import find_model
 
 
 def shaken(start: Atoms, n_frames: int) -> list[Atoms]:
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--molecules", type=int, default=64)
     options = parser.parse_args()
     model = load_model("water", device=options.device)
-    start = some_molecules(ase.io.read(find_model("water") / "start.extxyz"), options.molecules)
+    start = some_molecules(start_structure("water", None), options.molecules)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         ase.io.write(folder / "t.extxyz", shaken(start, options.frames))

@@ -85,6 +85,7 @@ def new_run(path: Path, numbers: np.ndarray, observables: tuple[str, ...], veloc
         metadata={
             "created_by": "md",
             "timestep_fs": TIMESTEP_FS,
+            "integrator": {"name": "velocity-verlet", "timestep_fs": TIMESTEP_FS},
             "cell_A": np.diag([12.42] * 3).tolist(),
             "eps_inf": 1.78,
             "temperature_K": 300.0,

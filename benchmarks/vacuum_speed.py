@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from spectra_app.electrostatics import Multipoles, prepare_interaction, prepare_k_vectors
+from spectra_app.electrostatics.lattice import EwaldMethod
 from spectra_app.electrostatics.reciprocal import reciprocal_cutoff
 from spectra_app.electrostatics.vacuum import choose_ways
 from spectra_app.structure.system import System, make_system
@@ -28,7 +29,8 @@ def molecule(n_atoms: int, edge: float | None) -> System:
     """A drop at the density of water, open or in a cubic box."""
     generator = torch.Generator().manual_seed(0)
     positions = torch.rand(n_atoms, 3, generator=generator, dtype=torch.float64) * (10.0 * n_atoms) ** (1 / 3)
-    return make_system(positions, [8] * n_atoms, None if edge is None else np.eye(3) * edge, dtype=torch.float32)
+    cell = None if edge is None else np.eye(3) * edge
+    return make_system(positions, np.full(n_atoms, 8), cell, dtype=torch.float32)
 
 
 def layer(n_atoms: int, vacuum: float) -> System:
@@ -36,7 +38,8 @@ def layer(n_atoms: int, vacuum: float) -> System:
     width = (10.0 * n_atoms / 8.0) ** 0.5
     cell = np.diag([width, width, 8.0 + vacuum])
     fractional = torch.rand(n_atoms, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return make_system(fractional * torch.tensor([width, width, 8.0]), [8] * n_atoms, cell, dtype=torch.float32)
+    positions = fractional * torch.tensor([width, width, 8.0])
+    return make_system(positions, np.full(n_atoms, 8), cell, dtype=torch.float32)
 
 
 def multipoles(n_atoms: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -47,7 +50,7 @@ def multipoles(n_atoms: int) -> tuple[Tensor, Tensor, Tensor]:
     return q - q.mean(), 0.3 * u, 0.1 * (quad - quad.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] * torch.eye(3))
 
 
-def measure(system: System, method: str) -> tuple[float, float, str]:
+def measure(system: System, method: EwaldMethod) -> tuple[float, float, str]:
     """Best processor time [ms], energy [eV], and the way that was taken."""
     k = prepare_k_vectors(system, reciprocal_cutoff(TOLERANCE, SIGMA, 2), method)
     values = multipoles(len(system.positions))
@@ -60,7 +63,9 @@ def measure(system: System, method: str) -> tuple[float, float, str]:
         energy.backward()
         return float(result.energy)
 
-    energy, times, began = evaluate(), [], time.perf_counter()
+    energy = evaluate()
+    times: list[float] = []
+    began = time.perf_counter()
     while len(times) < 3 or (time.perf_counter() - began < PATIENCE_S and len(times) < 200):
         start = time.process_time()
         evaluate()
@@ -82,7 +87,7 @@ def main() -> None:
     ]
     cases += [(f"{n} atoms, layer, vacuum {v:g}", layer(n, v)) for n in (192, 768) for v in (20.0, 40.0, 80.0)]
     for name, system in cases:
-        methods = ["auto", "sum"] if options.plain and bool(system.periodic) else ["auto"]
+        methods: tuple[EwaldMethod, ...] = ("auto", "sum") if options.plain and bool(system.periodic) else ("auto",)
         for method in methods:
             best, energy, way = measure(system, method)
             print(f"{name:32s} {method:5s} {way:8s} {best:10.1f} ms {energy:14.5f} eV", flush=True)

@@ -12,12 +12,11 @@ import argparse
 from pathlib import Path
 
 import yaml
-from ase.io import read
 
 from spectra_app.config import TrainFile, parse_settings
 from spectra_app.potentials.folder import load_model
 from spectra_app.training.dataset import split_frames
-from spectra_app.training.evaluation import evaluate_file, evaluate_structures
+from spectra_app.training.evaluation import evaluate_file, evaluate_structures, read_structures
 from spectra_app.zoo import find_model
 
 
@@ -33,7 +32,7 @@ def main() -> None:
     recipe = yaml.safe_load((find_model(options.model) / "training.yaml").read_text(encoding="utf-8"))
     settings = parse_settings(TrainFile, recipe).training
     model = load_model(options.model)
-    frames = read(trained_on, ":")
+    frames = read_structures(trained_on)
     _, _, test = split_frames(len(frames), settings.validation_fraction, settings.test_fraction, settings.seed)
     blocks = {
         f"PBE0+TS water, {len(test)} frames held out from training": evaluate_structures(

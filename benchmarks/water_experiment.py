@@ -25,6 +25,7 @@ from scipy.integrate import trapezoid
 from water_nve import radial_distribution
 
 from spectra_app import infrared_spectrum, raman_spectrum, read_run
+from spectra_app.arrays import Frames
 from spectra_app.config import SpectraSettings
 from spectra_app.plotting.style import PALETTE, REFERENCE_COLOUR, house_style, new_figure, save_figure
 from spectra_app.runs import Run
@@ -82,6 +83,14 @@ def measured_alpha_n(extinction_csv: Path, index_csv: Path) -> Curve:
     return nu, 4.0 * np.pi * nu * k * np.interp(nu, other, n)
 
 
+def recorded(run: Run, name: str) -> Frames:
+    """A series of a run that not every run has."""
+    series: Frames | None = getattr(run, name)
+    if series is None:
+        raise SystemExit(f"{run.path}: no {name} in this run; record it with spectra-app md")
+    return series
+
+
 def without_beginning(run: Run, from_ps: float) -> Run:
     """The run from a time on."""
     kept, stored = run.time_fs >= 1e3 * from_ps, run.trajectory_time_fs >= 1e3 * from_ps
@@ -90,9 +99,9 @@ def without_beginning(run: Run, from_ps: float) -> Run:
         step=run.step[kept],
         time_fs=run.time_fs[kept],
         dipole_eA=run.dipole_eA[kept],
-        polarizability_e2A2_per_eV=run.polarizability_e2A2_per_eV[kept],
+        polarizability_e2A2_per_eV=recorded(run, "polarizability_e2A2_per_eV")[kept],
         temperature_K=run.temperature_K[kept],
-        conserved_eV=run.conserved_eV[kept],
+        conserved_eV=recorded(run, "conserved_eV")[kept],
         trajectory_step=run.trajectory_step[stored],
         trajectory_time_fs=run.trajectory_time_fs[stored],
         stored_positions_A=run.positions_A[stored],
@@ -103,7 +112,7 @@ def spectra_of(runs: list[Run], resolution_per_cm: float) -> tuple[InfraredSpect
     """Infrared and reduced Raman spectrum of all runs as replicas of one, cut to the shortest."""
     n_frames = min(len(run.step) for run in runs)
     dipole = np.concatenate([run.dipole_eA[:n_frames] for run in runs], axis=1)
-    alpha = np.concatenate([run.polarizability_e2A2_per_eV[:n_frames] for run in runs], axis=1)
+    alpha = np.concatenate([recorded(run, "polarizability_e2A2_per_eV")[:n_frames] for run in runs], axis=1)
     common: dict[str, Any] = {
         "timestep_fs": runs[0].metadata["timestep_fs"] * runs[0].metadata["record_stride"],
         "temperature_K": float(np.mean([run.temperature_K.mean() for run in runs])),
@@ -120,7 +129,10 @@ def conditions(runs: list[Run]) -> str:
     step = first.metadata["timestep_fs"]
     pieces = ", ".join(f"{(run.step[-1] - run.step[0]) * step / 1e3:.1f}" for run in runs)
     kelvin = np.concatenate([run.temperature_K.ravel() for run in runs])
-    drift = [np.polyfit(run.time_fs / 1e3, run.conserved_eV.mean(1), 1)[0] / len(run.numbers) * 1e3 for run in runs]
+    drift = [
+        np.polyfit(run.time_fs / 1e3, recorded(run, "conserved_eV").mean(1), 1)[0] / len(run.numbers) * 1e3
+        for run in runs
+    ]
     curves = [radial_distribution(run, 8) for run in runs]
     distance, g = curves[0][0], np.mean([curve[1] for curve in curves], axis=0)
     top = int(np.argmax(g[distance < 3.5]))
@@ -208,8 +220,10 @@ def draw(
     with house_style():
         figure = new_figure("two", 6.6)
         top, middle, bottom = figure.subplots(3, 1)
-        nu = infrared.wavenumber_per_cm
-        band(top, nu, infrared.alpha_n_per_cm, infrared.alpha_n_per_cm_error, PALETTE[0], "computed")
+        nu, alpha_n, alpha_n_error = infrared.wavenumber_per_cm, infrared.alpha_n_per_cm, infrared.alpha_n_per_cm_error
+        assert alpha_n is not None
+        assert alpha_n_error is not None
+        band(top, nu, alpha_n, alpha_n_error, PALETTE[0], "computed")
         top.plot(*measured, color=REFERENCE_COLOUR, lw=1.0, label="measured, Bertie and Lan 1996")
         top.set(xlim=(0, 4200), ylim=(0, None), ylabel=r"infrared $\alpha n$ (cm$^{-1}$)")
         band(middle, raman.wavenumber_per_cm, raman.vv, raman.vv_error, PALETTE[0], "computed, VV")

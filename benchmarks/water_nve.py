@@ -12,15 +12,14 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from ase.io import read
 
 from spectra_app.config import MDSettings
 from spectra_app.jobs.simulation import Simulation
+from spectra_app.jobs.structures import start_structure
 from spectra_app.potentials.folder import load_model
 from spectra_app.runs import Run, read_run
 from spectra_app.structure.neighbors import neighbor_pairs
 from spectra_app.units import G_PER_CM3_PER_AMU_PER_A3
-from spectra_app.zoo import find_model
 
 BIN_A = 0.05
 
@@ -61,7 +60,7 @@ def main() -> None:
     settings = MDSettings(
         ensemble="nve", steps=steps, equilibration_steps=2000, thermostat_time_fs=100.0, trajectory_stride=20, seed=1
     )
-    atoms = read(find_model(options.model) / "start.extxyz")
+    atoms = start_structure(options.model, None)
     result = Simulation(load_model(options.model), atoms, settings, options.output).run(restart=True)
     run = read_run(options.output)
     distance, g = radial_distribution(run, 8)
