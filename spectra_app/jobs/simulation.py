@@ -23,7 +23,7 @@ from spectra_app.errors import SimulationError
 from spectra_app.interrupts import Interrupts
 from spectra_app.memory import keep_freed_blocks
 from spectra_app.runs.layout import Parts, RunHeader, write_born_charges
-from spectra_app.runs.partition import common_parts, parts_observables
+from spectra_app.runs.partition import common_parts, parts_observables, whole_molecules
 from spectra_app.runs.provenance import versions
 from spectra_app.runs.reader import read_run
 from spectra_app.runs.restart_file import checkpoint_path, load_checkpoint, save_checkpoint
@@ -115,7 +115,9 @@ class Simulation:
         model.check_system(self.particles.system)
         _check_start(self.particles)
         self.parts: Parts | None = None
-        if self.settings.parts != "none":
+        if self.settings.parts == "none":
+            self.particles = self.particles._replace(system=whole_molecules(self.particles.system))
+        else:
             system, self.parts = common_parts(self.settings.parts, self.particles.system)
             self.particles = self.particles._replace(system=system)
         self.dynamics = MolecularDynamics(model, self.particles, self.settings, field)

@@ -83,6 +83,27 @@ def common_parts(level: Level, system: System) -> tuple[System, Parts]:
     return system._replace(positions=torch.from_numpy(whole.reshape(-1, 3)).to(system.positions)), parts
 
 
+def whole_molecules(system: System) -> System:
+    """Replicas with their molecules whole; networks, and structures without a cell, as they are.
+
+    The dipole of a liquid whose molecules are whole has no offset from the choice of images: its mean is zero.
+
+    Args:
+        system: replicas of one composition.
+    """
+    if not bool(system.periodic[0]):
+        return system
+    n_atoms = system.sizes[0]
+    numbers = system.numbers[:n_atoms].cpu().numpy()
+    pieces = []
+    for place, cell in zip(
+        system.positions.cpu().numpy().reshape(-1, n_atoms, 3), system.cell.cpu().numpy(), strict=True
+    ):
+        molecules = find_molecules(place, numbers, cell)
+        pieces.append(place if molecules.endless else place + molecules.shift @ cell)
+    return system._replace(positions=torch.from_numpy(np.concatenate(pieces)).to(system.positions))
+
+
 def parts_observables(parts: Parts | None, has_polarizability: bool) -> list[str]:
     """Names of the observables that parts bring into a run file."""
     if parts is None:

@@ -286,3 +286,22 @@ def test_replicas_bonded_in_different_ways_are_refused() -> None:
     settings = MDSettings.model_validate({**SMALL, "parts": "molecules"})
     with pytest.raises(StructureError, match="parts of replica 1: got bonds between other atoms"):
         Simulation(ToyPotential(), [dumbbells(), other], settings)
+
+
+def test_a_run_begins_with_whole_molecules_and_its_dipole_has_no_offset(tmp_path: Path) -> None:
+    """Molecules cut by the faces of the cell are made whole: P does not hold charges times cell vectors."""
+    settings = MDSettings(steps=4, equilibration_steps=0, temperature_K=10.0, timestep_fs=0.1, seed=1)
+    found = []
+    for wrap in (False, True):
+        atoms = dumbbells(4, 6.0)
+        atoms.translate([2.0, 1.0, 3.0])
+        if wrap:
+            atoms.wrap()
+        Simulation(ToyPotential(), atoms, settings, tmp_path / f"{wrap}.h5").run()
+        run = read_run(tmp_path / f"{wrap}.h5")
+        bonds = np.linalg.norm(run.positions_A[0, 0, 1::2] - run.positions_A[0, 0, 0::2], axis=-1)
+        assert bonds.max() < 1.1
+        found.append(np.asarray(run.dipole_eA)[0, 0])
+    cell = dumbbells(4, 6.0).cell.array
+    np.testing.assert_allclose(found[1], found[0], atol=1e-10)
+    assert np.abs(found[0]).max() < 0.5 * np.abs(cell).max()
