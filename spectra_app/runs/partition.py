@@ -81,10 +81,3 @@ def common_parts(level: Level, system: System) -> tuple[System, Parts]:
             )
     whole = np.stack([place + shift @ cell for place, (_, shift), cell in zip(positions, found, cells, strict=True)])
     return system._replace(positions=torch.from_numpy(whole.reshape(-1, 3)).to(system.positions)), parts
-
-
-def parts_observables(parts: Parts | None, has_polarizability: bool) -> list[str]:
-    """Names of the observables that parts bring into a run file."""
-    if parts is None:
-        return []
-    return ["dipole_parts", "polarizability_parts"] if has_polarizability else ["dipole_parts"]
