@@ -23,6 +23,7 @@ import h5py
 import numpy as np
 from scipy import signal
 
+from spectra_app.dynamics.observables import named_observables
 from spectra_app.runs.layout import RunHeader, create_run_file
 
 BLOCK = 200_000
@@ -79,7 +80,7 @@ def new_run(path: Path, numbers: np.ndarray, observables: tuple[str, ...], veloc
         periodic=True,
         n_replicas=1,
         timestep_fs=TIMESTEP_FS,
-        observables=("dipole", "dipole_latent", "screening", "energy", "temperature", *observables),
+        observables=named_observables("dipole", "dipole_latent", "screening", "energy", "temperature", *observables),
         positions=velocities,
         velocities=velocities,
         metadata={

@@ -1,7 +1,7 @@
 """Collects what a run produces in buffers of fixed size and hands it on in blocks.
 
-Recording a step packs a few numbers into one row of a buffer on the device (about 20 us); everything else, also the
-physical dipole, is done once per block on the host.
+Recording a step packs the numbers that the table of observables asks for (``observables``) into one row of a buffer
+on the device (about 20 us); everything else, also the physical dipole, is done once per block on the host.
 """
 
 from __future__ import annotations
@@ -14,50 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spectra_app.dynamics.changing_cell import StrainPart, charge_moments
-from spectra_app.dynamics.contributions import Contributions, physical_dipoles, physical_polarizabilities
 from spectra_app.dynamics.forces import PredictionLike, ScaleLike
+from spectra_app.dynamics.observable_block import BlockMaker, ObservableBlock
+from spectra_app.dynamics.observables import Instant, RunKind
 from spectra_app.dynamics.state import MDState, Particles, kinetic_energy, temperature
 from spectra_app.errors import SimulationError
 
 BLOCK_FRAMES = 100  # recorded steps per block: a block costs some ms to write, hence well below 1% of its steps
 TRAJECTORY_BYTES = 8_000_000  # positions and velocities are buffered up to about this size
-
-
-@dataclass(frozen=True)
-class ObservableBlock:
-    """Consecutive recorded steps.
-
-    Attributes:
-        step: [frame], steps since recording began.
-        dipole_eA: [frame, replica, xyz], physical cell dipole, continuous in time, without what the strain of a
-            changing cell adds to it (``changing_cell``): its changes do not depend on images.
-        dipole_latent_eA: [frame, replica, xyz], before the physical scale; of the positions as
-            they stand.
-        polarizability_e2A2_per_eV: [frame, replica, xyz, xyz], physical; None where the model has none.
-        screening: [frame, replica], eps_e.
-        energy_eV: [frame, replica], potential energy.
-        temperature_K: [frame, replica], of the velocities.
-        conserved_eV: [frame, replica], U + K - work of thermostat, barostat and changing field; None for a decorated
-            trajectory.
-        volume_A3: [frame, replica]; None where the cell is fixed.
-        field_V_per_A: [frame, xyz], external field; None without one.
-        dipole_parts_eA: [frame, replica, part, xyz], contributions to the dipole; None where not recorded.
-        polarizability_parts_e2A2_per_eV: [frame, replica, part, xyz, xyz], likewise.
-    """
-
-    step: np.ndarray
-    dipole_eA: np.ndarray
-    dipole_latent_eA: np.ndarray
-    polarizability_e2A2_per_eV: np.ndarray | None
-    screening: np.ndarray
-    energy_eV: np.ndarray
-    temperature_K: np.ndarray
-    conserved_eV: np.ndarray | None
-    volume_A3: np.ndarray | None
-    field_V_per_A: np.ndarray | None = None
-    dipole_parts_eA: np.ndarray | None = None
-    polarizability_parts_e2A2_per_eV: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -164,21 +128,21 @@ class Recorder:
         self._timestep_fs = timestep_fs
         self._record_stride = record_stride
         self._trajectory_stride = trajectory_stride
-        self._has_polarizability = has_polarizability
-        self._variable_cell = variable_cell
-        self._field = field
         device = particles.system.positions.device
         shape = (particles.n_replicas, particles.n_atoms, 3)
         bytes_per_frame = 2 * 8 * int(np.prod(shape))
         frames = int(min(max(TRAJECTORY_BYTES // bytes_per_frame, 1), BLOCK_FRAMES))
-        self._parts: Contributions | None = None
-        block_frames = BLOCK_FRAMES
-        if atom_part is not None:
-            self._parts = Contributions(atom_part, particles.n_replicas, has_polarizability, variable_cell)
-            block_frames = min(BLOCK_FRAMES, self._parts.max_frames)
-        self._strain = StrainPart() if variable_cell else None
-        columns = 28 if variable_cell else 16
-        self._rows = torch.zeros(block_frames, particles.n_replicas, columns, device=device, dtype=torch.float64)
+        kind = RunKind(
+            polarizability=has_polarizability,
+            variable_cell=variable_cell,
+            conserved=True,
+            field=field is not None,
+            parts=atom_part is not None,
+        )
+        self._maker = BlockMaker(kind, particles.n_replicas, atom_part, field)
+        room = self._maker.max_frames
+        row_shape = (BLOCK_FRAMES if room is None else min(BLOCK_FRAMES, room), particles.n_replicas)
+        self._rows = torch.zeros(*row_shape, self._maker.n_columns, device=device, dtype=torch.float64)
         self._positions = torch.zeros(frames, *shape, device=device, dtype=torch.float64)
         self._velocities = torch.zeros(frames, *shape, device=device, dtype=torch.float64)
         self._cells = torch.zeros(frames, particles.n_replicas, 3, 3, device=device, dtype=torch.float64)
@@ -198,24 +162,16 @@ class Recorder:
         """
         if recorded_step % self._record_stride == 0:
             kinetic = kinetic_energy(state.velocities, self._particles)
-            energy = prediction.energy.double()
-            scalars = torch.stack(
-                [
-                    energy,
-                    temperature(kinetic, self._particles),
-                    energy + kinetic - state.reservoir,
-                    torch.linalg.det(state.cell).abs() if self._variable_cell else kinetic,
-                ],
-                dim=1,
+            instant = Instant(
+                prediction,
+                state.positions,
+                state.velocities,
+                state.cell,
+                temperature(kinetic, self._particles),
+                prediction.energy.double() + kinetic - state.reservoir,
             )
-            columns = [prediction.dipole, prediction.polarizability.reshape(-1, 9), scalars]
-            if self._variable_cell:
-                by_atom = charge_moments(prediction.fixed_charges, state.positions)
-                columns += [by_atom.view(len(kinetic), -1, 3).sum(dim=1), state.cell.reshape(-1, 9)]
-            torch.cat(columns, dim=1, out=self._rows[len(self._steps)])
+            self._maker.columns(instant, out=self._rows[len(self._steps)])
             self._steps.append(recorded_step)
-            if self._parts is not None:
-                self._parts.add(prediction, state.positions)
             if len(self._steps) == len(self._rows):
                 self._flush_observables()
         if recorded_step % self._trajectory_stride == 0:
@@ -241,8 +197,7 @@ class Recorder:
     def carry(self) -> dict[str, Any]:
         """What a restart needs (call after ``flush``): plain tensors and numbers."""
         return {
-            "parts": None if self._parts is None else self._parts.carry(),
-            "strain": None if self._strain is None else self._strain.tensors,
+            **self._maker.carry(),
             "statistics": dict(vars(self.statistics)),
             "n_observables": self.n_observables,
             "n_trajectory": self.n_trajectory,
@@ -250,10 +205,7 @@ class Recorder:
 
     def restore(self, carry: dict[str, Any]) -> None:
         """Continue from ``carry``."""
-        if self._strain is not None:
-            self._strain = StrainPart.from_tensors(carry["strain"])
-        if self._parts is not None:
-            self._parts.restore(carry["parts"])
+        self._maker.restore(carry)
         self.statistics = Statistics(**carry["statistics"])
         self.n_observables = carry["n_observables"]
         self.n_trajectory = carry["n_trajectory"]
@@ -271,30 +223,9 @@ class Recorder:
                 wanted="finite numbers",
                 todo="Use a smaller md.timestep_fs or a start structure nearer to the model's training data",
             )
-        latent, shape = rows[..., :3], rows.shape[:2]
-        unstrained, cells = latent, None
-        if self._strain is not None:
-            cells = rows[..., 19:28].reshape(*shape, 3, 3)
-            unstrained = latent - self._strain.extend(rows[..., 16:19], cells)
-        parts = (None, None) if self._parts is None else self._parts.take(self._axes, cells)
-        block = ObservableBlock(
-            step=step,
-            dipole_eA=physical_dipoles(unstrained, self._axes),
-            dipole_latent_eA=latent,
-            polarizability_e2A2_per_eV=physical_polarizabilities(rows[..., 3:12].reshape(*shape, 3, 3), self._axes)
-            if self._has_polarizability
-            else None,
-            screening=np.broadcast_to(self._eps_e, shape).copy(),
-            energy_eV=rows[..., 12],
-            temperature_K=rows[..., 13],
-            conserved_eV=rows[..., 14],
-            volume_A3=rows[..., 15] if self._variable_cell else None,
-            field_V_per_A=None if self._field is None else np.array([self._field(int(s)) for s in step]),
-            dipole_parts_eA=parts[0],
-            polarizability_parts_e2A2_per_eV=parts[1],
-        )
+        block = self._maker.block(step, self._maker.split(rows), self._axes, self._eps_e)
         self.statistics = self.statistics.add(
-            step * self._timestep_fs, rows[..., 14].mean(axis=1), rows[..., 13].mean(axis=1)
+            step * self._timestep_fs, block.values["conserved"].mean(axis=1), block.values["temperature"].mean(axis=1)
         )
         if self._writer is not None:
             self._writer.append_observables(block)

@@ -10,19 +10,20 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import torch
 
-from spectra_app.dynamics.changing_cell import StrainPart, charge_moments
-from spectra_app.dynamics.contributions import Contributions, physical_dipoles, physical_polarizabilities
 from spectra_app.dynamics.forces import PotentialLike, PredictionLike
 from spectra_app.dynamics.molecular_dynamics import Progress
-from spectra_app.dynamics.recorder import ObservableBlock, TrajectoryBlock
+from spectra_app.dynamics.observable_block import BlockMaker, ObservableBlock
+from spectra_app.dynamics.observables import Instant, RunKind, stored_observables
+from spectra_app.dynamics.recorder import TrajectoryBlock
 from spectra_app.errors import ConfigError, SimulationError, TrajectoryError
 from spectra_app.interrupts import Interrupts
 from spectra_app.jobs.simulation import SimulationInterruptedError
 from spectra_app.readers.trajectories.dispatch import open_trajectory
 from spectra_app.readers.trajectories.frames import Frame, Trajectory
 from spectra_app.runs.layout import Parts, RunHeader
-from spectra_app.runs.partition import find_parts, parts_observables
+from spectra_app.runs.partition import find_parts
 from spectra_app.runs.provenance import versions
 from spectra_app.runs.restart_file import checkpoint_path, load_checkpoint, save_checkpoint
 from spectra_app.runs.writer import RunWriter
@@ -183,12 +184,8 @@ class _Decoration:
     ) -> None:
         self._trajectory, self._model, self._charge = trajectory, model, charge
         self._batch_size, self._store, self._whole = batch_size, store, whole
-        self._strain = StrainPart() if trajectory.periodic else None
-        self._contributions: Contributions | None = None
-        if whole is not None:
-            self._contributions = Contributions(
-                whole.parts.atom_part, 1, model.card.has_alpha, variable_cell=trajectory.periodic
-            )
+        atom_part = None if whole is None else whole.parts.atom_part
+        self._maker = BlockMaker(_kind(trajectory, model, whole is not None), 1, atom_part)
         self.n_frames = 0
 
     def batches(self) -> Iterator[list[Frame]]:
@@ -222,8 +219,7 @@ class _Decoration:
         content: dict[str, Any] = {
             "kind": "record",
             "n_frames": self.n_frames,
-            "parts": None if self._contributions is None else self._contributions.carry(),
-            "strain": None if self._strain is None else self._strain.tensors,
+            **self._maker.carry(),
             "identity": self._identity(),
         }
         save_checkpoint(writer.path, content)
@@ -239,10 +235,7 @@ class _Decoration:
             if before != value:
                 raise SimulationError(f"restart, {key}", got=value, wanted=before)
         self.n_frames = content["n_frames"]
-        if self._strain is not None:
-            self._strain = StrainPart.from_tensors(content["strain"])
-        if self._contributions is not None:
-            self._contributions.restore(content["parts"])
+        self._maker.restore(content)
 
     def _identity(self) -> dict[str, Any]:
         return {
@@ -273,46 +266,25 @@ class _Decoration:
     def _block(
         self, step: np.ndarray, batch: list[Frame], prediction: PredictionLike, system: System
     ) -> ObservableBlock:
-        scale = self._model.scale
-        latent, alpha, eps_e, axes, energy = (
-            value.double().cpu().numpy()[:, None]
-            for value in (
-                prediction.dipole,
-                prediction.polarizability,
-                scale.eps_e_of(system),
-                scale.axes(system),
-                prediction.energy,
-            )
+        velocities = self._velocities(batch)
+        instant = Instant(
+            prediction,
+            system.positions,
+            None if velocities is None else torch.from_numpy(velocities.reshape(-1, 3)).to(system.positions),
+            system.cell,
+            torch.from_numpy(self._temperature(batch)[:, 0]).to(system.cell),
         )
-        if not (np.isfinite(latent).all() and np.isfinite(energy).all()):
+        raw = self._maker.split(self._maker.columns(instant).cpu().numpy()[:, None])
+        # Without velocities there is no temperature, which is NaN then.
+        if not all(np.isfinite(value).all() for name, value in raw.items() if name != "temperature"):
             raise SimulationError(
                 f"model on frames {step[0]} to {step[-1]} of {self._trajectory.path}",
                 got="NaN",
                 wanted="finite numbers",
             )
-        has_alpha = self._model.card.has_alpha
-        unstrained, cells = latent, None
-        if self._strain is not None:
-            moments = charge_moments(prediction.fixed_charges, system.positions).view(len(batch), -1, 3).sum(dim=1)
-            cells = system.cell.cpu().numpy()[:, None]
-            unstrained = latent - self._strain.extend(moments.cpu().numpy()[:, None], cells)
-        parts: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
-        if self._contributions is not None:
-            self._contributions.add(prediction, system.positions)
-            parts = self._contributions.take(axes, cells)
-        return ObservableBlock(
-            step=step,
-            dipole_eA=physical_dipoles(unstrained, axes),
-            dipole_latent_eA=latent,
-            polarizability_e2A2_per_eV=physical_polarizabilities(alpha, axes) if has_alpha else None,
-            screening=eps_e,
-            energy_eV=energy,
-            temperature_K=self._temperature(batch),
-            conserved_eV=None,
-            volume_A3=system.volume.cpu().numpy()[:, None],
-            dipole_parts_eA=parts[0],
-            polarizability_parts_e2A2_per_eV=parts[1],
-        )
+        scale = self._model.scale
+        axes, eps_e = (value.double().cpu().numpy()[:, None] for value in (scale.axes(system), scale.eps_e_of(system)))
+        return self._maker.block(step, raw, axes, eps_e)
 
     def _velocities(self, batch: list[Frame]) -> np.ndarray | None:
         """[frame, atom, xyz], A/fs; None where the trajectory has none."""
@@ -332,6 +304,17 @@ class _Decoration:
         return (doubled / ((3 * len(self._trajectory.numbers) - 3) * BOLTZMANN))[:, None]
 
 
+def _kind(trajectory: Trajectory, model: PotentialLike, parts: bool) -> RunKind:
+    """What decides which observables are recorded along a trajectory."""
+    return RunKind(
+        polarizability=model.card.has_alpha,
+        variable_cell=trajectory.periodic,
+        conserved=False,
+        field=False,
+        parts=parts,
+    )
+
+
 def _header(
     trajectory: Trajectory,
     model: PotentialLike,
@@ -339,19 +322,13 @@ def _header(
     store_trajectory: bool,
     parts: Parts | None,
 ) -> RunHeader:
-    observables = ["dipole", "dipole_latent", "screening", "energy", "temperature"]
-    if model.card.has_alpha:
-        observables.append("polarizability")
-    if trajectory.periodic:
-        observables.append("volume")
-    observables += parts_observables(parts, model.card.has_alpha)
     return RunHeader(
         numbers=trajectory.numbers,
         masses_amu=trajectory.masses_amu,
         periodic=trajectory.periodic,
         n_replicas=1,
         timestep_fs=trajectory.timestep_fs,
-        observables=tuple(observables),
+        observables=stored_observables(_kind(trajectory, model, parts is not None)),
         positions=store_trajectory,
         velocities=store_trajectory and trajectory.first.velocities_A_per_fs is not None,
         metadata={

@@ -17,13 +17,14 @@ from spectra_app.config import MDSettings
 from spectra_app.dynamics.fields import FieldFunction, check_same_field
 from spectra_app.dynamics.forces import PotentialLike
 from spectra_app.dynamics.molecular_dynamics import MolecularDynamics, Progress
+from spectra_app.dynamics.observables import RunKind, stored_observables
 from spectra_app.dynamics.recorder import Recorder
 from spectra_app.dynamics.state import MDState, Particles, make_particles, state_from_dict, state_to_dict
 from spectra_app.errors import SimulationError
 from spectra_app.interrupts import Interrupts
 from spectra_app.memory import keep_freed_blocks
 from spectra_app.runs.layout import Parts, RunHeader, write_born_charges
-from spectra_app.runs.partition import common_parts, parts_observables, whole_molecules
+from spectra_app.runs.partition import common_parts, whole_molecules
 from spectra_app.runs.provenance import versions
 from spectra_app.runs.reader import read_run
 from spectra_app.runs.restart_file import checkpoint_path, load_checkpoint, save_checkpoint
@@ -257,14 +258,13 @@ class Simulation:
         particles, settings = self.particles, self.settings
         system, n_atoms = particles.system, particles.n_atoms
         periodic = bool(system.periodic[0])
-        observables = ["dipole", "dipole_latent", "screening", "energy", "temperature", "conserved"]
-        if self.model.card.has_alpha:
-            observables.append("polarizability")
-        if settings.ensemble == "npt":
-            observables.append("volume")
-        if self.dynamics.field is not None:
-            observables.append("field")
-        observables += parts_observables(self.parts, self.model.card.has_alpha)
+        kind = RunKind(
+            polarizability=self.model.card.has_alpha,
+            variable_cell=settings.ensemble == "npt",
+            conserved=True,
+            field=self.dynamics.field is not None,
+            parts=self.parts is not None,
+        )
         metadata = {
             "created_by": "md",
             "configuration": {"md": settings.model_dump(mode="json")},
@@ -292,7 +292,7 @@ class Simulation:
             periodic=periodic,
             n_replicas=particles.n_replicas,
             timestep_fs=settings.timestep_fs,
-            observables=tuple(observables),
+            observables=stored_observables(kind),
             positions=True,
             velocities=True,
             metadata=metadata,

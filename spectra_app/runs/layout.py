@@ -12,7 +12,8 @@
                                      configurations of the first replica, at the end of a run of md
         parts/                       attribute level; atom_part [atom], kinds [part], molecules [part] (if there are)
 
-Contributions of the parts are physical, continuous in time, and add up to dipole and polarizability.
+Which observables there are, their axes and units stand in one table, ``dynamics/observables.py``.  Contributions of the
+parts are physical, continuous in time, and add up to dipole and polarizability.
 """
 
 from __future__ import annotations
@@ -20,29 +21,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import h5py
 import numpy as np
 
-CHUNK_BYTES = 256_000  # HDF5 chunk of a growing dataset
+if TYPE_CHECKING:  # the table brings torch
+    from spectra_app.dynamics.observables import Observable
 
-# name -> (axes after [frame, replica], unit), as stored under observables/
-OBSERVABLES: dict[str, tuple[tuple[int, ...], str]] = {
-    "dipole": ((3,), "e Angstrom"),
-    "dipole_latent": ((3,), "e Angstrom"),
-    "polarizability": ((3, 3), "e+2 Angstrom+2 eV-1"),
-    "screening": ((), "1"),
-    "energy": ((), "eV"),
-    "temperature": ((), "K"),
-    "conserved": ((), "eV"),
-    "volume": ((), "Angstrom+3"),
-    "field": ((3,), "V Angstrom-1"),
-    "dipole_parts": ((3,), "e Angstrom"),
-    "polarizability_parts": ((3, 3), "e+2 Angstrom+2 eV-1"),
-}
-SHARED = frozenset({"field"})  # observables without an axis of replicas
-OF_PARTS = frozenset({"dipole_parts", "polarizability_parts"})  # with an axis of parts after that of replicas
+CHUNK_BYTES = 256_000  # HDF5 chunk of a growing dataset
 
 Level = Literal["molecules", "atoms"]
 
@@ -74,7 +61,7 @@ class RunHeader:
         periodic: whether there is a cell (periodic in three directions, or a slab).
         n_replicas: independent copies.
         timestep_fs: time between consecutive steps, fs.
-        observables: names from ``OBSERVABLES`` that are recorded.
+        observables: rows of the table that are recorded; the first one owns steps and times.
         positions: whether configurations are stored.
         velocities: whether velocities are stored with them.
         metadata: configuration, versions, model, seed, eps_inf: everything that JSON can hold.
@@ -87,7 +74,7 @@ class RunHeader:
     periodic: bool
     n_replicas: int
     timestep_fs: float
-    observables: tuple[str, ...]
+    observables: tuple[Observable, ...]
     positions: bool
     velocities: bool
     metadata: dict[str, Any]
@@ -145,11 +132,10 @@ def create_run_file(path: Path, header: RunHeader) -> h5py.File:
                 _element(box, "edges", (3, 3), "Angstrom", np.float64, clock)
     clock = None
     observables = file.create_group("observables")
-    for name in header.observables:
-        axes, unit = OBSERVABLES[name]
-        n_parts = (len(header.parts.kinds),) if header.parts is not None and name in OF_PARTS else ()
-        shape = axes if name in SHARED else (replicas, *n_parts, *axes)
-        element = _element(observables, name, shape, unit, np.float32 if n_parts else np.float64, clock)
+    for row in header.observables:
+        n_parts = (len(header.parts.kinds),) if header.parts is not None and row.of_parts else ()
+        shape = row.axes if row.shared else (replicas, *n_parts, *row.axes)
+        element = _element(observables, row.name, shape, row.unit, np.float32 if n_parts else np.float64, clock)
         clock = clock or element
     parameters = file.create_group("parameters/spectra_app")
     parameters["metadata"] = json.dumps(header.metadata)

@@ -102,10 +102,3 @@ def whole_molecules(system: System) -> System:
         molecules = find_molecules(place, numbers, cell)
         pieces.append(place if molecules.endless else place + molecules.shift @ cell)
     return system._replace(positions=torch.from_numpy(np.concatenate(pieces)).to(system.positions))
-
-
-def parts_observables(parts: Parts | None, has_polarizability: bool) -> list[str]:
-    """Names of the observables that parts bring into a run file."""
-    if parts is None:
-        return []
-    return ["dipole_parts", "polarizability_parts"] if has_polarizability else ["dipole_parts"]

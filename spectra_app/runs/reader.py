@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,8 @@ class Run:
         parts: contributions of molecules or atoms, or None.
         born_e: [sample, atom, field, displacement], e, Born charges of a few configurations of the first replica, or
             None.
+        observables: by name, everything recorded at each step, those above too, [frame, replica, ...]; the table
+            ``dynamics/observables.py`` says what they are.
     """
 
     path: Path
@@ -79,6 +82,7 @@ class Run:
     field_V_per_A: Frames | None = None
     parts: RunParts | None = None
     born_e: np.ndarray | None = None
+    observables: Mapping[str, Frames] = field(default_factory=dict)
 
     @property
     def positions_A(self) -> Frames:  # noqa: N802
@@ -105,6 +109,19 @@ class Run:
         cells = None if self.cell_A is None or self.cell_A.ndim == 2 else self.cell_A
         nearest = np.searchsorted(middle, np.asarray(self.step))
         return Centres(self.positions_A, nearest, self.parts.atom_part, self.masses_amu, cells)
+
+    def observable(self, name: str) -> Frames:
+        """A recorded observable by its name, [frame, replica, ...].
+
+        Raises:
+            TrajectoryError: the file does not hold it.
+        """
+        if name not in self.observables:
+            there = ", ".join(sorted(self.observables))
+            raise TrajectoryError(
+                f"observable {name} of {self.path}", got="none of this name", wanted=f"one of {there}"
+            )
+        return self.observables[name]
 
     @property
     def mean_cell_A(self) -> np.ndarray | None:  # noqa: N802
@@ -186,21 +203,26 @@ class _Opening:
         self._boundary: Boundary = (
             "periodic" if boundary[2] == "periodic" else "slab" if boundary[0] == "periodic" else "open"
         )
+        # Contributions of many parts are read piece by piece.
+        self._observables = {
+            name: self._series(f"observables/{name}/value", in_blocks=not name.endswith("_parts"))
+            for name in observables
+        }
 
     def run(self) -> Run:
         """What the file holds."""
-        first, observable, particles = self._file[self._groups[0]], self._observable, self._particles
+        first, observable, particles = self._file[self._groups[0]], self._observables.get, self._particles
         cell, volume = self._cell()
         return Run(
             path=self._source.path,
             step=self._series("observables/dipole/step"),
             time_fs=self._series("observables/dipole/time"),
-            dipole_eA=self._series("observables/dipole/value"),
-            dipole_latent_eA=self._series("observables/dipole_latent/value"),
+            dipole_eA=self._observables["dipole"],
+            dipole_latent_eA=self._observables["dipole_latent"],
             polarizability_e2A2_per_eV=observable("polarizability"),
-            screening=self._series("observables/screening/value"),
-            energy_eV=self._series("observables/energy/value"),
-            temperature_K=self._series("observables/temperature/value"),
+            screening=self._observables["screening"],
+            energy_eV=self._observables["energy"],
+            temperature_K=self._observables["temperature"],
             conserved_eV=observable("conserved"),
             trajectory_step=self._clock("step", np.int64),
             trajectory_time_fs=self._clock("time", np.float64),
@@ -215,6 +237,7 @@ class _Opening:
             slab=self._boundary == "slab",
             field_V_per_A=observable("field"),
             born_e=self._born_charges(),
+            observables=self._observables,
             parts=read_parts(self._source, self._file, self._n_frames, len(self._groups), self._boundary),
         )
 
@@ -223,13 +246,12 @@ class _Opening:
         parameters = self._file["parameters/spectra_app"]
         return parameters["born/value"][()] if "born" in parameters else None
 
-    def _series(self, name: str) -> RecordedArray:
+    def _series(self, name: str, in_blocks: bool = True) -> RecordedArray:
         dataset = self._file[name]
         shape = (self._n_frames, *dataset.shape[1:])
-        return RecordedArray(self._source.open, name, shape, dataset.dtype, boundary=self._boundary)
-
-    def _observable(self, name: str) -> RecordedArray | None:
-        return self._series(f"observables/{name}/value") if name in self._file["observables"] else None
+        return RecordedArray(
+            self._source.open, name, shape, dataset.dtype, in_blocks=in_blocks, boundary=self._boundary
+        )
 
     def _clock(self, part: str, dtype: type) -> Frames:
         """Steps or times of the stored configurations."""
@@ -253,7 +275,7 @@ class _Opening:
             return None, None
         start = np.array(self._metadata["cell_A"], dtype=float)
         fixed = float(abs(np.linalg.det(start)))
-        volume, cells = self._observable("volume"), self._particles("box/edges")
+        volume, cells = self._observables.get("volume"), self._particles("box/edges")
         if volume is None:
             return start, fixed
         if cells is None:

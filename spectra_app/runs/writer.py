@@ -18,7 +18,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from spectra_app.dynamics.recorder import ObservableBlock, TrajectoryBlock
+from spectra_app.dynamics.observable_block import ObservableBlock
+from spectra_app.dynamics.recorder import TrajectoryBlock
 from spectra_app.errors import TrajectoryError
 from spectra_app.runs.layout import RunHeader, create_run_file, replica_names
 from spectra_app.runs.opening import open_run_file
@@ -86,25 +87,12 @@ class RunWriter:
         Raises:
             TrajectoryError: the disk is full or the file cannot be written.
         """
-        values = {
-            "dipole": block.dipole_eA,
-            "dipole_latent": block.dipole_latent_eA,
-            "polarizability": block.polarizability_e2A2_per_eV,
-            "screening": block.screening,
-            "energy": block.energy_eV,
-            "temperature": block.temperature_K,
-            "conserved": block.conserved_eV,
-            "volume": block.volume_A3,
-            "field": block.field_V_per_A,
-            "dipole_parts": block.dipole_parts_eA,
-            "polarizability_parts": block.polarizability_parts_e2A2_per_eV,
-        }
         group = self._file["observables"]
         with explained(self.path):
             self._check_space()
-            for name in self._header.observables:
-                _append(group[name]["value"], values[name])
-            self._append_clock(group[self._header.observables[0]], block.step)
+            for row in self._header.observables:
+                _append(group[row.name]["value"], block.values[row.name])
+            self._append_clock(group[self._header.observables[0].name], block.step)
             self._flush_if_due()
 
     def append_trajectory(self, block: TrajectoryBlock) -> None:
@@ -200,6 +188,10 @@ def _copy_frames(
     """Copy the first frames of every growing dataset, piece by piece."""
 
     def copy(name: str, target: h5py.Dataset, frames: int) -> None:
+        if name not in old:
+            raise TrajectoryError(
+                f"run file {path}", got=f"no {name}", todo="It is of another version: run again without --restart"
+            )
         source = old[name]
         if source.shape[0] < frames or source.shape[1:] != target.shape[1:]:
             raise TrajectoryError(

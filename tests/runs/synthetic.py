@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from scipy.signal import lfilter
 
+from spectra_app.dynamics.observables import named_observables
 from spectra_app.runs.layout import RunHeader, create_run_file, replica_names
 
 
@@ -45,7 +46,7 @@ def write_run(
         periodic=boundary != "open",
         n_replicas=n_replicas,
         timestep_fs=0.5,
-        observables=tuple(names),
+        observables=named_observables(*names),
         positions=True,
         velocities=velocities,
         metadata={
