@@ -86,6 +86,7 @@ class BlockMaker:
         field: Callable[[int], np.ndarray] | None = None,
     ) -> None:
         self._rows = observables_of(kind)
+        self._formulas = [row.formula for row in self._rows if row.formula is not None]
         self._field = field
         self._strain = StrainPart() if kind.variable_cell else None
         self._parts: Contributions | None = None
@@ -108,7 +109,7 @@ class BlockMaker:
             out: where it is written, [structure, column], float64.
         """
         n_structures = len(instant.cell)
-        found = [row.formula(instant).reshape(n_structures, -1) for row in self._rows if row.formula is not None]
+        found = [formula(instant).reshape(n_structures, -1) for formula in self._formulas]
         if self._parts is not None:
             self._parts.add(instant.prediction, instant.positions)
         return torch.cat(found, dim=1).double() if out is None else torch.cat(found, dim=1, out=out)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,8 +20,7 @@ from spectra_app.dynamics.contributions import physical_dipoles, physical_polari
 from spectra_app.dynamics.forces import PredictionLike
 
 
-@dataclass(frozen=True)
-class Instant:
+class Instant(NamedTuple):
     """What a formula is made from: the replicas of a run at one step, or several frames of a trajectory.
 
     Attributes:
