@@ -1,16 +1,49 @@
-"""Benchmarks are run by hand; what they import must not vanish meanwhile."""
+"""Benchmarks are run by hand; what they import and call must not vanish meanwhile."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+from spectra_app import load_model, run_spectrum
+from spectra_app.jobs.spectrum import Kind
 
 SCRIPTS = sorted((Path(__file__).parents[1] / "benchmarks").glob("*.py"))
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
-def test_a_benchmark_finds_what_it_imports(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(script.parent))
-    assert callable(importlib.import_module(script.stem).main)
+@pytest.fixture
+def benchmark_script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    monkeypatch.syspath_prepend(str(SCRIPTS[0].parent))
+    return importlib.import_module
+
+
+@pytest.mark.parametrize("name", [script.stem for script in SCRIPTS])
+def test_a_benchmark_finds_what_it_imports(name: str, benchmark_script: Callable[[str], ModuleType]) -> None:
+    assert callable(benchmark_script(name).main)
+
+
+def test_born_charges_of_pairs_are_the_same_in_a_larger_cell_and_those_of_a_wave_are_not(
+    benchmark_script: Callable[[str], ModuleType],
+) -> None:
+    script = benchmark_script("born_finite_size")
+    small, large = script.measure("quartz", load_model("quartz", dtype="float64"), script.quartz(), (1, 2))
+    assert small.pair_sum_rule_e < 1e-12
+    assert large.pair_change_e < 1e-12
+    assert large.error_rms_e < 0.5 * small.error_rms_e  # falls as the square of the length
+
+
+@pytest.mark.parametrize("kind", ["ir", "raman", "vdos"])
+def test_runs_of_the_streaming_benchmark_have_spectra(
+    kind: Kind, benchmark_script: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    script = benchmark_script("spectra_streaming")
+    path = tmp_path / "long.h5"
+    if kind == "vdos":
+        script.write_velocities(path, 2000)
+    else:
+        script.write_run(path, 20_000, kind)
+    assert run_spectrum(path, kind, resolution_per_cm=100.0).wavenumber_per_cm[-1] > 3400.0
