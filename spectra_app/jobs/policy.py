@@ -88,7 +88,7 @@ def integration_of(run: Run, settings: SpectraSettings) -> dict[str, Any]:
         return {"integration_timestep_fs": float(known["timestep_fs"]), "integrator": name}
     if run.integration_timestep_fs is None:
         return {}
-    md = run.metadata["configuration"].get("md", {})  # of files that do not say it
+    md = run.metadata.get("configuration", {}).get("md", {})  # of files that do not say it
     langevin = md.get("ensemble") == "nvt" and md.get("thermostat") == "langevin"
     return {"integration_timestep_fs": run.integration_timestep_fs, "integrator": "baoab" if langevin else "verlet"}
 
