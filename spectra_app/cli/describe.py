@@ -24,9 +24,7 @@ def describe_spectrum(spectrum: Spectrum, comparisons: Sequence[Comparison] = ()
         f"Nyquist {report.nyquist_per_cm:.0f} cm^-1",
         f"  {report.sentence}",
     ]
-    corrected = [line for line in spectrum.history if line.startswith("integration time step")]
-    lines += [f"  {line}" for line in corrected or ["integration time step: its effect is left in"]]
-    lines += [f"  {line}" for line in spectrum.history if line.startswith("f-sum")]
+    lines += [f"  {line}" for line in spectrum.notes]
     if isinstance(spectrum, DielectricFunction):
         lines.append(f"  {spectrum.static_sentence}")
     if isinstance(spectrum, SpectrumParts):

@@ -86,6 +86,7 @@ class SpectrumFacts:
     nyquist_per_cm: float
     verdict: str
     sentence: str
+    notes: tuple[str, ...]
     peaks: tuple[PeakFacts, ...]
 
 
@@ -254,6 +255,7 @@ def _spectrum_facts(name: str, spectrum: ReportedSpectrum) -> SpectrumFacts:
         nyquist_per_cm=spectrum.report.nyquist_per_cm,
         verdict=str(spectrum.report.verdict.value),
         sentence=spectrum.report.sentence,
+        notes=spectrum.notes,
         peaks=tuple(
             PeakFacts(
                 position_per_cm=float(peak.position_per_cm),

@@ -105,6 +105,10 @@ class ReportedSpectrum(SpectrumLike, Protocol):
     def peaks(self) -> Sequence[FullPeakLike]:
         """Bands of the main column."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the numbers must know besides the report."""
+
 
 class CardLike(Protocol):
     """What a model card must have (``spectra_app.potentials.ModelCard``)."""

@@ -84,7 +84,7 @@ def _facts_table(summary: Summary) -> Table:
             table.add_row("Energy drift", f"{run.energy_drift_meV_per_atom_per_ps:+.3f} meV/atom/ps")
     for spectrum in summary.spectra:
         limits = f"resolution {spectrum.resolution_per_cm:.3g} cm^-1, Nyquist {spectrum.nyquist_per_cm:.0f} cm^-1"
-        table.add_row(spectrum.title, f"{limits}\n{spectrum.sentence}")
+        table.add_row(spectrum.title, "\n".join([limits, spectrum.sentence, *spectrum.notes]))
     if summary.born is not None:
         table.add_row("Born charges", _born_line(summary.born))
     clock = "" if summary.seconds is None else f", {_duration(summary.seconds)} of wall time"

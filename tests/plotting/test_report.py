@@ -64,7 +64,8 @@ def toy_spectrum(title: str = "Infrared spectrum", main: str = "alpha_n_per_cm",
         nyquist_per_cm=16678.0,
         warnings=("the dipole jumps",),
     )
-    return SimpleNamespace(title=title, main=main, peaks=(peak,), report=report, columns=lambda: table)
+    notes = ("f-sum: 85%.",)
+    return SimpleNamespace(title=title, main=main, peaks=(peak,), report=report, notes=notes, columns=lambda: table)
 
 
 def toy_summary() -> Summary:
@@ -97,6 +98,7 @@ def test_the_page_says_everything_a_user_must_know() -> None:
         "+2.000 meV/atom/ps",
         "resolution 20 cm^-1, Nyquist 16678 cm^-1",
         "Too short",
+        "f-sum: 85%.",
         "1640 +- 5",
         "1000 +- 70",
         "O -1.000 +- 0.000 e; sum rule to 0.0e+00 e",
