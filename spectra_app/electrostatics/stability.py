@@ -1,7 +1,7 @@
 """Bounds under which induced charges and dipoles can never feed each other without end, in no geometry.
 
 The interaction of smeared multipoles with their self-terms, T + T_self, is positive semidefinite, whatever width each
-cloud has: it is an integral of |S(k)|^2/k^2, S(k) the structure factor of the clouds (docs/theory.md, the energy).  The
+cloud has: it is an integral of |S(k)|^2/k^2, S(k) the structure factor of the clouds (docs/theory.md, "Energy").  The
 response has a minimum where X^-1 + T is positive definite, X the susceptibility of all atoms, hence wherever
 X < T_self^-1, which is diagonal:
 
