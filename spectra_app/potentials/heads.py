@@ -211,8 +211,8 @@ class LatentHead(nn.Module):
         while the charge that every atom carries through the cell stays that of its ion.  The tenth tells a training the
         sign and gives moved charges a potential to learn from; c does not change with z, so that a bound structure
         keeps its energy while a training finds out eps_e.  The switch is flat where bonds vibrate: with
-        exp(4 - 4 (r/R)^2) in its place the oxygens of a silicon share its charge anew at every phonon, and quartz
-        learns half as fast.
+        exp(4 - 4 (r/R)^2) in its place the oxygens of a silicon share its charge anew at every phonon (quartz, c = 0,
+        same seed: 36 instead of 29 meV/A after 35 epochs; 22 with the tenth).
         """
         ratio = bond_ratios(species, self.covalent_radii, neighbors, pair)
         weight = torch.sigmoid((_SWITCH_AT - ratio) / _SWITCH_WIDTH).square().square() * pair.envelope
