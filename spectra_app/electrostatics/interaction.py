@@ -21,7 +21,7 @@ from spectra_app.electrostatics.reciprocal import ReciprocalInteraction
 from spectra_app.electrostatics.slab import SlabInteraction
 from spectra_app.electrostatics.smearing import Smearing, narrowest, of_atoms, simplified
 from spectra_app.electrostatics.vacuum import Way, choose_ways
-from spectra_app.structure.system import System
+from spectra_app.structure.system import System, select_structures
 
 __all__ = ["Interaction", "prepare_interaction", "prepare_k_vectors"]
 
@@ -87,7 +87,7 @@ class _MixedInteraction:
             chosen = [s for s, other in enumerate(ways) if other == way]
             structures = torch.tensor(chosen, device=system.batch.device)
             atoms = torch.nonzero(torch.isin(system.batch, structures))[:, 0]
-            part = _select(system, structures, atoms)
+            part = select_structures(system, structures, atoms)
             inner = _interaction(way, part, k.select(chosen), of_atoms(sigma, atoms), highest_rank)
             self._parts.append((structures, atoms, inner))
 
@@ -117,19 +117,3 @@ class _MixedInteraction:
             potential = potential.index_add(0, atoms, parts[0])
             field = field.index_add(0, atoms, parts[1])
         return potential, field
-
-
-def _select(system: System, structures: Tensor, atoms: Tensor) -> System:
-    """The given structures of a batch as a batch of their own."""
-    renumber = torch.zeros(system.n_structures, dtype=torch.int64, device=atoms.device)
-    renumber[structures] = torch.arange(len(structures), device=atoms.device)
-    return system._replace(
-        positions=system.positions[atoms],
-        numbers=system.numbers[atoms],
-        cell=system.cell[structures],
-        periodic=system.periodic[structures],
-        batch=renumber[system.batch[atoms]],
-        charge=system.charge[structures],
-        slab=None if system.slab is None else system.slab[structures],
-        sizes=tuple(system.sizes[int(s)] for s in structures),
-    )

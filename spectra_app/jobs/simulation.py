@@ -31,7 +31,7 @@ from spectra_app.runs.restart_file import checkpoint_path, load_checkpoint, save
 from spectra_app.runs.writer import RunWriter
 from spectra_app.structure.distances import check_distances
 from spectra_app.structure.neighbors import build_neighbors
-from spectra_app.structure.system import System, concatenate, from_ase
+from spectra_app.structure.system import System, concatenate, from_ase, select_structures
 
 BORN_SAMPLES = 4  # configurations of a run whose Born charges are kept
 # Settings that may differ between the parts of one run; a field table is compared by its rows.
@@ -176,21 +176,15 @@ class Simulation:
         assert positions is not None
         chosen = np.unique(np.linspace(0, len(run.trajectory_step) - 1, BORN_SAMPLES).astype(int))
         first = torch.arange(1, device=self.model.device)
-        system, tensors = self.particles.system, []
-        n_atoms = self.particles.n_atoms
+        atoms = torch.arange(self.particles.n_atoms, device=self.model.device)
+        system, tensors = select_structures(self.particles.system, first, atoms), []
         for frame in chosen:
-            cell = system.cell[:1]
+            cell = system.cell
             if run.cell_A is not None and run.cell_A.ndim > 2:
                 cell = torch.from_numpy(np.array(run.cell_A[frame, 0]))
             one = system._replace(
                 positions=torch.from_numpy(np.array(positions[frame, 0])).to(system.positions),
-                numbers=system.numbers[:n_atoms],
                 cell=cell.reshape(1, 3, 3).to(system.cell),
-                periodic=system.periodic[first],
-                batch=system.batch[:n_atoms],
-                charge=system.charge[first],
-                sizes=system.sizes[:1],
-                slab=None if system.slab is None else system.slab[first],
             )
             neighbors = build_neighbors(one, self.model.cutoff).to(dtype=self.model.dtype)
             tensors.append(self.model.born_charges(one.to(dtype=self.model.dtype), neighbors).double().cpu().numpy())

@@ -91,19 +91,15 @@ class PhysicalScale:
         across = (1.0 / root - root) * normal[:, :, None] * normal[:, None, :]
         return axes + torch.where(system.slab[:, None, None], across, torch.zeros_like(across))
 
-    def vectors(self, latent: Tensor, system: System, of_atoms: bool = False) -> Tensor:
-        """Physical dipoles [structure, xyz] (or [atom, xyz] with ``of_atoms``), e A, of latent ones."""
-        return (self._axes(latent, system, of_atoms) @ latent[..., None])[..., 0]
+    def vectors(self, latent: Tensor, system: System) -> Tensor:
+        """Physical dipoles [structure, xyz], e A, of latent ones."""
+        return (self.axes(system).to(latent.dtype) @ latent[..., None])[..., 0]
 
-    def tensors(self, latent: Tensor, system: System, of_atoms: bool = False) -> Tensor:
-        """Physical polarizabilities [structure or atom, xyz, xyz], e^2 A^2/eV, of latent ones."""
-        axes = self._axes(latent, system, of_atoms)
+    def tensors(self, latent: Tensor, system: System) -> Tensor:
+        """Physical polarizabilities [structure, xyz, xyz], e^2 A^2/eV, of latent ones."""
+        axes = self.axes(system).to(latent.dtype)
         return axes @ latent @ axes
 
     def born_charges(self, latent: Tensor, system: System) -> Tensor:
         """Physical Born charges [atom, field, displacement], e, of latent ones: the axes turn the field's index."""
-        return self._axes(latent, system, True) @ latent
-
-    def _axes(self, like: Tensor, system: System, of_atoms: bool) -> Tensor:
-        axes = self.axes(system).to(like.dtype)
-        return axes[system.batch] if of_atoms else axes
+        return self.axes(system).to(latent.dtype)[system.batch] @ latent

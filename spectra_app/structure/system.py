@@ -140,6 +140,28 @@ def concatenate(systems: Sequence[System]) -> System:
     )
 
 
+def select_structures(system: System, structures: Tensor, atoms: Tensor) -> System:
+    """The given structures of a batch as a batch of their own.
+
+    Args:
+        system: the batch.
+        structures: [selected], places of the structures, ascending.
+        atoms: [selected atom], places of their atoms, ascending.
+    """
+    renumber = torch.zeros(system.n_structures, dtype=torch.int64, device=atoms.device)
+    renumber[structures] = torch.arange(len(structures), device=atoms.device)
+    return system._replace(
+        positions=system.positions[atoms],
+        numbers=system.numbers[atoms],
+        cell=system.cell[structures],
+        periodic=system.periodic[structures],
+        batch=renumber[system.batch[atoms]],
+        charge=system.charge[structures],
+        slab=None if system.slab is None else system.slab[structures],
+        sizes=tuple(system.sizes[int(s)] for s in structures),
+    )
+
+
 def sum_by_structure(values: Tensor, system: System) -> Tensor:
     """Sum per-atom values [atom, ...] into [structure, ...].
 

@@ -72,7 +72,7 @@ def measure_scale(model: Potential, structures: Sequence[tuple[System, Neighbors
     whole, bare = 0.0, 0.0
     for (system, neighbors), own in zip(cells, chis, strict=True):
         total = model.latent_born_charges(system, neighbors).double()
-        permanent = _without_response(model).latent_born_charges(system, neighbors).double()
+        permanent = without_response(model).latent_born_charges(system, neighbors).double()
         whole += float((total * total).sum())
         bare += float((permanent * permanent).sum() * (1.0 - own) + 2.0 * (permanent * (total - permanent)).sum())
     if not bare > _LEAST_SHARE * whole or whole == 0.0:
@@ -88,7 +88,7 @@ def approached(before: PhysicalScale, measured: PhysicalScale, share: float) -> 
     return PhysicalScale(measured.eps_inf, chi, before.screening + share * (measured.screening - before.screening))
 
 
-def _without_response(model: Potential) -> Potential:
+def without_response(model: Potential) -> Potential:
     """The same weights (shared, not copied), nothing induced."""
     other = copy.copy(model)
     other.variant = dataclasses.replace(model.variant, induced_charges=False, induced_dipoles=False)

@@ -29,7 +29,7 @@ from spectra_app.training.interpretation import (
     find_warnings,
     sign_sentence,
 )
-from spectra_app.training.screening import measure_scale, susceptibility
+from spectra_app.training.screening import measure_scale, susceptibility, without_response
 from spectra_app.training.sign import MOST_SAMPLES, charge_order
 from spectra_app.units import COULOMB_CONSTANT
 
@@ -186,9 +186,9 @@ def _optional(model: Potential, result: Response) -> dict[str, Tensor]:
 
 def _with_parts(model: Potential, *, long_range: bool = True, response: bool = True) -> Potential:
     """The same weights (shared, not copied) with a part of the energy left out."""
-    other = copy.copy(model)
-    off = dataclasses.replace(model.variant, induced_charges=False, induced_dipoles=False)
-    other.variant = parse_variant("sr") if not long_range else model.variant if response else off
+    other = copy.copy(model) if response else without_response(model)
+    if not long_range:
+        other.variant = parse_variant("sr")
     return other
 
 
