@@ -31,7 +31,7 @@ from spectra_app.electrostatics.polarization import (
 )
 from spectra_app.electrostatics.smearing import Smearing
 from spectra_app.jobs.structures import start_structure
-from spectra_app.potentials.backbones import pair_geometry
+from spectra_app.potentials.backbones import PairGeometry
 from spectra_app.potentials.folder import load_model
 from spectra_app.potentials.potential import Potential
 from spectra_app.structure.neighbors import build_neighbors
@@ -93,7 +93,7 @@ def charge_parts(model: Potential, atoms: Atoms, n_home: int) -> tuple[torch.Ten
     with torch.enable_grad():
         system = system._replace(positions=system.positions.detach().requires_grad_(True))
         species = model.species_index[system.numbers]
-        pair = pair_geometry(system, neighbors, model.radial)
+        pair = PairGeometry(system, neighbors, model.cutoff)
         features = model.backbone(system, species, neighbors, pair)
         unit = model.scale.charge_units(system)
         own = system._replace(charge=model.sign * unit * system.charge)  # as in Potential.evaluate

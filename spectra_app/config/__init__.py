@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from spectra_app.config.backbones import BackboneSettings, PaiNNSettings
 from spectra_app.config.base import Settings, apply_override, load_settings, parse_settings
 from spectra_app.config.md import MDSettings
-from spectra_app.config.model import ModelSettings, VariantName
+from spectra_app.config.model import HeadSettings, ModelSettings, VariantName
 from spectra_app.config.recipe import RunFileSettings
 from spectra_app.config.spectra import Of, SpectraSettings
 from spectra_app.config.training import DataKeys, LossSettings, TrainFile, TrainingSettings
 
 __all__ = [
+    "BackboneSettings",
     "DataKeys",
+    "HeadSettings",
     "LossSettings",
     "MDSettings",
     "ModelSettings",
     "Of",
+    "PaiNNSettings",
     "RunFileSettings",
     "Settings",
     "SpectraSettings",

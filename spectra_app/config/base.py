@@ -85,7 +85,7 @@ def parse_settings(schema: type[S], data: dict[str, Any], source: str = "setting
     except ValidationError as error:
         fault = error.errors()[0]
     where = [str(part) for part in fault["loc"]]
-    name = ".".join(where)
+    name = ".".join(_as_in_file(where))
     if fault["type"] == "extra_forbidden":
         known = _known_keys(schema, where[:-1])
         near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.5)
@@ -97,6 +97,15 @@ def parse_settings(schema: type[S], data: dict[str, Any], source: str = "setting
     raise ConfigError(f"{source}: {name}", got=repr(fault["input"]), wanted=wanted)
 
 
+def _as_in_file(where: Sequence[str]) -> list[str]:
+    """Where a key stands in a file: those of the backbone beside the others of the model."""
+    if "backbone" not in where[:-1]:
+        return list(where)
+    place = where.index("backbone")
+    key = where[place + 1]
+    return [*where[:place], "backbone" if key == "name" else key, *where[place + 2 :]]
+
+
 def _known_keys(schema: type[BaseModel], where: Sequence[str]) -> list[str]:
     """Keys that the section at a dotted place accepts."""
     node: type[BaseModel] = schema
@@ -105,4 +114,5 @@ def _known_keys(schema: type[BaseModel], where: Sequence[str]) -> list[str]:
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return []
         node = annotation
-    return list(node.model_fields)
+    inside = node.model_fields["backbone"].default if "backbone" in node.model_fields else None
+    return [*node.model_fields, *(type(inside).model_fields if isinstance(inside, Settings) else ())]

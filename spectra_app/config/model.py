@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from spectra_app.config.backbones import BACKBONE_SETTINGS, BackboneSettings, PaiNNSettings
 from spectra_app.config.base import Settings
 
 VariantName = Literal[
@@ -29,17 +30,23 @@ VariantName = Literal[
 ]
 
 
-class ModelSettings(Settings):
-    """Architecture of a potential."""
+class HeadSettings(Settings):
+    """Where the heads look for pairs: charge moved between atoms, its response, polarizability of bonds."""
 
-    backbone: Literal["painn"] = Field("painn", description="message-passing architecture")
+    cutoff_A: float | None = Field(None, gt=0, description="cutoff of pairs, A; null: the backbone's")
+    n_radial: int | None = Field(None, ge=2, description="radial basis functions of pairs; null: the backbone's")
+
+
+class ModelSettings(Settings):
+    """Architecture of a potential.
+
+    In a file the keys of the backbone stand beside the others (``backbone: painn``, ``channels: 64``), here they are
+    one object of the backbone's own class.
+    """
+
+    backbone: PaiNNSettings = Field(PaiNNSettings(), description="architecture of the network, with its keys")
     variant: VariantName = Field("puQipiu", description="latent multipoles and responses (docs/theory.md)")
-    channels: int = Field(64, ge=4, description="scalar and vector features per atom")
-    layers: int = Field(2, ge=1, description="message-passing layers")
-    rank: Literal[1, 2] = Field(2, description="highest rank of the features: 1 vectors, 2 also rank-2 tensors")
-    products: bool = Field(True, description="vectors and tensors of an atom multiply into new tensors (rank 2)")
-    cutoff_A: float = Field(4.0, gt=0, description="cutoff of the environment, A")
-    n_radial: int = Field(8, ge=2, description="radial basis functions")
+    heads: HeadSettings = HeadSettings()
     sigma_A: float = Field(1.0, gt=0, description="Gaussian smearing of the multipoles, A")
     element_sigma_A: Literal["auto"] | dict[str, float] = Field(
         "auto",
@@ -75,3 +82,22 @@ class ModelSettings(Settings):
         description="variants with p: charge that every element carries through a cell, e, e.g. {Pb: 2, I: -1}; auto: "
         "the common ones where they explain the total charge of every frame; free: learned",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_backbone(cls, data: Any) -> Any:
+        """Put the keys of the backbone into its own settings."""
+        if not isinstance(data, dict) or isinstance(data.get("backbone"), BackboneSettings | dict):
+            return data
+        name = data.get("backbone", "painn")
+        schema = BACKBONE_SETTINGS.get(str(name), BackboneSettings)
+        own = {key: data[key] for key in schema.model_fields if key in data and key != "name"}
+        rest = {key: value for key, value in data.items() if key not in own}
+        return rest | {"backbone": {"name": name} | own}
+
+    @model_serializer(mode="wrap")
+    def _spread_backbone(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The keys as a file has them."""
+        data = serialize(self)
+        backbone = data.pop("backbone")
+        return {"backbone": backbone.pop("name")} | backbone | data

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from ase.data import atomic_numbers, chemical_symbols, covalent_radii
+from ase.data import atomic_numbers, chemical_symbols
 from torch import Tensor, nn
 
 from spectra_app.config import ModelSettings
@@ -22,14 +22,9 @@ from spectra_app.electrostatics.response import Susceptibility, direct_polarizab
 from spectra_app.electrostatics.self_consistent import self_consistent
 from spectra_app.electrostatics.smearing import Smearing
 from spectra_app.errors import ConfigError, ModelError, StructureError
-from spectra_app.potentials.backbones import BACKBONES, RadialBasis, pair_geometry
+from spectra_app.potentials.backbones import PairGeometry, build_backbone
 from spectra_app.potentials.card import ModelCard
-from spectra_app.potentials.elements import (
-    ELECTRONEGATIVE_ENOUGH,
-    PAULING,
-    check_oxidation_states,
-    check_total_charge,
-)
+from spectra_app.potentials.elements import check_oxidation_states, check_total_charge
 from spectra_app.potentials.heads import EnergyHead, LatentHead
 from spectra_app.potentials.prediction import Prediction, Response, without_electrostatics
 from spectra_app.potentials.scale import PhysicalScale
@@ -49,6 +44,9 @@ class Potential(nn.Module):
         reference_energies: [species], eV per atom.
         energy_scale: eV, unit of the network's atomic energies.
         eps_inf: high-frequency dielectric constant of the material.
+
+    Attributes:
+        cutoff: A, to which a table of neighbours has to be complete: the larger one of backbone and heads.
     """
 
     reference_energies: Tensor
@@ -66,33 +64,18 @@ class Potential(nn.Module):
     ) -> None:
         super().__init__()
         self.settings, self.species = settings, tuple(species)
-        self.cutoff = settings.cutoff_A
         self.variant = parse_variant(settings.variant)
-        self.radial = RadialBasis(settings.cutoff_A, settings.n_radial)
-        self.backbone = BACKBONES[settings.backbone](settings, len(species))
-        self.energy_head = EnergyHead(self.backbone.n_scalars)
+        self.backbone = build_backbone(settings.backbone, len(species))
+        self.cutoff = self.backbone.cutoff
+        self.energy_head = EnergyHead(self.backbone)
         self.scale = PhysicalScale(eps_inf, *((None, None) if self.variant.responds else (0.0, 1.0)))
         self.card = ModelCard("unnamed", self.species, settings, self.scale)
         self.oxidation_states = settings.oxidation_states if isinstance(settings.oxidation_states, dict) else None
         if self.oxidation_states is not None:
             check_oxidation_states(self.oxidation_states, self.species, self.variant)
         if self.variant.electrostatic:
-            pauling = torch.tensor([PAULING.get(symbol, 2.0) for symbol in species])
-            states = self.oxidation_states
-            self.latent_head = LatentHead(
-                self.variant,
-                self.backbone,
-                settings.n_radial,
-                0.2 * (pauling.mean() - pauling),
-                torch.tensor([float(covalent_radii[atomic_numbers[symbol]]) for symbol in species]),
-                settings.alpha,
-                settings.alpha_positive,
-                settings.total_charge == "fixed",
-                settings.bounded_response,
-                None if states is None else torch.tensor([float(states[symbol]) for symbol in species]),
-                (pauling >= ELECTRONEGATIVE_ENOUGH).float(),
-                settings.bond_weight,
-            )
+            self.latent_head = LatentHead(settings, self.variant, self.species, self.backbone)
+            self.cutoff = max(self.cutoff, self.latent_head.cutoff)
         self._highest_rank = self.variant.highest_rank
         if settings.response == "self-consistent":
             if self.variant.induced_dipoles and not self.latent_head.alpha_positive:
@@ -198,7 +181,7 @@ class Potential(nn.Module):
             ConvergenceError: the self-consistent response has no solution.
         """
         species = self.species_index[system.numbers]
-        pair = pair_geometry(system, neighbors, self.radial)
+        pair = PairGeometry(system, neighbors, self.cutoff)
         features = self.backbone(system, species, neighbors, pair)
         per_atom = self.energy_scale * self.energy_head(features)
         if not self.variant.electrostatic:

@@ -339,6 +339,11 @@ def gather_neighbors(values: Tensor, neighbors: Neighbors) -> Tensor:
     return _GatherNeighbors.apply(values, neighbors.other, neighbors.reverse)
 
 
+def reverse_pairs(values: Tensor, neighbors: Neighbors) -> Tensor:
+    """Values [atom, slot] of the pairs (j, i) at the slots of (i, j); an empty slot keeps its own."""
+    return values.reshape(-1)[neighbors.reverse].reshape(values.shape)
+
+
 def pair_vectors(system: System, neighbors: Neighbors, empty_length: float) -> Tensor:
     """r_ij = r_j + S cell - r_i [atom, slot, xyz], A; (empty_length, 0, 0) in empty slots.
 

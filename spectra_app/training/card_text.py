@@ -49,9 +49,7 @@ def card_text(card: ModelCard, settings: TrainFile, interpretation: Interpretati
         f"# Model {card.name}",
         "",
         f"Elements {', '.join(card.species)}; variant `{model.variant}`{response}; "
-        f"{_charges_words(model.oxidation_states)}; backbone {model.backbone}, "
-        f"{model.layers} layers, "
-        f"{model.channels} channels, rank {model.rank}, cutoff {model.cutoff_A:g} A; smearing {_widths_words(model)}.",
+        f"{_charges_words(model.oxidation_states)}; {_backbone_words(model)}; smearing {_widths_words(model)}.",
         "",
         "## Data",
         "",
@@ -96,6 +94,17 @@ def renew_meaning(text: str, interpretation: Interpretation) -> str:
     if old.search(text):
         return old.sub(lambda _: section + "\n", text, count=1).rstrip("\n") + "\n"
     return text.rstrip("\n") + "\n\n" + section
+
+
+def _backbone_words(model: ModelSettings) -> str:
+    """Architecture and reach of the network."""
+    backbone = model.backbone
+    words = (
+        f"backbone {backbone.name}, {backbone.layers} layers, {backbone.channels} channels, rank {backbone.rank}, "
+        f"cutoff {backbone.cutoff_A:g} A"
+    )
+    heads = model.heads.cutoff_A
+    return words if heads in (None, backbone.cutoff_A) else f"{words}, of pairs {heads:g} A"
 
 
 def _widths_words(model: ModelSettings) -> str:

@@ -17,7 +17,7 @@ from spectra_app.electrostatics.polarization import (
     pair_moments,
 )
 from spectra_app.potentials import Potential
-from spectra_app.potentials.backbones import pair_geometry
+from spectra_app.potentials.backbones import PairGeometry
 from spectra_app.structure.neighbors import build_neighbors
 from spectra_app.structure.system import System, from_ase, make_system, sum_by_structure
 from tests.random_weights import with_random_weights
@@ -58,7 +58,7 @@ def both_forms(model: Potential, system: System) -> tuple[np.ndarray, np.ndarray
     neighbors = build_neighbors(system, model.cutoff)
     system = system._replace(positions=system.positions.requires_grad_(True))
     species = model.species_index[system.numbers]
-    pair = pair_geometry(system, neighbors, model.radial)
+    pair = PairGeometry(system, neighbors, model.cutoff)
     features = model.backbone(system, species, neighbors, pair)
     unit = model.scale.charge_units(system)
     latents = model.latent_head(system, species, neighbors, pair, features, unit, 1.0)

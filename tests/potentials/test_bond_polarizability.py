@@ -9,8 +9,9 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from spectra_app.potentials.backbones.features import RadialBasis, pair_geometry
-from spectra_app.potentials.bond_polarizability import BondPolarizability, bond_weights
+from spectra_app.potentials.backbones.features import PairGeometry, RadialBasis
+from spectra_app.potentials.heads.bond_polarizability import BondPolarizability
+from spectra_app.potentials.heads.bonds import bond_ratios, bond_weights
 from spectra_app.structure.neighbors import build_neighbors
 from spectra_app.structure.system import make_system
 from tests.potentials.test_potential import finite_difference, make_potential, predict, structure
@@ -24,9 +25,11 @@ def alpha_of(
 ):
     system = make_system(positions, [1 if kind == 0 else 8 for kind in species])
     neighbors = build_neighbors(system, cutoff)
-    pair = pair_geometry(system, neighbors, RadialBasis(cutoff, 6).double())
+    pair = PairGeometry(system, neighbors, cutoff)
+    radial, envelope = pair.radial(RadialBasis(cutoff, 6).double())
     kinds = torch.tensor(species)
-    return model(kinds, neighbors, pair, bond_weights(form, kinds, RADII, neighbors, pair)).detach().numpy()
+    weights = bond_weights(form, bond_ratios(pair.distance, kinds, RADII, neighbors), envelope)
+    return model(kinds, neighbors, pair.direction, radial, weights).detach().numpy()
 
 
 @pytest.fixture
@@ -48,12 +51,12 @@ def test_of_two_atoms_by_hand(model, form):
     found = alpha_of(model, np.array([[0.0, 0, 0], [0, 0, r]]), [1, 0], form=form)
     radial = RadialBasis(cutoff, 6).double()
     system = make_system(np.array([[0.0, 0, 0], [0, 0, r]]), [8, 1])
-    basis = pair_geometry(system, build_neighbors(system, cutoff), radial)
+    basis, envelope = PairGeometry(system, build_neighbors(system, cutoff), cutoff).radial(radial)
     ratio = r / 0.97
     bond = math.exp(1.0 - ratio**2) if form == "gaussian" else 1.0 / (1.0 + math.exp((ratio - 1.4) / 0.06))
-    weight = bond * float(basis.envelope[0, 0])
+    weight = bond * float(envelope[0, 0])
     tables = (model.isotropic.detach(), model.anisotropic.detach())
-    f, g = (weight * float((table[2 * 1 + 0] * basis.radial[0, 0]).sum()) for table in tables)
+    f, g = (weight * float((table[2 * 1 + 0] * basis[0, 0]).sum()) for table in tables)
     number = 1.0 + float(model.elements.detach()[1]) + f
     along, across = number + 2.0 / 3.0 * g, number - g / 3.0
     assert found[0] == pytest.approx(np.diag([across, across, along]) ** 2, abs=1e-12)
@@ -71,8 +74,9 @@ def test_a_bond_is_one_and_a_hydrogen_bond_is_none():
     for r, low, high in ((0.97, 0.99, 1.0), (1.2, 0.93, 0.95), (1.8, 0.0, 0.001)):
         system = make_system(np.array([[0.0, 0, 0], [0, 0, r]]), [8, 1])
         neighbors = build_neighbors(system, 7.9)
-        pair = pair_geometry(system, neighbors, RadialBasis(7.9, 4).double())
-        weights = bond_weights("switched", torch.tensor([1, 0]), RADII, neighbors, pair)
+        pair = PairGeometry(system, neighbors, 7.9)
+        ratio = bond_ratios(pair.distance, torch.tensor([1, 0]), RADII, neighbors)
+        weights = bond_weights("switched", ratio, pair.radial(RadialBasis(7.9, 4).double()).envelope)
         assert low <= float(weights.max()) <= high
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from spectra_app.config import ModelSettings
-from spectra_app.potentials.backbones.features import Backbone, Features, PairGeometry, RadialBasis, pair_geometry
+from spectra_app.config import PaiNNSettings
+from spectra_app.potentials.backbones.features import Backbone, Features, PairGeometry, Radial, RadialBasis
 from spectra_app.potentials.backbones.painn import PaiNN
 
-BACKBONES: dict[str, Callable[[ModelSettings, int], Backbone]] = {
-    "painn": lambda settings, n_species: PaiNN(
-        n_species, settings.channels, settings.layers, settings.n_radial, settings.rank, settings.products
-    ),
-}
-"""Name in a configuration -> constructor from (settings, number of elements)."""
+BACKBONES: dict[str, Callable[[Any, int], Backbone]] = {"painn": PaiNN}
+"""Name in a configuration -> constructor from (its own settings, number of elements)."""
 
-__all__ = ["BACKBONES", "Backbone", "Features", "PairGeometry", "RadialBasis", "pair_geometry"]
+
+def build_backbone(settings: PaiNNSettings, n_species: int) -> Backbone:
+    """The backbone that its settings name, with random weights."""
+    return BACKBONES[settings.name](settings, n_species)
+
+
+__all__ = ["BACKBONES", "Backbone", "Features", "PairGeometry", "Radial", "RadialBasis", "build_backbone"]

@@ -1,6 +1,7 @@
 """The one interface of backbones: a batch of structures in, per-atom features out.
 
-Adding an architecture is one file that defines a ``Backbone`` and one row in ``backbones.BACKBONES``.
+Adding an architecture is one file that defines a ``Backbone``, a class of settings in ``config/backbones.py`` and one
+row in ``backbones.BACKBONES``; ``tests/potentials/test_backbones.py`` holds every row to what is promised here.
 """
 
 from __future__ import annotations
@@ -11,26 +12,49 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from spectra_app.errors import ConfigError
 from spectra_app.structure.neighbors import Neighbors, pair_vectors
 from spectra_app.structure.system import System
 
 
-class PairGeometry(NamedTuple):
+class Radial(NamedTuple):
+    """Functions of the pair distances.
+
+    Attributes:
+        basis: [atom, slot, basis], radial basis times the smooth cutoff: zero at and beyond the cutoff.
+        envelope: [atom, slot], the smooth cutoff itself.
+    """
+
+    basis: Tensor
+    envelope: Tensor
+
+
+class PairGeometry:
     """Geometry of all pairs, computed once and shared by backbone and heads.
 
     Attributes:
         vectors: [atom, slot, xyz], r_j - r_i, A.
-        distance: [atom, slot], A; exactly the cutoff in empty slots.
+        distance: [atom, slot], A; exactly the largest cutoff of the model in empty slots.
         direction: [atom, slot, xyz], unit vectors.
-        radial: [atom, slot, basis], radial basis times the smooth cutoff: zero at and beyond the cutoff.
-        envelope: [atom, slot], the smooth cutoff itself.
+
+    Args:
+        system: the structures.
+        neighbors: table complete to ``cutoff``.
+        cutoff: the largest one that will be asked for, A.
     """
 
-    vectors: Tensor
-    distance: Tensor
-    direction: Tensor
-    radial: Tensor
-    envelope: Tensor
+    def __init__(self, system: System, neighbors: Neighbors, cutoff: float) -> None:
+        self.vectors = pair_vectors(system, neighbors, cutoff)
+        self.distance = torch.sqrt((self.vectors * self.vectors).sum(dim=-1))
+        self.direction = self.vectors / self.distance[..., None]
+        self._radial: dict[tuple[float, int], Radial] = {}
+
+    def radial(self, basis: RadialBasis) -> Radial:
+        """Functions of the distances, computed once for all who ask for the same basis."""
+        key = (basis.cutoff, basis.n_radial)
+        if key not in self._radial:
+            self._radial[key] = Radial(*basis(self.distance))
+        return self._radial[key]
 
 
 class Features(NamedTuple):
@@ -41,11 +65,16 @@ class Features(NamedTuple):
         vectors: [atom, xyz, channel], equivariant; None if the backbone has none.
         rank2: [atom, xyz, xyz, channel], symmetric traceless; None if the backbone has none (heads then form them
             from products of vectors).
+        pairs: [atom, slot, channel], invariant, of the pair (i, j) as seen from i; None if the backbone has none.
+        energies: [atom], atomic energies that the backbone reads out itself (of its layers, of its pairs), in units of
+            the model's energy scale; None: the energy head reads them from the scalars.
     """
 
     scalars: Tensor
-    vectors: Tensor | None
-    rank2: Tensor | None
+    vectors: Tensor | None = None
+    rank2: Tensor | None = None
+    pairs: Tensor | None = None
+    energies: Tensor | None = None
 
 
 class Backbone(nn.Module):
@@ -55,11 +84,17 @@ class Backbone(nn.Module):
         n_scalars: channels of ``Features.scalars``.
         n_vectors: channels of ``Features.vectors`` (0: none).
         n_rank2: channels of ``Features.rank2`` (0: none).
+        n_pairs: channels of ``Features.pairs`` (0: none).
+        has_energies: whether ``Features.energies`` are given.
+        cutoff: the distance from which on a neighbour does nothing, A.
     """
 
     n_scalars: int
-    n_vectors: int
+    n_vectors: int = 0
     n_rank2: int = 0
+    n_pairs: int = 0
+    has_energies: bool = False
+    cutoff: float
 
     def forward(self, system: System, species: Tensor, neighbors: Neighbors, geometry: PairGeometry) -> Features:
         """Features of every atom.
@@ -67,10 +102,24 @@ class Backbone(nn.Module):
         Args:
             system: the structures.
             species: [atom], index of the element in the model's list.
-            neighbors: table complete to the cutoff.
+            neighbors: table complete to the cutoff; it may reach farther.
             geometry: geometry of the table's pairs.
         """
         raise NotImplementedError
+
+    def check_vectors(self, variant: str) -> None:
+        """Refuse a variant whose dipoles or quadrupoles this backbone cannot feed.
+
+        Raises:
+            ConfigError: the features have no vectors.
+        """
+        if not self.n_vectors:
+            raise ConfigError(
+                "model.backbone",
+                got=f"{type(self).__name__}, which has no equivariant vectors, with variant {variant}",
+                wanted="vectors for dipoles, quadrupoles and tensors",
+                todo="Take variant q, p, uiq or pip with alpha: scalar, or a backbone with vectors",
+            )
 
 
 class RadialBasis(nn.Module):
@@ -85,7 +134,7 @@ class RadialBasis(nn.Module):
 
     def __init__(self, cutoff: float, n_radial: int) -> None:
         super().__init__()
-        self.cutoff = cutoff
+        self.cutoff, self.n_radial = cutoff, n_radial
         frequencies = math.pi * torch.arange(1, n_radial + 1, dtype=torch.float64) / cutoff
         self.register_buffer("frequencies", frequencies.to(torch.get_default_dtype()), persistent=False)
 
@@ -95,10 +144,3 @@ class RadialBasis(nn.Module):
         envelope = 1.0 + x**5 * (-21.0 + x * (35.0 - 15.0 * x))
         waves = torch.sin(distance[..., None] * self.frequencies)
         return waves * (math.sqrt(2.0 / self.cutoff) * envelope / distance)[..., None], envelope
-
-
-def pair_geometry(system: System, neighbors: Neighbors, radial: RadialBasis) -> PairGeometry:
-    """Geometry of the table's pairs; see ``PairGeometry``."""
-    vectors = pair_vectors(system, neighbors, radial.cutoff)
-    distance = torch.sqrt((vectors * vectors).sum(dim=-1))
-    return PairGeometry(vectors, distance, vectors / distance[..., None], *radial(distance))

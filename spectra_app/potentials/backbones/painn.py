@@ -21,7 +21,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from spectra_app.potentials.backbones.features import Backbone, Features, PairGeometry
+from spectra_app.config import PaiNNSettings
+from spectra_app.potentials.backbones.features import Backbone, Features, PairGeometry, RadialBasis
 from spectra_app.structure.neighbors import Neighbors, gather_neighbors
 from spectra_app.structure.system import System
 
@@ -73,29 +74,26 @@ class PaiNN(Backbone):
     """PaiNN backbone; see the module.
 
     Args:
+        settings: architecture.
         n_species: number of elements.
-        channels: features per atom of every rank.
-        layers: message-passing layers.
-        n_radial: functions of the radial basis.
-        rank: highest rank of the features, 1 or 2.
-        products: let vectors and tensors of an atom multiply into new tensors (rank 2 only).
     """
 
     rank2_basis: Tensor
     messages: nn.ModuleList
     updates: nn.ModuleList
 
-    def __init__(
-        self, n_species: int, channels: int, layers: int, n_radial: int, rank: int, products: bool = False
-    ) -> None:
+    def __init__(self, settings: PaiNNSettings, n_species: int) -> None:
         super().__init__()
-        self.rank = rank
+        channels, layers, rank, n_radial = settings.channels, settings.layers, settings.rank, settings.n_radial
+        products = settings.products and rank == 2
+        self.rank, self.cutoff = rank, settings.cutoff_A
+        self.radial = RadialBasis(settings.cutoff_A, n_radial)
         self.n_scalars = self.n_vectors = channels
         self.n_rank2 = channels if rank == 2 else 0
         self.register_buffer("rank2_basis", _rank2_basis(), persistent=False)
         self.embedding = nn.Embedding(n_species, channels)
         self.messages = nn.ModuleList(_Message(channels, n_radial, rank, first=layer == 0) for layer in range(layers))
-        self.updates = nn.ModuleList(_Update(channels, rank, products and rank == 2) for _ in range(layers))
+        self.updates = nn.ModuleList(_Update(channels, rank, products) for _ in range(layers))
         self.to(torch.get_default_dtype())
 
     def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
@@ -111,7 +109,7 @@ class PaiNN(Backbone):
 
     def forward(self, system: System, species: Tensor, neighbors: Neighbors, geometry: PairGeometry) -> Features:
         """See ``Backbone.forward``."""
-        radial = geometry.radial  # [atom, slot, basis]
+        radial = geometry.radial(self.radial).basis  # [atom, slot, basis]
         angular = harmonics(geometry.direction, self.rank)  # [atom, slot, harmonic]
         # [atom, harmonic * basis, slot]: everything a sum over neighbours is weighed with.
         weights = (angular[..., :, None] * radial[..., None, :]).flatten(-2).transpose(1, 2)
@@ -129,7 +127,7 @@ class PaiNN(Backbone):
                 scalars, vectors, rank2 = message(scalars, vectors, rank2, neighbors, weights, radial)
             scalars, vectors, rank2 = update(scalars, vectors, rank2, self.rank2_basis)
         if rank2 is None:
-            return Features(scalars, vectors, None)
+            return Features(scalars, vectors)
         tensors = (self.rank2_basis.flatten(1).T @ rank2).reshape(-1, 3, 3, rank2.shape[-1])
         return Features(scalars, vectors, tensors)
 

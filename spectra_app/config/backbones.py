@@ -1,0 +1,30 @@
+"""Settings of the backbones: one class per architecture."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from spectra_app.config.base import Settings
+
+
+class BackboneSettings(Settings):
+    """What every backbone has."""
+
+    cutoff_A: float = Field(4.0, gt=0, description="cutoff of the environment, A")
+    n_radial: int = Field(8, ge=2, description="radial basis functions")
+
+
+class PaiNNSettings(BackboneSettings):
+    """``painn``: equivariant message passing with vectors and rank-2 tensors."""
+
+    name: Literal["painn"] = Field("painn", description="of the architecture")
+    channels: int = Field(64, ge=4, description="scalar and vector features per atom")
+    layers: int = Field(2, ge=1, description="message-passing layers")
+    rank: Literal[1, 2] = Field(2, description="highest rank of the features: 1 vectors, 2 also rank-2 tensors")
+    products: bool = Field(True, description="vectors and tensors of an atom multiply into new tensors (rank 2)")
+
+
+BACKBONE_SETTINGS: dict[str, type[BackboneSettings]] = {"painn": PaiNNSettings}
+"""Value of ``model.backbone`` in a file -> the class of its keys."""

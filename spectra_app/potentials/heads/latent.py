@@ -1,0 +1,254 @@
+"""Latent multipoles and responses of atoms and pairs from a backbone's features.
+
+All outputs are semi-local (smooth functions of the environment inside the cutoff) and start small, so that training
+begins near the short-range model and grows into the long-range one.  What sums over neighbours (moved charge, kappa of
+pairs) starts at zero or at one number: random weights of thirty neighbours made forces of 0.1 to 2 eV/A.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from ase.data import atomic_numbers, covalent_radii
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from spectra_app.config import ModelSettings
+from spectra_app.electrostatics.multipoles import Multipoles, Variant
+from spectra_app.electrostatics.smearing import Smearing
+from spectra_app.electrostatics.stability import bounded_kappa, bounded_polarizability
+from spectra_app.potentials.backbones.features import Backbone, Features, PairGeometry, RadialBasis
+from spectra_app.potentials.elements import ELECTRONEGATIVE_ENOUGH, PAULING
+from spectra_app.potentials.heads.bond_polarizability import BondPolarizability
+from spectra_app.potentials.heads.bonds import bond_ratios, bond_weights, charge_handed_back
+from spectra_app.potentials.heads.readouts import (
+    VECTOR_SCALE,
+    SquareReadout,
+    TracelessReadout,
+    VectorReadout,
+    constant_readout,
+    identity_like,
+)
+from spectra_app.structure.neighbors import Neighbors, gather_neighbors, reverse_pairs
+from spectra_app.structure.system import System, sum_by_structure
+
+_INITIAL_ALPHA = 0.03  # e^2 A^2/eV (0.4 A^3): a third of a water molecule's polarizability per atom
+_INITIAL_KAPPA = 0.01  # e^2/eV
+_KEPT = 0.1  # of its oxidation state is the charge that a bound cation begins with
+
+
+class Latents(NamedTuple):
+    """Everything the heads predict.
+
+    Attributes:
+        multipoles: permanent multipoles (total charges).
+        fixed_charges: [atom], e; the part of the charges that does not move between atoms (z_i; all of q_i in the
+            atomic family).
+        moved: [atom, slot], e; p_ij, charge moved from j to i; None in the atomic family.
+        alpha: [atom] or [atom, xyz, xyz], e^2 A^2/eV, or None.
+        kappa: [atom] (atomic family) or [atom, slot] (pairs), e^2/eV, or None.
+    """
+
+    multipoles: Multipoles
+    fixed_charges: Tensor
+    moved: Tensor | None
+    alpha: Tensor | None
+    kappa: Tensor | None
+
+
+class _Pairs(NamedTuple):
+    """What the heads read of the pairs.
+
+    Attributes:
+        neighbors: the table.
+        direction: [atom, slot, xyz], unit vectors.
+        radial: [atom, slot, basis], radial basis of the heads.
+        envelope: [atom, slot], smooth cutoff of the heads.
+        ratio: [atom, slot], distance over the sum of the covalent radii.
+    """
+
+    neighbors: Neighbors
+    direction: Tensor
+    radial: Tensor
+    envelope: Tensor
+    ratio: Tensor
+
+
+class LatentHead(nn.Module):
+    """Latent multipoles and responses of one variant.
+
+    Args:
+        settings: architecture; its oxidation states are a table of elements, or learned ("free", "auto").
+        variant: what to predict.
+        species: chemical symbols, in the order of the embedding.
+        backbone: whose features are read.
+
+    Raises:
+        ConfigError: the variant needs vectors, and the backbone has none.
+    """
+
+    covalent_radii: Tensor
+    oxidation_states: Tensor
+    hands_back: Tensor
+    takes_back: Tensor
+
+    def __init__(self, settings: ModelSettings, variant: Variant, species: tuple[str, ...], backbone: Backbone) -> None:
+        super().__init__()
+        self.variant, self.bond_weight = variant, settings.bond_weight
+        self.bounded = settings.bounded_response
+        self.fixed_total = settings.total_charge == "fixed"
+        self.alpha_form = settings.alpha
+        self.alpha_positive = settings.alpha_positive or settings.alpha == "bonds"
+        if variant.dipoles or variant.quadrupoles or (variant.induced_dipoles and settings.alpha == "tensor"):
+            backbone.check_vectors(variant.name)
+        self.cutoff = settings.heads.cutoff_A or backbone.cutoff
+        n_radial = settings.heads.n_radial or settings.backbone.n_radial
+        self.radial = RadialBasis(self.cutoff, n_radial)
+        hidden, n_vectors = backbone.n_scalars, backbone.n_vectors
+        self.hidden = nn.Sequential(nn.Linear(backbone.n_scalars, hidden), nn.SiLU())
+        pauling = torch.tensor([PAULING.get(symbol, 2.0) for symbol in species])
+        states = settings.oxidation_states if isinstance(settings.oxidation_states, dict) else None
+        self.ionic = states is not None
+        if states is None:
+            # A first guess of z_Z, or of the mean of q_Z: it breaks the symmetry between the two signs.
+            self.element_charges = nn.Parameter(0.2 * (pauling.mean() - pauling))
+        else:
+            numbers = torch.tensor([float(states[symbol]) for symbol in species])
+            self.kept_charges = nn.Parameter(_KEPT * numbers)
+            self.register_buffer("oxidation_states", numbers, persistent=False)
+            hands_back = (pauling >= ELECTRONEGATIVE_ENOUGH) & (numbers > 0)
+            self.register_buffer("hands_back", hands_back.to(numbers), persistent=False)
+            self.register_buffer("takes_back", (numbers < 0).to(numbers), persistent=False)
+        pairs, atomic = variant.charges == "pair", variant.charges == "atomic"
+        if atomic:
+            self.charge = nn.Linear(hidden, 1)
+        if pairs:
+            self.pair_nodes = nn.Linear(hidden, 3 * n_radial)
+            with torch.no_grad():  # g and a of _moved_charges begin at zero, h does not: all three learn
+                self.pair_nodes.weight[: 2 * n_radial] = 0.0
+                self.pair_nodes.bias.zero_()
+        if variant.dipoles:
+            self.dipole = VectorReadout(hidden, n_vectors)
+        if variant.quadrupoles:
+            self.quadrupole = TracelessReadout(hidden, backbone)
+        if variant.induced_dipoles and self.alpha_form == "bonds":
+            self.alpha_bonds = BondPolarizability(len(species), n_radial)
+        elif variant.induced_dipoles:
+            self.alpha_isotropic = constant_readout(hidden)
+            if self.alpha_form == "tensor":
+                self.alpha_tensor = (SquareReadout if self.alpha_positive else TracelessReadout)(hidden, backbone)
+                if self.alpha_positive and backbone.n_rank2:  # the square of the root is half of the first alpha
+                    nn.init.constant_(self.alpha_isotropic.bias, math.log(math.sqrt(2.0) - 1.0))
+        if variant.induced_charges and atomic:
+            self.kappa = constant_readout(hidden)
+        if variant.induced_charges and pairs:
+            self.kappa_nodes = nn.Linear(hidden, n_radial)
+            nn.init.zeros_(self.kappa_nodes.weight)
+            nn.init.zeros_(self.kappa_nodes.bias)
+        self.reads_pairs = pairs and backbone.n_pairs > 0
+        if self.reads_pairs:
+            self.pair_features = nn.Linear(backbone.n_pairs, 2 if variant.induced_charges else 1, bias=False)
+            nn.init.zeros_(self.pair_features.weight)
+        radii = torch.tensor([float(covalent_radii[atomic_numbers[symbol]]) for symbol in species])
+        self.register_buffer("covalent_radii", radii, persistent=False)
+
+    def forward(
+        self,
+        system: System,
+        species: Tensor,
+        neighbors: Neighbors,
+        geometry: PairGeometry,
+        f: Features,
+        charge_unit: Tensor,
+        sigma: float | Smearing,
+    ) -> Latents:
+        """All latent quantities of a batch; see ``Latents``.
+
+        ``system.charge`` is the total latent charge of every structure, ``charge_unit`` [structure] the latent charge
+        of one elementary charge, ``sigma`` the smearing of the atoms, A.
+        """
+        hidden = self.hidden(f.scalars)
+        radial, envelope = geometry.radial(self.radial)
+        ratio = bond_ratios(geometry.distance, species, self.covalent_radii, neighbors)
+        pairs = _Pairs(neighbors, geometry.direction, radial, envelope, ratio)
+        of_pairs = self.pair_features(f.pairs) * envelope[..., None] if self.reads_pairs else None
+        moved: Tensor | None = None
+        if self.ionic:
+            fixed = self.oxidation_states[species] * charge_unit[system.batch]
+            given = self.hands_back[species] * (fixed - self.kept_charges[species])
+            handed = charge_handed_back(given, self.takes_back[species], ratio, envelope, neighbors)
+            moved = self._moved_charges(hidden, pairs, of_pairs) + handed
+            charges = fixed + moved.sum(1)
+        elif self.variant.charges == "atomic":
+            fixed = self.element_charges[species]
+            charges = fixed + VECTOR_SCALE * self.charge(hidden)[:, 0]
+            charges = fixed = _shift_to_total_charge(charges, system) if self.fixed_total else charges
+        else:
+            fixed = _shift_to_total_charge(self.element_charges[species], system)
+            moved = self._moved_charges(hidden, pairs, of_pairs)
+            charges = fixed + moved.sum(1)
+        alpha = self._alpha(hidden, f, species, pairs) if self.variant.induced_dipoles else None
+        kappa = self._kappa(hidden, pairs, of_pairs) if self.variant.induced_charges else None
+        if self.bounded:
+            if alpha is not None and self.alpha_positive:
+                alpha = bounded_polarizability(alpha, sigma)
+            if kappa is not None:
+                kappa = bounded_kappa(kappa, sigma, neighbors)
+        dipoles = self.dipole(hidden, f) if self.variant.dipoles else None
+        quadrupoles = VECTOR_SCALE * self.quadrupole(hidden, f) if self.variant.quadrupoles else None
+        return Latents(Multipoles(charges, dipoles, quadrupoles), fixed, moved, alpha, kappa)
+
+    def _moved_charges(self, hidden: Tensor, pairs: _Pairs, of_pairs: Tensor | None) -> Tensor:
+        """p_ij = sum_b R_b (g_ib - g_jb + a_ib h_jb - h_ib a_jb) + u_ij - u_ji: zero at the cutoff [atom, slot].
+
+        u_ij is read from the features of pairs, where the backbone has any.
+        """
+        nodes = self.pair_nodes(hidden)
+        g, a, h = nodes.chunk(3, dim=-1)
+        gj, aj, hj = gather_neighbors(nodes, pairs.neighbors).chunk(3, dim=-1)
+        strength = g[:, None] - gj + a[:, None] * hj - h[:, None] * aj
+        moved = (pairs.radial * strength).sum(-1)
+        if of_pairs is not None:
+            moved = moved + of_pairs[..., 0] - reverse_pairs(of_pairs[..., 0], pairs.neighbors)
+        return VECTOR_SCALE * moved
+
+    def _alpha(self, hidden: Tensor, f: Features, species: Tensor, pairs: _Pairs) -> Tensor:
+        if self.alpha_form == "bonds":
+            weights = bond_weights(self.bond_weight, pairs.ratio, pairs.envelope)
+            factor = self.alpha_bonds(species, pairs.neighbors, pairs.direction, pairs.radial, weights)
+            return _INITIAL_ALPHA * factor
+        raw = self.alpha_isotropic(hidden)[:, 0]
+        if self.alpha_positive:
+            isotropic = _INITIAL_ALPHA / math.log(2.0) * softplus(raw)
+        else:
+            isotropic = _INITIAL_ALPHA * (1.0 + raw)
+        if self.alpha_form == "scalar":
+            return isotropic
+        tensor = _INITIAL_ALPHA * self.alpha_tensor(hidden, f)
+        return isotropic[:, None, None] * identity_like(tensor) + tensor
+
+    def _kappa(self, hidden: Tensor, pairs: _Pairs, of_pairs: Tensor | None) -> Tensor:
+        """Of atoms, or of pairs: these answer along bonds, and ``bond_weights`` say what is one.
+
+        Without it thirty neighbours inside the cutoff, most of them no bond, start with ten times the polarizability
+        of an atom.
+        """
+        if self.variant.charges == "atomic":
+            return _INITIAL_KAPPA / math.log(2.0) * softplus(self.kappa(hidden)[:, 0])
+        nodes = self.kappa_nodes(hidden)
+        raw = (pairs.radial * (nodes[:, None] + gather_neighbors(nodes, pairs.neighbors))).sum(-1)
+        if of_pairs is not None:
+            raw = raw + of_pairs[..., 1] + reverse_pairs(of_pairs[..., 1], pairs.neighbors)
+        weight = bond_weights(self.bond_weight, pairs.ratio, pairs.envelope)
+        return _INITIAL_KAPPA / math.log(2.0) * softplus(raw) * weight
+
+
+def _shift_to_total_charge(charges: Tensor, system: System) -> Tensor:
+    """Shift [atom] charges evenly so that every structure has its own total charge."""
+    excess = system.charge - sum_by_structure(charges, system)
+    if system.n_structures == 1:  # no number travels to the device: a captured graph can hold this
+        return charges + excess / system.sizes[0]
+    sizes = torch.tensor(system.sizes, dtype=charges.dtype, device=charges.device)
+    return charges + (excess / sizes)[system.batch]
