@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
@@ -21,7 +22,9 @@ S = TypeVar("S", bound=Settings)
 
 def _needed_type(schema: type[Settings], name: str) -> Any:
     """The type of a key, without the None that it may be."""
-    annotation = schema.model_fields[name].annotation
+    annotation: Any = schema.model_fields[name].annotation
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
     others = [kind for kind in get_args(annotation) if kind is not type(None)]
     optional = type(None) in get_args(annotation)
     return others[0] if optional and len(others) == 1 else annotation
@@ -56,7 +59,7 @@ def typed(schema: type[Settings], name: str) -> Any:
     annotation = _needed_type(schema, name)
     if get_origin(annotation) is tuple:
         return list[get_args(annotation)[0]] | None  # type: ignore[misc]
-    if get_origin(annotation) is Literal:
+    if get_origin(annotation) in (Literal, UnionType):
         return str | None  # checked with everything else when the settings are made
     return annotation | None
 

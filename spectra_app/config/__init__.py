@@ -7,7 +7,7 @@ from spectra_app.config.base import Settings, apply_override, load_settings, par
 from spectra_app.config.md import MDSettings
 from spectra_app.config.model import HeadSettings, ModelSettings, VariantName
 from spectra_app.config.recipe import RunFileSettings
-from spectra_app.config.spectra import Of, SpectraSettings
+from spectra_app.config.spectra import NumberOrTensor, Of, SpectraSettings
 from spectra_app.config.training import DataKeys, LossSettings, TrainFile, TrainingSettings
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "LossSettings",
     "MDSettings",
     "ModelSettings",
+    "NumberOrTensor",
     "Of",
     "PaiNNSettings",
     "RunFileSettings",

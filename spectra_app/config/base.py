@@ -93,7 +93,8 @@ def parse_settings(schema: type[S], data: dict[str, Any], source: str = "setting
         raise ConfigError(f"{source}: {name}", got="unknown key", todo=todo)
     if fault["type"] == "missing":
         raise ConfigError(f"{source}: {name}", got="nothing", wanted="a value", todo="The key has no default")
-    wanted = fault["msg"][:1].lower() + fault["msg"][1:]  # the rest may be names, in which capitals count
+    message = fault["msg"].removeprefix("Value error, ")
+    wanted = message[:1].lower() + message[1:]  # the rest may be names, in which capitals count
     raise ConfigError(f"{source}: {name}", got=repr(fault["input"]), wanted=wanted)
 
 

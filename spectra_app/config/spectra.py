@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+import numpy as np
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from spectra_app.config.base import Settings
 
@@ -21,6 +22,42 @@ class Of:
 
     kinds: tuple[str, ...]
     flags: tuple[str, ...] = ()
+
+
+Row = tuple[float, float, float]
+
+
+def _number_or_tensor(value: Any) -> Any:
+    """A number as it is; 3 numbers (xx yy zz) or 6 (xx yy zz yz xz xy), also as text between commas, as a matrix."""
+    if isinstance(value, str):
+        words = value.replace(",", " ").split()
+        try:
+            value = [float(word) for word in words]
+        except ValueError:
+            raise ValueError("a number, or 3 or 6 numbers between commas") from None
+        value = value[0] if len(value) == 1 else value
+    if not isinstance(value, list | tuple) or not all(isinstance(part, int | float) for part in value):
+        return value
+    if len(value) not in (3, 6):
+        raise ValueError("a number, 3 of them (xx yy zz), 6 (xx yy zz yz xz xy) or a 3 x 3 matrix")
+    xx, yy, zz, yz, xz, xy = (*value, 0.0, 0.0, 0.0)[:6]
+    return ((xx, xy, xz), (xy, yy, yz), (xz, yz, zz))
+
+
+def _at_least_one(value: Any) -> Any:
+    """Refuse a material that answers less than vacuum, and a tensor that is not symmetric."""
+    if value is None:
+        return value
+    tensor = np.asarray(value) * (np.eye(3) if np.ndim(value) == 0 else 1.0)
+    if not np.allclose(tensor, tensor.T) or not np.linalg.eigvalsh(tensor)[0] >= 1.0:
+        raise ValueError("at least 1 (of a tensor: symmetric, and every eigenvalue)")
+    return value
+
+
+NumberOrTensor = Annotated[
+    float | tuple[Row, Row, Row] | None, BeforeValidator(_number_or_tensor), AfterValidator(_at_least_one)
+]
+"""A quantity of a material: a number, or the tensor [xyz, xyz] of a crystal."""
 
 
 class SpectraSettings(Settings):
@@ -39,8 +76,13 @@ class SpectraSettings(Settings):
     temperature_K: Annotated[float | None, Of(("ir", "raman", "dielectric", "parts", "sfg"))] = Field(
         None, gt=0, description="temperature, K; None takes the run file's"
     )
-    eps_inf: Annotated[float | None, Of(("ir", "dielectric"))] = Field(
-        None, ge=1, description="high-frequency dielectric constant; None takes the run file's"
+    eps_inf: Annotated[NumberOrTensor, Of(("ir", "dielectric"))] = Field(
+        None,
+        description="high-frequency dielectric constant, at least 1: a number, or a crystal's tensor as XX,YY,ZZ or "
+        "XX,YY,ZZ,YZ,XZ,XY; None takes the run file's",
+    )
+    polarizations: Annotated[Literal["laboratory", "principal"], Of(("ir",))] = Field(
+        "laboratory", description="polarizations of a tensor eps_inf: x, y, z, or its principal axes"
     )
     volume_A3: Annotated[float | None, Of(("ir", "dielectric", "parts"))] = Field(
         None,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 from ase.data import chemical_symbols
 
-from spectra_app.config import SpectraSettings
+from spectra_app.config import NumberOrTensor, SpectraSettings
 from spectra_app.errors import SeriesError
 from spectra_app.spectra import InfraredSpectrum, SpectrumWarning, compare_f_sum, f_sum, timestep_from_times
 
@@ -93,7 +93,7 @@ def integration_of(run: Run, settings: SpectraSettings) -> dict[str, Any]:
     return {"integration_timestep_fs": run.integration_timestep_fs, "integrator": "baoab" if langevin else "verlet"}
 
 
-def eps_inf_of(run: Run, settings: SpectraSettings) -> float | None:
+def eps_inf_of(run: Run, settings: SpectraSettings) -> NumberOrTensor:
     """High-frequency dielectric constant of the material: the settings' one, else that of the model of the run.
 
     None for a molecule and for a slab: their dipoles are not screened by a medium that fills the cell.

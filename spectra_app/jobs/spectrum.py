@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ase.data import chemical_symbols
 
-from spectra_app.config import SpectraSettings, parse_settings
+from spectra_app.config import NumberOrTensor, SpectraSettings, parse_settings
 from spectra_app.errors import ConfigError, SeriesError
 from spectra_app.jobs.policy import (
     eps_inf_of,
@@ -122,14 +122,15 @@ def series_spectrum(
             say(note)
     temperature = chosen.temperature_K if chosen.temperature_K is not None else series.temperature_K
     volume = chosen.volume_A3 if chosen.volume_A3 is not None else series.volume_A3
-    eps_inf = chosen.eps_inf if chosen.eps_inf is not None else series.eps_inf
+    eps_inf: NumberOrTensor = chosen.eps_inf if chosen.eps_inf is not None else series.eps_inf
     given: dict[str, Any] = {
         "timestep_fs": series.timestep_fs,
-        "temperature_K": _needed(temperature, "temperature_K", "--temperature-K", path, "300"),
+        "temperature_K": temperature,
     }
+    _needed(temperature, "temperature_K", "--temperature-K", path, "300")
     if kind == "dielectric":
-        volume = _needed(volume, "volume_A3", "--volume-A3", path, "1945.1")
-        eps_inf = _needed(eps_inf, "eps_inf", "--eps-inf", path, "1.78")
+        _needed(volume, "volume_A3", "--volume-A3", path, "1945.1")
+        _needed(eps_inf, "eps_inf", "--eps-inf", path, "1.78")
     if kind != "raman":
         quantity = "current" if series.quantity == "current" else "dipole"
         given |= {"volume_A3": volume, "eps_inf": eps_inf, "quantity": quantity}
@@ -198,7 +199,7 @@ def _compute(kind: Kind, settings: SpectraSettings, values: Any, given: dict[str
     return function(values, settings=settings, **{**arguments, **given})
 
 
-def _needed(value: float | None, name: str, option: str, source: Path, example: str) -> float:
+def _needed(value: object, name: str, option: str, source: Path, example: str) -> None:
     """A number that neither the file nor the settings may leave out.
 
     Raises:
@@ -208,4 +209,3 @@ def _needed(value: float | None, name: str, option: str, source: Path, example: 
         raise SeriesError(
             f"{name} or {option} for {source}", got="none", wanted="a number", todo=f"Say {option} {example}"
         )
-    return value

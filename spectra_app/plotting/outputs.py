@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -45,7 +47,8 @@ def figure_of(kind: str, spectrum: Spectrum, references: Sequence[Curve] = (), t
         return plotting.figure_overlay([*parts, *references], settings)
     if kind == "dielectric":
         eps_inf = spectrum.parameters.get("eps_inf")
-        level = float(eps_inf) if isinstance(eps_inf, int | float) else None
+        high = np.asarray(np.nan if eps_inf is None else eps_inf, dtype=np.float64)
+        level = float(np.trace(high) / 3.0 if high.ndim == 2 else high) if np.isfinite(high).all() else None
         real, imaginary = (plotting.curve_from_spectrum(spectrum, f"eps_{part}") for part in ("real", "imag"))
         return plotting.figure_dielectric([real], [imaginary, *references], settings, eps_inf=level)
     label = "computed" if references else ""

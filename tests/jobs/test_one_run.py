@@ -15,6 +15,7 @@ from ase.io import write
 
 from spectra_app import arrays, infrared_spectrum, read_run, run_recipe, run_spectrum
 from spectra_app.cli.main import main
+from spectra_app.config import SpectraSettings
 from spectra_app.errors import ConfigError, SeriesError, SpectraAppError
 from spectra_app.jobs.spectrum import KINDS
 from spectra_app.spectra import EstimatorSettings, Spectrum, SpectrumWarning
@@ -228,6 +229,38 @@ def test_what_a_run_says_and_what_the_settings_say_instead(tmp_path: Path) -> No
     assert "molar_absorptivity" in other.columns()
     assert run_spectrum(run, "dielectric", volume_A3=100.0, **SETTINGS).parameters["volume_A3"] == 100.0
     assert spectrum.parameters["resolution_per_cm"] == SETTINGS["resolution_per_cm"]
+
+
+def test_a_tensor_eps_inf_is_the_same_in_python_recipe_and_command(tmp_path: Path, cli: Callable) -> None:
+    path, tensor = write_run(tmp_path / "run.h5", 600), [2.36, 2.36, 2.39, 0.0, 0.0, 0.01]
+    matrix = [[2.36, 0.01, 0.0], [0.01, 2.36, 0.0], [0.0, 0.0, 2.39]]
+    run = read_run(path)
+    by_hand = infrared_spectrum(
+        run.dipole_eA,
+        timestep_fs=1.0,
+        temperature_K=float(np.mean(run.temperature_K)),
+        volume_A3=float(np.mean(run.volume_A3)),
+        eps_inf=matrix,
+        polarizations="principal",
+        integration_timestep_fs=0.5,
+        settings=EstimatorSettings(resolution_per_cm=100.0),
+    )
+    recipe = SpectraSettings(resolution_per_cm=100.0, eps_inf=tensor, polarizations="principal")
+    spectrum = run_spectrum(run, "ir", recipe)
+    assert list(spectrum.polarizations) == ["1", "2", "3"]  # type: ignore[attr-defined]
+    assert_same(table(spectrum), table(by_hand))
+    words = ["--eps-inf", "2.36,2.36,2.39,0,0,0.01", "--polarizations", "principal", "--resolution-per-cm", 100]
+    outputs = [word for suffix in ("h5", "csv", "jdx", "png") for word in ("-o", tmp_path / f"ir.{suffix}")]
+    assert cli("ir", path, *words, *outputs).code == 0
+    assert_same(table(spectrum), written(tmp_path / "ir.h5"))
+    dielectric = run_spectrum(run, "dielectric", recipe)
+    assert (
+        cli("dielectric", path, *words[:2], *words[4:], "-o", tmp_path / "eps.h5", "-o", tmp_path / "eps.png").code == 0
+    )
+    assert_same(table(dielectric), written(tmp_path / "eps.h5"))
+    for wrong in ("0.5", "2,2", "2,2,0.9", "two"):
+        refusal = cli("ir", path, "--eps-inf", wrong, "-o", tmp_path / "no.csv")
+        assert (refusal.code, "eps_inf" in refusal.err) == (2, True)
 
 
 def test_a_run_at_an_unknown_temperature_takes_its_target(tmp_path: Path) -> None:
