@@ -6,8 +6,7 @@ from spectra_app.dynamics.contributions import Contributions, physical_dipoles, 
 from spectra_app.dynamics.fields import FieldFunction, TableField, read_field_table
 from spectra_app.dynamics.forces import ForceField, PotentialLike, PredictionLike
 from spectra_app.dynamics.molecular_dynamics import MolecularDynamics, Progress
-from spectra_app.dynamics.observable_block import ObservableBlock
-from spectra_app.dynamics.observables import Observable
+from spectra_app.dynamics.observables import Observable, ObservableBlock
 from spectra_app.dynamics.recorder import Recorder, TrajectoryBlock
 from spectra_app.dynamics.state import MDState, Particles, make_particles
 

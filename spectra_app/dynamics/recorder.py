@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from spectra_app.dynamics.forces import PredictionLike, ScaleLike
-from spectra_app.dynamics.observable_block import BlockMaker, ObservableBlock
-from spectra_app.dynamics.observables import Instant, RunKind
+from spectra_app.dynamics.observables import BlockMaker, Instant, ObservableBlock, RunKind
 from spectra_app.dynamics.state import MDState, Particles, kinetic_energy, temperature
 from spectra_app.errors import SimulationError
 

@@ -14,8 +14,7 @@ import torch
 
 from spectra_app.dynamics.forces import PotentialLike, PredictionLike
 from spectra_app.dynamics.molecular_dynamics import Progress
-from spectra_app.dynamics.observable_block import BlockMaker, ObservableBlock
-from spectra_app.dynamics.observables import Instant, RunKind, stored_observables
+from spectra_app.dynamics.observables import BlockMaker, Instant, ObservableBlock, RunKind, stored_observables
 from spectra_app.dynamics.recorder import TrajectoryBlock
 from spectra_app.errors import ConfigError, SimulationError, TrajectoryError
 from spectra_app.interrupts import Interrupts

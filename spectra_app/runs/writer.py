@@ -18,7 +18,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from spectra_app.dynamics.observable_block import ObservableBlock
+from spectra_app.dynamics.observables import ObservableBlock
 from spectra_app.dynamics.recorder import TrajectoryBlock
 from spectra_app.errors import TrajectoryError
 from spectra_app.runs.layout import RunHeader, create_run_file, replica_names

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -20,8 +19,6 @@ from spectra_app.config import ModelSettings
 from spectra_app.potentials.folder import save_model
 from spectra_app.potentials.potential import Potential
 from tests.random_weights import with_known_material, with_random_weights
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # makes tests/toy_potential.py importable
 
 
 class Outcome(NamedTuple):

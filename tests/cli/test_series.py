@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_potential import ToyPotential, dumbbells
 
 from spectra_app import arrays
 from spectra_app.config import MDSettings
 from spectra_app.jobs.simulation import Simulation
+from tests.toy_potential import ToyPotential, dumbbells
 
 C_PER_FS = 2.99792458e-5  # cm/fs
 FRAMES, STEP_FS = 1500, 1.0

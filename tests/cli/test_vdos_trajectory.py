@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.io import write
-from toy_potential import ToyPotential, dumbbells
 
 from spectra_app.config import MDSettings
 from spectra_app.jobs.simulation import Simulation
 from tests.cli.conftest import Outcome, water_box
+from tests.toy_potential import ToyPotential, dumbbells
 
 pytestmark = pytest.mark.filterwarnings("ignore::spectra_app.spectra.guards.SpectrumWarning")
 

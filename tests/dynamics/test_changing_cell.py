@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from toy_potential import ToyPotential, dumbbells
 
 from spectra_app.config import MDSettings
 from spectra_app.dynamics import MolecularDynamics, ObservableBlock, Recorder, TrajectoryBlock
@@ -15,6 +14,7 @@ from spectra_app.dynamics.state import make_particles
 from spectra_app.potentials.scale import PhysicalScale
 from spectra_app.spectra import infrared_spectrum
 from spectra_app.structure.system import concatenate, from_ase
+from tests.toy_potential import ToyPotential, dumbbells
 
 TRICLINIC = np.array([[9.0, 0.3, -0.2], [1.1, 8.0, 0.4], [-0.7, 0.9, 10.0]])
 
@@ -32,7 +32,7 @@ class Memory:
         pass
 
     def column(self, name: str) -> np.ndarray:
-        return np.concatenate([getattr(block, name) for block in self.observables])
+        return np.concatenate([block.values[name] for block in self.observables])
 
 
 def moving(rng: np.random.Generator, frames: int = 40, atoms: int = 6) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -154,11 +154,11 @@ def far_away(atoms: Atoms) -> Atoms:
 @pytest.mark.filterwarnings("ignore::spectra_app.spectra.guards.SpectrumWarning")  # 0.1 ps
 def test_npt_dipole_and_spectrum_do_not_depend_on_images() -> None:
     here, there = (run([place(dumbbells()), place(dumbbells(seed=1))], "npt") for place in (Atoms.copy, far_away))
-    np.testing.assert_allclose(here.column("volume_A3"), there.column("volume_A3"), rtol=1e-11)
-    assert np.ptp(here.column("volume_A3")) > 5.0
-    first, second = here.column("dipole_eA"), there.column("dipole_eA")
+    np.testing.assert_allclose(here.column("volume"), there.column("volume"), rtol=1e-11)
+    assert np.ptp(here.column("volume")) > 5.0
+    first, second = here.column("dipole"), there.column("dipole")
     np.testing.assert_allclose(np.diff(second, axis=0), np.diff(first, axis=0), atol=1e-10)
-    latent = there.column("dipole_latent_eA") - here.column("dipole_latent_eA")
+    latent = there.column("dipole_latent") - here.column("dipole_latent")
     assert np.ptp(latent, axis=0).max() > 0.01  # what was recorded before
     spectra = [
         infrared_spectrum(dipole, timestep_fs=2.0, temperature_K=300.0, volume_A3=700.0, eps_inf=1.5)
@@ -170,13 +170,13 @@ def test_npt_dipole_and_spectrum_do_not_depend_on_images() -> None:
 
 def test_contributions_of_atoms_still_add_up() -> None:
     memory = run([far_away(dumbbells()), far_away(dumbbells(seed=1))], "npt")
-    parts = memory.column("dipole_parts_eA")
-    np.testing.assert_allclose(parts.sum(axis=2), memory.column("dipole_eA"), atol=1e-11)
+    parts = memory.column("dipole_parts")
+    np.testing.assert_allclose(parts.sum(axis=2), memory.column("dipole"), atol=1e-11)
 
 
 def test_contributions_do_not_depend_on_images_either() -> None:
     here, there = (run([place(dumbbells()), place(dumbbells(seed=1))], "npt") for place in (Atoms.copy, far_away))
-    first, second = here.column("dipole_parts_eA"), there.column("dipole_parts_eA")
+    first, second = here.column("dipole_parts"), there.column("dipole_parts")
     np.testing.assert_allclose(np.diff(second, axis=0), np.diff(first, axis=0), atol=1e-10)
 
 
@@ -192,5 +192,5 @@ def test_fixed_cell_records_what_it_did() -> None:
         MolecularDynamics(ToyPotential(), particles, MDSettings(steps=20, equilibration_steps=0)).run(recorder)
         recorder.flush()
         found.append(memory)
-    np.testing.assert_array_equal(found[1].column("dipole_eA"), found[0].column("dipole_eA"))
-    np.testing.assert_array_equal(found[1].column("dipole_parts_eA"), found[0].column("dipole_parts_eA"))
+    np.testing.assert_array_equal(found[1].column("dipole"), found[0].column("dipole"))
+    np.testing.assert_array_equal(found[1].column("dipole_parts"), found[0].column("dipole_parts"))

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from toy_potential import ToyPotential, ToyPrediction, dumbbells
 
 from spectra_app.config import MDSettings
 from spectra_app.dynamics import MolecularDynamics, Recorder, make_particles
@@ -27,6 +26,7 @@ from spectra_app.dynamics.state import kinetic_energy
 from spectra_app.errors import ConfigError, SimulationError
 from spectra_app.structure.system import from_ase
 from spectra_app.units import FORCE_TO_ACCELERATION
+from tests.toy_potential import ToyPotential, ToyPrediction, dumbbells
 
 SCALE = ToyPotential().scale
 
@@ -88,10 +88,10 @@ class Conserved:
         recorder.flush()
 
     def append_observables(self, block) -> None:  # type: ignore[no-untyped-def]
-        self.conserved.append(block.conserved_eV)
-        self.energy.append(block.energy_eV)
-        if block.field_V_per_A is not None:
-            self.field.append(block.field_V_per_A)
+        self.conserved.append(block.values["conserved"])
+        self.energy.append(block.values["energy"])
+        if "field" in block.values:
+            self.field.append(block.values["field"])
 
     def append_trajectory(self, block) -> None:  # type: ignore[no-untyped-def]
         pass

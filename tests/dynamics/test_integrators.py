@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from toy_potential import ToyPotential, dumbbells
 
 from spectra_app.config import MDSettings
 from spectra_app.dynamics import ForceField, MDState, MolecularDynamics, Particles, make_particles
@@ -16,6 +15,7 @@ from spectra_app.errors import ConfigError, SimulationError, StructureError
 from spectra_app.structure.neighbors import build_neighbors
 from spectra_app.structure.system import System, from_ase
 from spectra_app.units import FORCE_TO_ACCELERATION
+from tests.toy_potential import ToyPotential, dumbbells
 
 
 def particles_of(atoms: Atoms, replicas: int = 1) -> Particles:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from toy_potential import ToyPotential, dumbbells
 
 from spectra_app.config import MDSettings
 from spectra_app.dynamics import (
@@ -19,6 +18,7 @@ from spectra_app.dynamics.state import make_particles
 from spectra_app.errors import SimulationError
 from spectra_app.potentials.scale import PhysicalScale
 from spectra_app.structure.system import from_ase
+from tests.toy_potential import ToyPotential, dumbbells
 
 SCALE = PhysicalScale(1.5, 0.0, 1.0)
 
@@ -93,7 +93,7 @@ def test_polarizability_is_asked_for_where_it_is_recorded() -> None:
     dynamics.run(spy)
     spy.flush()
     assert wanted == [(step, step % 3 == 0) for step in range(8)]
-    assert memory.observables[0].polarizability_e2A2_per_eV.any(axis=(2, 3)).all()
+    assert memory.observables[0].values["polarizability"].any(axis=(2, 3)).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -103,9 +103,9 @@ def test_recorded_numbers_are_those_of_the_states(dtype: torch.dtype) -> None:
     np.testing.assert_array_equal(step, np.arange(0, 302, 2))
     assert [len(block.step) for block in memory.observables] == [100, 51]
     np.testing.assert_array_equal(np.concatenate([b.step for b in memory.trajectory]), np.arange(0, 302, 5))
-    alpha = np.concatenate([block.polarizability_e2A2_per_eV for block in memory.observables])
-    energy = np.concatenate([block.energy_eV for block in memory.observables])
-    latent = np.concatenate([block.dipole_latent_eA for block in memory.observables])
+    alpha = np.concatenate([block.values["polarizability"] for block in memory.observables])
+    energy = np.concatenate([block.values["energy"] for block in memory.observables])
+    latent = np.concatenate([block.values["dipole_latent"] for block in memory.observables])
     positions = np.concatenate([block.positions_A for block in memory.trajectory])
     for row in (0, 40, 150):
         _, prediction = seen[2 * row]

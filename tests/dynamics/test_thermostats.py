@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from toy_potential import ToyPotential, dumbbells
 
 from spectra_app.config import MDSettings
 from spectra_app.dynamics import MDState, MolecularDynamics, Particles, make_particles
@@ -19,6 +18,7 @@ from spectra_app.dynamics.state import kinetic_energy, maxwell_boltzmann, temper
 from spectra_app.dynamics.thermostats import bussi_rescaling, ornstein_uhlenbeck
 from spectra_app.structure.system import from_ase
 from spectra_app.units import BOLTZMANN, EV_PER_A3_TO_GPA
+from tests.toy_potential import ToyPotential, dumbbells
 
 KELVIN = 300.0
 THERMAL = BOLTZMANN * KELVIN

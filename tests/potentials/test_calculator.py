@@ -11,13 +11,13 @@ import torch
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
-from toy_potential import ToyPotential, dumbbells
 
 from spectra_app.errors import ConfigError, StructureError
 from spectra_app.potentials.calculator import SpectraCalculator
 from spectra_app.structure.neighbors import build_neighbors
 from spectra_app.structure.system import from_ase
 from tests.potentials.test_cells import TRICLINIC, potential_of, structure
+from tests.toy_potential import ToyPotential, dumbbells
 
 
 def test_forces_and_stress_are_derivatives_of_the_energy() -> None:

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from toy_potential import ToyPotential, dumbbells
 
 from spectra_app.config import MDSettings
 from spectra_app.dynamics import Progress
@@ -24,8 +23,9 @@ from spectra_app.errors import ConfigError, SimulationError, StructureError, Tra
 from spectra_app.jobs.simulation import Simulation, SimulationInterruptedError
 from spectra_app.runs import read_run
 from spectra_app.runs.restart_file import checkpoint_path, load_checkpoint, save_checkpoint
+from tests.toy_potential import ToyPotential, dumbbells
 
-TESTS = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 SMALL = {
     "timestep_fs": 0.5, "equilibration_steps": 20, "steps": 231, "thermostat_time_fs": 50.0, "replicas": 2,
     "record_stride": 1, "trajectory_stride": 3, "seed": 3, "dtype": "float64",
@@ -357,8 +357,8 @@ def test_every_replica_may_have_its_own_start(tmp_path: Path) -> None:
 
 CHILD = """
     import sys, time
-    sys.path.insert(0, {tests!r})
-    from toy_potential import ToyPotential, dumbbells
+    sys.path.insert(0, {repository!r})
+    from tests.toy_potential import ToyPotential, dumbbells
     from spectra_app.config import MDSettings
     from spectra_app.jobs.simulation import Simulation
     from spectra_app.dynamics import recorder
@@ -374,7 +374,7 @@ CHILD = """
 
 
 def child(output: Path, chosen: dict[str, object], sleep: float) -> subprocess.Popen[str]:
-    code = textwrap.dedent(CHILD).format(tests=str(TESTS), sleep=sleep, settings=chosen, output=str(output))
+    code = textwrap.dedent(CHILD).format(repository=str(REPOSITORY), sleep=sleep, settings=chosen, output=str(output))
     return subprocess.Popen(
         [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )

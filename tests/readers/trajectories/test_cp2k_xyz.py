@@ -7,12 +7,12 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
-from toy_potential import ToyPotential, dumbbells
 
 from spectra_app.errors import TrajectoryError
 from spectra_app.jobs.annotate import record_trajectory
 from spectra_app.readers.trajectories import open_trajectory
 from spectra_app.runs import read_run
+from tests.toy_potential import ToyPotential, dumbbells
 
 BOHR_PER_TIME = 0.529177210544 / 0.024188843266  # atomic unit of velocity, A/fs
 FRAMES = 6

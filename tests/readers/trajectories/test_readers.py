@@ -9,11 +9,11 @@ import MDAnalysis
 import numpy as np
 import pytest
 from ase import Atoms, units
-from toy_potential import dumbbells
 
 from spectra_app.errors import StructureError, TrajectoryError
 from spectra_app.readers.trajectories import open_trajectory
 from spectra_app.readers.trajectories.frames import Frame, unwrap
+from tests.toy_potential import dumbbells
 
 N_FRAMES, STEP_FS = 12, 2.0
 CELL = np.array([[8.0, 0.0, 0.0], [1.5, 8.5, 0.0], [-1.0, 0.7, 7.5]])  # triclinic, oriented as GROMACS wants it

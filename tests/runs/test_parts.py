@@ -13,7 +13,6 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
-from toy_potential import ToyPotential, dumbbells
 
 from spectra_app.config import MDSettings, ModelSettings
 from spectra_app.dynamics.contributions import PARTS_BYTES, Contributions, sum_by_part
@@ -25,8 +24,9 @@ from spectra_app.runs import Run, read_run
 from spectra_app.runs.molecules import find_molecules, formula_of
 from spectra_app.runs.partition import find_parts
 from spectra_app.runs.writer import open_run_file
+from tests.jobs.test_simulation import SMALL, Interrupting, assert_same_file
 from tests.random_weights import with_known_material, with_random_weights
-from tests.trajectory.test_simulation import SMALL, Interrupting, assert_same_file
+from tests.toy_potential import ToyPotential, dumbbells
 
 CELL = np.array([[9.0, 0.0, 0.0], [4.0, 8.0, 0.0], [-3.0, 2.5, 7.0]])
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import molecule
-from toy_potential import ToyPotential
 
 from spectra_app.errors import TrajectoryError
 from spectra_app.jobs.annotate import record_trajectory
@@ -18,6 +17,7 @@ from spectra_app.readers.trajectories import open_trajectory
 from spectra_app.readers.trajectories.frames import Trajectory
 from spectra_app.readers.trajectories.virtual_sites import is_site_name
 from spectra_app.runs import read_run
+from tests.toy_potential import ToyPotential
 
 N_FRAMES, STEP_FS, N_WATER = 4, 2.0, 8
 BOX = 6.2

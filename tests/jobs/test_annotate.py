@@ -9,7 +9,6 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
-from toy_potential import ToyPotential, dumbbells
 
 from spectra_app.config import MDSettings
 from spectra_app.errors import SimulationError, TrajectoryError
@@ -17,6 +16,7 @@ from spectra_app.jobs.annotate import record_trajectory
 from spectra_app.jobs.simulation import Simulation, SimulationInterruptedError
 from spectra_app.readers.trajectories import open_trajectory
 from spectra_app.runs import read_run
+from tests.toy_potential import ToyPotential, dumbbells
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_potential import dumbbells
 
 from spectra_app import read_run
 from spectra_app.units import BOLTZMANN
 from tests.dynamics.test_fields import Polarizable
+from tests.toy_potential import dumbbells
 
 DOCS = Path(__file__).parents[2] / "docs" / "fields.md"
 

@@ -11,7 +11,6 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from toy_potential import ToyPotential, dumbbells
 
 from spectra_app.config import MDSettings
 from spectra_app.dynamics import Observable, observables
@@ -20,6 +19,7 @@ from spectra_app.errors import SimulationError, TrajectoryError
 from spectra_app.jobs.annotate import record_trajectory
 from spectra_app.jobs.simulation import Simulation, SimulationInterruptedError
 from spectra_app.runs import Run, read_run
+from tests.toy_potential import ToyPotential, dumbbells
 
 STEPS = 260  # more than two blocks
 

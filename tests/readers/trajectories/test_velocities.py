@@ -8,13 +8,13 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms, units
-from toy_potential import ToyPotential, dumbbells
 
 from spectra_app.errors import TrajectoryError
 from spectra_app.jobs.annotate import record_trajectory
 from spectra_app.readers.trajectories import open_trajectory
 from spectra_app.readers.trajectories.frames import Frame, check_velocities
 from spectra_app.runs import read_run
+from tests.toy_potential import ToyPotential, dumbbells
 
 N_FRAMES, STEP_FS = 6, 2.0
 KINDS = {"H": 2, "O": 1}
