@@ -126,6 +126,30 @@ def test_an_unbound_ion_begins_with_its_own_charge_and_a_passing_proton_is_share
         assert q[1] + q[5] + q[6] == pytest.approx(share, abs=0.05)  # a tenth of its charge stays on the proton
 
 
+def test_shares_of_a_cation_hold_while_its_bonds_vibrate_and_end_smoothly_where_they_break() -> None:
+    settings = {"oxidation_states": {"O": -2, "Si": 4}, "channels": 8, "n_radial": 4, "cutoff_A": 4.0}
+    potential = Potential(ModelSettings(variant="p", **settings), ("O", "Si"), eps_inf=2.4).double()
+    potential.requires_grad_(False)
+    potential.scale = PhysicalScale(2.4, 0.6, 1.6)
+    corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3.0)
+
+    def share(length_A: float) -> float:
+        """Of the silicon's charge, that its first oxygen takes."""
+        positions = np.concatenate([[[0.0, 0, 0]], corners * np.array([length_A, 1.62, 1.62, 1.62])[:, None]])
+        atoms = Atoms("SiO4", positions)
+        atoms.info["charge"] = -4.0
+        q = charges(potential, from_ase(atoms))
+        return (q[1] + 2.0) / (q[1:].sum() + 8.0)
+
+    assert share(1.62) == pytest.approx(0.25, abs=1e-6)
+    assert share(1.8) == pytest.approx(0.25, abs=0.002)  # two standard deviations at 300 K
+    assert share(2.3) == pytest.approx(0.25, abs=0.02)
+    assert 0.05 < share(2.9) < 0.20
+    assert share(3.8) < 0.002
+    lengths = np.arange(1.5, 3.9, 0.05)
+    assert np.abs(np.diff([share(x) for x in lengths])).max() < 0.03
+
+
 def test_a_charge_that_the_oxidation_states_do_not_explain_is_refused() -> None:
     atoms = electrolyte()
     atoms.info["charge"] = 0.0

@@ -8,6 +8,7 @@ from torch import Tensor
 from spectra_app.structure.neighbors import Neighbors, gather_neighbors
 
 _SWITCH_AT, _SWITCH_WIDTH = 1.4, 0.06  # of the sum of the covalent radii: a stretched bond is one, a hydrogen bond not
+_HANDS_WIDTH = 0.07  # of the sum of the covalent radii: over this the charge that a cation hands back changes hands
 _UNBOUND = 1e-4  # bonds weaker than this leave a cation its charge
 
 
@@ -47,21 +48,29 @@ def bond_weights(form: str, ratio: Tensor, envelope: Tensor) -> Tensor:
     return torch.sigmoid((_SWITCH_AT - ratio) / _SWITCH_WIDTH) * envelope
 
 
-def charge_handed_back(given: Tensor, takes: Tensor, ratio: Tensor, envelope: Tensor, neighbors: Neighbors) -> Tensor:
+def charge_handed_back(
+    given: Tensor, reach: Tensor, takes: Tensor, ratio: Tensor, envelope: Tensor, neighbors: Neighbors
+) -> Tensor:
     """p0_ij: the charge z_i - c_i of a cation, handed along its bonds to the anions j that share it.
 
-        p0_ij = -(z_i - c_i) s_ij/(sum_j s_ij + 1e-4),   p0_ji = -p0_ij,   s = (1 + exp((r/R_ij - 1.4)/0.06))^-4
+        p0_ij = -(z_i - c_i) s_ij/(sum_j s_ij + 1e-4),   p0_ji = -p0_ij,
+        s = (1 - (1 - f)^4)/(1 + exp((r/R_ij - x_i)/0.07))
 
-    with R_ij the sum of the covalent radii.  c is a charge of each element that begins at a tenth of its oxidation
-    state: a bound atom begins with it, an unbound ion with its own charge, and a proton changes partners smoothly,
-    while the charge that every atom carries through the cell stays that of its ion.  The tenth tells a training the
-    sign and gives moved charges a potential to learn from; c does not change with z, so that a bound structure
-    keeps its energy while a training finds out eps_e.  The switch is flat where bonds vibrate: with
-    exp(4 - 4 (r/R)^2) in its place the oxygens of a silicon share its charge anew at every phonon (quartz, c = 0,
-    same seed: 36 instead of 29 meV/A after 35 epochs; 22 with the tenth).
+    with R_ij the sum of the covalent radii and f the smooth cutoff.  c is a charge of each element that begins at a
+    tenth of its oxidation state: a bound atom begins with it, an unbound ion with its own charge, and a proton changes
+    partners smoothly, while the charge that every atom carries through the cell stays that of its ion.  The tenth tells
+    a training the sign and gives moved charges a potential to learn from; c does not change with z, so that a bound
+    structure keeps its energy while a training finds out eps_e.
+
+    The reach x_i is 1.65, between the first and the second shell of anions: s is flat where bonds vibrate, else the
+    oxygens of a silicon share its charge anew at every phonon (exp(4 - 4 (r/R)^2), quartz, c = 0, same seed: 36 instead
+    of 29 meV/A after 35 epochs; 22 with the tenth), and where they stretch: with a reach of 1.4 the charge jumps as a
+    Si-O bond of 2.3 A breaks.  Hydrogen has one partner, which takes all whatever s is, and hydrogen bonds begin at a
+    ratio of 1.5: its reach is 1.0.
 
     Args:
         given: [atom], e; z_i - c_i of cations that hand back, else 0.
+        reach: [atom], x_i of these cations, else 0.
         takes: [atom], 1 for anions, else 0.
         ratio: [atom, slot], see ``bond_ratios``.
         envelope: [atom, slot], the smooth cutoff.
@@ -70,8 +79,9 @@ def charge_handed_back(given: Tensor, takes: Tensor, ratio: Tensor, envelope: Te
     Returns:
         [atom, slot], e, antisymmetric.
     """
-    weight = torch.sigmoid((_SWITCH_AT - ratio) / _SWITCH_WIDTH).square().square() * envelope
-    takes_there = gather_neighbors(takes[:, None], neighbors)[..., 0]
+    reach_there, takes_there = gather_neighbors(torch.stack([reach, takes], dim=1), neighbors).unbind(-1)
+    switch = torch.sigmoid((reach[:, None] + reach_there - ratio) / _HANDS_WIDTH)  # one end gives, the other takes
+    weight = switch * (1.0 - (1.0 - envelope).square().square())
     share = given / ((weight * takes_there).sum(1) + _UNBOUND)
     share_there = gather_neighbors(share[:, None], neighbors)[..., 0]
     return weight * (share_there * takes[:, None] - share[:, None] * takes_there)

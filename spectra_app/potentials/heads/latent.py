@@ -36,7 +36,7 @@ from spectra_app.structure.system import System, sum_by_structure
 
 _INITIAL_ALPHA = 0.03  # e^2 A^2/eV (0.4 A^3): a third of a water molecule's polarizability per atom
 _INITIAL_KAPPA = 0.01  # e^2/eV
-_KEPT = 0.1  # of its oxidation state is the charge that a bound cation begins with
+_REACH, _HYDROGEN_REACH = 1.65, 1.0  # of the charge that a cation hands back, in sums of covalent radii (``bonds``)
 
 
 class Latents(NamedTuple):
@@ -91,7 +91,7 @@ class LatentHead(nn.Module):
 
     covalent_radii: Tensor
     oxidation_states: Tensor
-    hands_back: Tensor
+    reach: Tensor
     takes_back: Tensor
 
     def __init__(self, settings: ModelSettings, variant: Variant, species: tuple[str, ...], backbone: Backbone) -> None:
@@ -116,10 +116,13 @@ class LatentHead(nn.Module):
             self.element_charges = nn.Parameter(0.2 * (pauling.mean() - pauling))
         else:
             numbers = torch.tensor([float(states[symbol]) for symbol in species])
-            self.kept_charges = nn.Parameter(_KEPT * numbers)
+            # c_Z in units of VECTOR_SCALE: it begins at a tenth of the oxidation state, and one step of an optimizer,
+            # which charges every atom of the element alike, is as small as that of any other charge.
+            self.kept_charges = nn.Parameter(numbers.clone())
             self.register_buffer("oxidation_states", numbers, persistent=False)
             hands_back = (pauling >= ELECTRONEGATIVE_ENOUGH) & (numbers > 0)
-            self.register_buffer("hands_back", hands_back.to(numbers), persistent=False)
+            reach = torch.tensor([_HYDROGEN_REACH if symbol == "H" else _REACH for symbol in species])
+            self.register_buffer("reach", reach * hands_back, persistent=False)
             self.register_buffer("takes_back", (numbers < 0).to(numbers), persistent=False)
         pairs, atomic = variant.charges == "pair", variant.charges == "atomic"
         if atomic:
@@ -177,8 +180,9 @@ class LatentHead(nn.Module):
         moved: Tensor | None = None
         if self.ionic:
             fixed = self.oxidation_states[species] * charge_unit[system.batch]
-            given = self.hands_back[species] * (fixed - self.kept_charges[species])
-            handed = charge_handed_back(given, self.takes_back[species], ratio, envelope, neighbors)
+            reach = self.reach[species]
+            given = (reach > 0.0) * (fixed - VECTOR_SCALE * self.kept_charges[species])
+            handed = charge_handed_back(given, reach, self.takes_back[species], ratio, envelope, neighbors)
             moved = self._moved_charges(hidden, pairs, of_pairs) + handed
             charges = fixed + moved.sum(1)
         elif self.variant.charges == "atomic":
