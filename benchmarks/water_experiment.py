@@ -7,7 +7,8 @@
 Independent runs of the same model are replicas: one spectrum, one error.  Measured: n and k of liquid water at 25 C
 (Bertie and Lan 1996, DOI 10.1366/0003702963905385) give alpha n; the depolarized low-frequency spectrum at 300 K
 (Castner et al., J. Chem. Phys. 102, 653, 1995) is a response Im chi without an absolute scale.  Says so and stops where
-these files are missing.
+these files are missing.  With --model also what Born charges demand of the O-H stretch (docs/theory.md, "f-sum rule"),
+in frames of the runs and in those of --frames: structure and charges alone, without dynamics, time step or window.
 """
 
 from __future__ import annotations
@@ -17,21 +18,27 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import ase.io
 import numpy as np
 from ablation import renew_tables
+from ase import Atoms
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from scipy.integrate import trapezoid
 from water_nve import radial_distribution
 
-from spectra_app import infrared_spectrum, raman_spectrum, read_run
+from spectra_app import infrared_spectrum, load_model, raman_spectrum, read_run
 from spectra_app.arrays import Frames
 from spectra_app.config import SpectraSettings
 from spectra_app.plotting.style import PALETTE, REFERENCE_COLOUR, house_style, new_figure, save_figure
+from spectra_app.potentials import Potential
 from spectra_app.runs import Run
+from spectra_app.spectra import f_sum
 from spectra_app.spectra.infrared import InfraredSpectrum
 from spectra_app.spectra.peaks import Peak
 from spectra_app.spectra.raman import RamanSpectrum
+from spectra_app.structure.neighbors import build_neighbors
+from spectra_app.structure.system import from_ase
 
 Array = NDArray[np.float64]
 Curve = tuple[Array, Array]
@@ -44,6 +51,7 @@ WINDOWS = {
 }
 """Ranges, cm^-1, in which a band is looked for and integrated."""
 N_BLOCKS = 8
+FRAMES_EVERY = 16  # of --frames
 
 
 def main() -> None:
@@ -56,7 +64,10 @@ def main() -> None:
     kerr = np.genfromtxt(options.data / files[2])
     runs = [without_beginning(read_run(path), options.from_ps) for path in options.runs]
     infrared, raman = spectra_of(runs, options.resolution_per_cm)
-    text = "\n".join([conditions(runs), "", infrared_table(runs, infrared, measured), "", raman_table(raman)])
+    parts = [conditions(runs), "", infrared_table(runs, infrared, measured), "", raman_table(raman)]
+    if options.model is not None:
+        parts += ["", stretch_table(options.model, runs, options.frames)]
+    text = "\n".join(parts)
     print(text)
     if options.figure is not None:
         draw(infrared, raman, measured, kerr, options.figure)
@@ -73,6 +84,8 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--from-ps", type=float, default=0.0, help="leave out what was recorded before, ps")
     parser.add_argument("--figure", type=Path)
     parser.add_argument("--page", type=Path, help="renew the tables in this page")
+    parser.add_argument("--model", help="of the runs: adds the f-sum of the O-H stretch")
+    parser.add_argument("--frames", type=Path, help="configurations beside those of the runs, e.g. of the training")
     return parser.parse_args()
 
 
@@ -207,6 +220,55 @@ def raman_table(raman: RamanSpectrum) -> str:
             f"{peak.width_error_per_cm:.0f} | {ratio:.2f} ± {error:.2f} |"
         )
     return "\n".join(lines)
+
+
+def stretch_table(name: str, runs: list[Run], frames: Path | None) -> str:
+    """Markdown: f-sum of the O-H stretches of the runs and of other frames, as an area of alpha n."""
+    potential = load_model(name, dtype="float64")
+    sources = {"frames of the runs": [atoms for run in runs for atoms in some_frames(run)]}
+    if frames is not None:
+        sources[f"frames of {frames.parent.name}"] = list(ase.io.iread(frames, f"::{FRAMES_EVERY}"))
+    lines = ["| f-sum of the O-H stretch | frames | mean O-H, A | area of alpha n, 10^3 cm^-2 |", "|---|---|---|---|"]
+    for title, structures in sources.items():
+        found = [stretch_sum(potential, atoms) for atoms in structures]
+        areas, lengths = np.array(found).T
+        error = areas.std(ddof=1) / np.sqrt(len(areas))
+        lines.append(
+            f"| {title} | {len(areas)} | {lengths.mean():.4f} | {areas.mean() / 1e3:.0f} ± {error / 1e3:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def some_frames(run: Run) -> list[Atoms]:
+    """Eight configurations of a run, evenly spaced."""
+    places = np.linspace(0, len(run.positions_A) - 1, 8).astype(int)
+    return [Atoms(run.numbers, run.positions_A[place, 0], cell=run.cell_A, pbc=True) for place in places]
+
+
+def stretch_sum(potential: Potential, atoms: Atoms) -> tuple[float, float]:
+    """The integral of alpha n over wavenumber, cm^-2, of the current along the O-H bonds; their mean length, A.
+
+    The f-sum rule with charges Z M^-1/2 projected, molecule by molecule, on the space of its two mass-weighted
+    stretches.
+    """
+    system = from_ase(atoms)
+    born = potential.born_charges(system, build_neighbors(system, potential.cutoff)).numpy()
+    masses, oxygens, hydrogens = atoms.get_masses(), np.flatnonzero(atoms.numbers == 8), atoms.numbers == 1
+    along, lengths = np.zeros_like(born), []
+    for oxygen in oxygens:
+        vectors = atoms.get_distances(oxygen, np.flatnonzero(hydrogens), mic=True, vector=True)
+        nearest = np.argsort(np.linalg.norm(vectors, axis=1))[:2]
+        members = [oxygen, *np.flatnonzero(hydrogens)[nearest]]
+        root = np.repeat(np.sqrt(masses[members]), 3)
+        rows = np.zeros((2, 9))
+        for row, place in enumerate(nearest):
+            lengths.append(float(np.linalg.norm(vectors[place])))
+            direction = vectors[place] / lengths[-1]
+            rows[row, :3], rows[row, 3 * row + 3 : 3 * row + 6] = -direction, direction
+        space = np.linalg.qr((rows / root).T)[0]
+        charges = np.concatenate(born[members], axis=1) / root  # [field, atom * displacement]
+        along[members] = ((charges @ space @ space.T) * root).reshape(3, 3, 3).transpose(1, 0, 2)
+    return f_sum(along, masses, atoms.get_volume()).value, float(np.mean(lengths))
 
 
 def draw(

@@ -8,7 +8,6 @@ from torch import Tensor
 from spectra_app.structure.neighbors import Neighbors, gather_neighbors
 
 _SWITCH_AT, _SWITCH_WIDTH = 1.4, 0.06  # of the sum of the covalent radii: a stretched bond is one, a hydrogen bond not
-_HANDS_WIDTH = 0.07  # of the sum of the covalent radii: over this the charge that a cation hands back changes hands
 _UNBOUND = 1e-4  # bonds weaker than this leave a cation its charge
 
 
@@ -49,12 +48,12 @@ def bond_weights(form: str, ratio: Tensor, envelope: Tensor) -> Tensor:
 
 
 def charge_handed_back(
-    given: Tensor, reach: Tensor, takes: Tensor, ratio: Tensor, envelope: Tensor, neighbors: Neighbors
+    given: Tensor, switch: Tensor, takes: Tensor, ratio: Tensor, envelope: Tensor, neighbors: Neighbors
 ) -> Tensor:
     """p0_ij: the charge z_i - c_i of a cation, handed along its bonds to the anions j that share it.
 
         p0_ij = -(z_i - c_i) s_ij/(sum_j s_ij + 1e-4),   p0_ji = -p0_ij,
-        s = (1 - (1 - f)^4)/(1 + exp((r/R_ij - x_i)/0.07))
+        s = (1 - (1 - f)^4)/(1 + exp((r/R_ij - x_i)/y_i))
 
     with R_ij the sum of the covalent radii and f the smooth cutoff.  c is a charge of each element that begins at a
     tenth of its oxidation state: a bound atom begins with it, an unbound ion with its own charge, and a proton changes
@@ -62,15 +61,15 @@ def charge_handed_back(
     a training the sign and gives moved charges a potential to learn from; c does not change with z, so that a bound
     structure keeps its energy while a training finds out eps_e.
 
-    The reach x_i is 1.65, between the first and the second shell of anions: s is flat where bonds vibrate, else the
-    oxygens of a silicon share its charge anew at every phonon (exp(4 - 4 (r/R)^2), quartz, c = 0, same seed: 36 instead
-    of 29 meV/A after 35 epochs; 22 with the tenth), and where they stretch: with a reach of 1.4 the charge jumps as a
-    Si-O bond of 2.3 A breaks.  Hydrogen has one partner, which takes all whatever s is, and hydrogen bonds begin at a
-    ratio of 1.5: its reach is 1.0.
+    The switch stands between the first and the second shell of anions, x = 1.5 and y = 0.035: s is flat where bonds
+    vibrate, else the oxygens of a silicon share its charge anew at every phonon (exp(4 - 4 (r/R)^2), quartz, c = 0,
+    same seed: 36 instead of 29 meV/A after 35 epochs; 22 with the tenth), flat where they stretch (at x = 1.4 the
+    charge jumps as a Si-O bond of 2.3 A breaks), and zero at the second shell, which begins at 1.75.  Hydrogen has one
+    partner, which takes all whatever s is, and hydrogen bonds begin at 1.5: x = 1 and y = 0.07.
 
     Args:
         given: [atom], e; z_i - c_i of cations that hand back, else 0.
-        reach: [atom], x_i of these cations, else 0.
+        switch: [atom, 2], x_i and y_i of these cations, else 0.
         takes: [atom], 1 for anions, else 0.
         ratio: [atom, slot], see ``bond_ratios``.
         envelope: [atom, slot], the smooth cutoff.
@@ -79,9 +78,10 @@ def charge_handed_back(
     Returns:
         [atom, slot], e, antisymmetric.
     """
-    reach_there, takes_there = gather_neighbors(torch.stack([reach, takes], dim=1), neighbors).unbind(-1)
-    switch = torch.sigmoid((reach[:, None] + reach_there - ratio) / _HANDS_WIDTH)  # one end gives, the other takes
-    weight = switch * (1.0 - (1.0 - envelope).square().square())
+    there = gather_neighbors(torch.cat([switch, takes[:, None]], dim=1), neighbors)
+    takes_there = there[..., 2]
+    x, y = (switch[:, None] + there[..., :2]).unbind(-1)  # one end gives, the other takes
+    weight = torch.sigmoid((x - ratio) / y.clamp(min=1e-3)) * (1.0 - (1.0 - envelope).square().square())
     share = given / ((weight * takes_there).sum(1) + _UNBOUND)
     share_there = gather_neighbors(share[:, None], neighbors)[..., 0]
     return weight * (share_there * takes[:, None] - share[:, None] * takes_there)

@@ -36,7 +36,7 @@ from spectra_app.structure.system import System, sum_by_structure
 
 _INITIAL_ALPHA = 0.03  # e^2 A^2/eV (0.4 A^3): a third of a water molecule's polarizability per atom
 _INITIAL_KAPPA = 0.01  # e^2/eV
-_REACH, _HYDROGEN_REACH = 1.65, 1.0  # of the charge that a cation hands back, in sums of covalent radii (``bonds``)
+_SHELL_SWITCH, _HYDROGEN_SWITCH = (1.5, 0.035), (1.0, 0.07)  # where cations hand back charge (``charge_handed_back``)
 
 
 class Latents(NamedTuple):
@@ -91,7 +91,7 @@ class LatentHead(nn.Module):
 
     covalent_radii: Tensor
     oxidation_states: Tensor
-    reach: Tensor
+    hands_switch: Tensor
     takes_back: Tensor
 
     def __init__(self, settings: ModelSettings, variant: Variant, species: tuple[str, ...], backbone: Backbone) -> None:
@@ -121,8 +121,8 @@ class LatentHead(nn.Module):
             self.kept_charges = nn.Parameter(numbers.clone())
             self.register_buffer("oxidation_states", numbers, persistent=False)
             hands_back = (pauling >= ELECTRONEGATIVE_ENOUGH) & (numbers > 0)
-            reach = torch.tensor([_HYDROGEN_REACH if symbol == "H" else _REACH for symbol in species])
-            self.register_buffer("reach", reach * hands_back, persistent=False)
+            switch = torch.tensor([_HYDROGEN_SWITCH if symbol == "H" else _SHELL_SWITCH for symbol in species])
+            self.register_buffer("hands_switch", switch * hands_back[:, None], persistent=False)
             self.register_buffer("takes_back", (numbers < 0).to(numbers), persistent=False)
         pairs, atomic = variant.charges == "pair", variant.charges == "atomic"
         if atomic:
@@ -180,9 +180,9 @@ class LatentHead(nn.Module):
         moved: Tensor | None = None
         if self.ionic:
             fixed = self.oxidation_states[species] * charge_unit[system.batch]
-            reach = self.reach[species]
-            given = (reach > 0.0) * (fixed - VECTOR_SCALE * self.kept_charges[species])
-            handed = charge_handed_back(given, reach, self.takes_back[species], ratio, envelope, neighbors)
+            switch = self.hands_switch[species]
+            given = (switch[:, 0] > 0.0) * (fixed - VECTOR_SCALE * self.kept_charges[species])
+            handed = charge_handed_back(given, switch, self.takes_back[species], ratio, envelope, neighbors)
             moved = self._moved_charges(hidden, pairs, of_pairs) + handed
             charges = fixed + moved.sum(1)
         elif self.variant.charges == "atomic":
