@@ -118,7 +118,7 @@ class LatentHead(nn.Module):
             numbers = torch.tensor([float(states[symbol]) for symbol in species])
             # c_Z in units of VECTOR_SCALE: it begins at a tenth of the oxidation state, and one step of an optimizer,
             # which charges every atom of the element alike, is as small as that of any other charge.
-            self.kept_charges = nn.Parameter(numbers.clone())
+            self.bound_charges = nn.Parameter(numbers.clone())
             self.register_buffer("oxidation_states", numbers, persistent=False)
             hands_back = (pauling >= ELECTRONEGATIVE_ENOUGH) & (numbers > 0)
             switch = torch.tensor([_HYDROGEN_SWITCH if symbol == "H" else _SHELL_SWITCH for symbol in species])
@@ -181,7 +181,7 @@ class LatentHead(nn.Module):
         if self.ionic:
             fixed = self.oxidation_states[species] * charge_unit[system.batch]
             switch = self.hands_switch[species]
-            given = (switch[:, 0] > 0.0) * (fixed - VECTOR_SCALE * self.kept_charges[species])
+            given = (switch[:, 0] > 0.0) * (fixed - VECTOR_SCALE * self.bound_charges[species])
             handed = charge_handed_back(given, switch, self.takes_back[species], ratio, envelope, neighbors)
             moved = self._moved_charges(hidden, pairs, of_pairs) + handed
             charges = fixed + moved.sum(1)
