@@ -139,10 +139,10 @@ def evaluate_structures(
     if "polarizability" in collected:
         predicted, true = collected["polarizability"].arrays()
         metrics["polarizability_rmse_e2A2_per_eV"] = rmse(predicted, true)
-        metrics |= _correlations("polarizability", predicted, true)
+        for part, chosen in (("", slice(None)), ("_diagonal", _DIAGONAL), ("_offdiagonal", ~_DIAGONAL)):
+            metrics[f"polarizability_pearson{part}"] = pearson(predicted[:, chosen], true[:, chosen])
         metrics["polarizability_slope_diagonal"] = slope(predicted[:, _DIAGONAL], true[:, _DIAGONAL])
         metrics["polarizability_slope_offdiagonal"] = slope(predicted[:, ~_DIAGONAL], true[:, ~_DIAGONAL])
-        metrics |= _correlations("polarizability_latent", *collected["latent_polarizability"].arrays())
     return metrics
 
 
@@ -184,19 +184,8 @@ def _evaluate_one(
         collected["born"].add(model.born_charges(system, neighbors).cpu().numpy(), np.asarray(born))
     alpha = find_label(atoms, "polarizability", "info")
     if alpha is not None and model.card.has_alpha:
-        latent = prediction.polarizability
-        physical = model.scale.tensors(latent, system)
+        physical = model.scale.tensors(prediction.polarizability, system)
         collected["polarizability"].add(physical.cpu().numpy(), np.asarray(alpha)[None])
-        collected["latent_polarizability"].add(latent.cpu().numpy(), np.asarray(alpha)[None])
-
-
-def _correlations(name: str, predicted: np.ndarray, true: np.ndarray) -> dict[str, float]:
-    """Correlation of tensors [frame, 9]: all components together, the diagonal ones, the others."""
-    return {
-        f"{name}_pearson": pearson(predicted, true),
-        f"{name}_pearson_diagonal": pearson(predicted[:, _DIAGONAL], true[:, _DIAGONAL]),
-        f"{name}_pearson_offdiagonal": pearson(predicted[:, ~_DIAGONAL], true[:, ~_DIAGONAL]),
-    }
 
 
 def _energy_error(pairs: _Pairs, compositions: list[tuple[str, int]]) -> float:
