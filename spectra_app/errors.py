@@ -23,6 +23,18 @@ class SpectraAppError(Exception):
         super().__init__(" ".join(message.split()))
 
 
+class StoppedError(SpectraAppError):
+    """Work was stopped on request, after everything that is needed to go on was saved.
+
+    The exit code is 130 after Ctrl-C, as in shells, and 75 (EX_TEMPFAIL of sysexits.h) where a queue or the allowed
+    time ended it: submit the job again.
+    """
+
+    def __init__(self, what: str, *, resubmit: bool, todo: str | None = None) -> None:
+        super().__init__(what, todo=todo)
+        self.exit_code = 75 if resubmit else 130
+
+
 class ConfigError(SpectraAppError):
     """A setting is unknown, missing or out of range."""
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spectra_app.cli import options
-from spectra_app.cli.console import EXIT_INTERRUPTED, ProgressBar, print_json, progress_bar, say
+from spectra_app.cli.console import ProgressBar, print_json, progress_bar, say
 from spectra_app.config import MDSettings
+from spectra_app.errors import StoppedError
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -52,18 +53,21 @@ def md(
         bool, typer.Option("--restart", help="continue an interrupted run, or one that is to have more --steps")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing run file")] = False,
+    max_minutes: options.MaxMinutes = None,
     overrides: options.Overrides = None,
     json: options.Json = False,
 ) -> None:
     """Molecular dynamics: equilibrate, then record.
 
     Ctrl-C saves everything; --restart goes on from there.
+    So do SIGTERM, SIGUSR1 and --max-minutes, with exit code 75: submit again.
     """
     given = dict(locals())
     settings = options.settings_from_options(MDSettings, "md", given, overrides or (), config)
     from spectra_app.jobs.structures import read_structure
 
-    result = simulate(model, read_structure(structure, repeat), settings, output, restart=restart, overwrite=overwrite)
+    atoms, chosen = read_structure(structure, repeat), {"restart": restart, "overwrite": overwrite}
+    result = simulate(model, atoms, settings, output, **chosen, max_minutes=max_minutes)
     if json:
         print_json(asdict(result))
     else:
@@ -71,7 +75,14 @@ def md(
 
 
 def simulate(
-    model: str, atoms: Atoms, settings: MDSettings, output: Path, *, restart: bool = False, overwrite: bool = False
+    model: str,
+    atoms: Atoms,
+    settings: MDSettings,
+    output: Path,
+    *,
+    restart: bool = False,
+    overwrite: bool = False,
+    max_minutes: float | None = None,
 ) -> SimulationResult:
     """Molecular dynamics with a progress bar; Ctrl-C says how to go on.
 
@@ -82,13 +93,13 @@ def simulate(
         output: run file.
         restart: continue from the checkpoint beside the run file.
         overwrite: replace an existing run file.
+        max_minutes: wall time after which everything is saved and the run stopped, min.
 
     Raises:
-        Exit: interrupted, with exit code 130.
+        Exit: stopped, with the exit code of ``StoppedError``.
     """
     from spectra_app import jobs
     from spectra_app.dynamics import Progress
-    from spectra_app.jobs.simulation import SimulationInterruptedError
 
     with progress_bar("equilibration") as bar:
 
@@ -97,19 +108,28 @@ def simulate(
             bar.update(progress.step, progress.total_steps, note, progress.phase)
 
         try:
-            return jobs.simulate(model, atoms, settings, output, restart=restart, overwrite=overwrite, progress=show)
-        except SimulationInterruptedError as stop:
-            raise say_interrupted(bar, str(stop)) from None
+            return jobs.simulate(
+                model,
+                atoms,
+                settings,
+                output,
+                restart=restart,
+                overwrite=overwrite,
+                progress=show,
+                max_minutes=max_minutes,
+            )
+        except StoppedError as stop:
+            raise say_stopped(bar, stop) from None
 
 
-def say_interrupted(bar: ProgressBar, what: str) -> typer.Exit:
-    """How to go on after Ctrl-C (a recipe by itself, others with --restart), and the exit to raise."""
+def say_stopped(bar: ProgressBar, stop: StoppedError) -> typer.Exit:
+    """How to go on (a recipe by itself, others with --restart), and the exit to raise."""
     if bar.rich is not None:
         bar.rich.stop()
     extra = () if options.command_name() == "run" else ("--restart",)
-    say(f"spectra-app: {what.removesuffix('. Continue with --restart')}")
+    say(f"spectra-app: {str(stop).removesuffix('. Continue with --restart')}")
     say(f"Continue with: {options.continue_command(*extra)}")
-    return typer.Exit(EXIT_INTERRUPTED)
+    return typer.Exit(stop.exit_code)
 
 
 def describe(result: SimulationResult) -> list[str]:

@@ -229,6 +229,10 @@ Json = Annotated[bool, typer.Option("--json", help="print the numbers as JSON on
 ModelName = Annotated[str, typer.Option("--model", "-m", help="name in the zoo, or folder of a model")]
 Device = Annotated[str, typer.Option("--device", help="torch device: auto, cpu, cuda, cuda:1; auto takes a GPU if any")]
 Dtype = Annotated[str, typer.Option("--dtype", help="floating-point type of the network: float32 or float64")]
+MaxMinutes = Annotated[
+    float | None,
+    typer.Option("--max-minutes", help="wall time, min, after which all is saved; exit code 75: submit again"),
+]
 Output = Annotated[
     list[Path] | None,
     typer.Option(

@@ -11,6 +11,7 @@ import typer
 from spectra_app.cli import options
 from spectra_app.cli.console import print_json, progress_bar
 from spectra_app.config import MDSettings
+from spectra_app.errors import StoppedError
 
 
 def record(
@@ -42,16 +43,17 @@ def record(
     dtype: options.Dtype = "float32",
     restart: Annotated[bool, typer.Option("--restart", help="continue after the last checkpoint")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing run file")] = False,
+    max_minutes: options.MaxMinutes = None,
     json: options.Json = False,
 ) -> None:
     """Evaluate a model along a trajectory of any code.
 
     The run file then serves ir, raman, vdos and dielectric. Ctrl-C saves everything; --restart goes on from there.
+    So do SIGTERM, SIGUSR1 and --max-minutes, with exit code 75: submit again.
     """
-    from spectra_app.cli.md_command import say_interrupted
+    from spectra_app.cli.md_command import say_stopped
     from spectra_app.dynamics import Progress
     from spectra_app.jobs.annotate import record_trajectory
-    from spectra_app.jobs.simulation import SimulationInterruptedError
     from spectra_app.potentials.folder import load_model
 
     level = options.settings_from_options(MDSettings, "record", {"parts": parts}, ()).parts
@@ -78,9 +80,10 @@ def record(
                 restart=restart,
                 overwrite=overwrite,
                 progress=show,
+                max_minutes=max_minutes,
             )
-        except SimulationInterruptedError as stop:
-            raise say_interrupted(bar, str(stop)) from None
+        except StoppedError as stop:
+            raise say_stopped(bar, stop) from None
     if json:
         print_json(asdict(result))
     else:

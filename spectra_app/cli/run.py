@@ -24,12 +24,14 @@ def run(
         bool, typer.Option("--overwrite", help="replace a run of other settings in the folder")
     ] = False,
     keys: Annotated[bool, typer.Option("--keys", help="print every key with its unit and default, and stop")] = False,
+    max_minutes: options.MaxMinutes = None,
     overrides: options.Overrides = None,
     json: options.Json = False,
 ) -> None:
     """The whole chain from one file.
 
     Molecular dynamics, spectra, Born charges and figures. After Ctrl-C, repeat the command to go on.
+    SIGTERM, SIGUSR1 and --max-minutes stop the dynamics with exit code 75: submit again.
     """
     if keys or recipe is None:
         print(_keys())
@@ -41,9 +43,10 @@ def run(
     from spectra_app.jobs import run_recipe
 
     with interruptible(f"Repeat the command to go on: {options.continue_command()}"):
-        summary = run_recipe(settings, say=say, overwrite=overwrite, dynamics=simulate).summary
+        done = run_recipe(settings, say=say, overwrite=overwrite, dynamics=simulate, max_minutes=max_minutes)
     from spectra_app.plotting import render_summary, summary_json
 
+    summary = done.summary
     if json:
         print_json(summary_json(summary))
         return

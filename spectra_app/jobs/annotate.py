@@ -16,9 +16,8 @@ from spectra_app.dynamics.forces import PotentialLike, PredictionLike
 from spectra_app.dynamics.molecular_dynamics import Progress
 from spectra_app.dynamics.observables import BlockMaker, Instant, ObservableBlock, RunKind, stored_observables
 from spectra_app.dynamics.recorder import TrajectoryBlock
-from spectra_app.errors import ConfigError, SimulationError, TrajectoryError
+from spectra_app.errors import ConfigError, SimulationError, StoppedError, TrajectoryError
 from spectra_app.interrupts import Interrupts
-from spectra_app.jobs.simulation import SimulationInterruptedError
 from spectra_app.readers.trajectories.dispatch import open_trajectory
 from spectra_app.readers.trajectories.frames import Frame, Trajectory
 from spectra_app.runs.layout import Parts, RunHeader
@@ -74,6 +73,7 @@ def record_trajectory(
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
     checkpoint_s: float = 30.0,
+    max_minutes: float | None = None,
 ) -> RecordResult:
     """Evaluate a model along a trajectory.
 
@@ -95,12 +95,13 @@ def record_trajectory(
         overwrite: replace an existing run file.
         progress: called after every batch; ``total_steps`` is 0 where the number of frames is unknown.
         checkpoint_s: wall time between checkpoints, s.
+        max_minutes: wall time after which everything is saved and the job stopped, min.
 
     Raises:
         TrajectoryError: see ``open_trajectory`` and ``Trajectory.frames``; the output exists or cannot be written.
         StructureError: unknown element, or a network where molecules are wanted.
         SimulationError: the checkpoint belongs to another job.
-        SimulationInterruptedError: Ctrl-C or SIGTERM; ``restart=True`` continues.
+        StoppedError: a signal, or the time is over; ``restart=True`` continues.
     """
     if batch_size < 1:
         raise ConfigError("batch_size", got=batch_size, wanted="at least 1")
@@ -118,19 +119,22 @@ def record_trajectory(
     else:
         writer = RunWriter(output, header, overwrite)
     skipped = job.n_frames
-    with writer, Interrupts() as interrupts:
+    with writer, Interrupts(max_minutes) as interrupts:
         saved = time.monotonic()
         job.save(writer)
         for batch in job.batches():
             job.add(batch, writer)
             if progress is not None:
                 progress(_progress(job, trajectory.n_frames, skipped, began))
-            if interrupts.requested or time.monotonic() - saved > checkpoint_s:
+            stop = interrupts.requested
+            if stop or time.monotonic() - saved > checkpoint_s:
                 job.save(writer)
                 saved = time.monotonic()
-            if interrupts.requested:
-                raise SimulationInterruptedError(
-                    f"record interrupted after {job.n_frames} frames, everything is saved in {output}",
+            if stop:
+                what = f"record stopped after {job.n_frames} frames ({interrupts.reason})"
+                raise StoppedError(
+                    f"{what}, everything is saved in {output}",
+                    resubmit=interrupts.resubmit,
                     todo="Continue with --restart",
                 )
         wall = time.perf_counter() - began

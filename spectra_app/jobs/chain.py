@@ -6,6 +6,7 @@ of the same settings is kept, an interrupted one continued.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -60,6 +61,7 @@ def run_recipe(
     overwrite: bool = False,
     say: Callable[[str], None] | None = None,
     dynamics: Callable[..., Any] = simulate,
+    max_minutes: float | None = None,
 ) -> RecipeResult:
     """Do everything a recipe asks for: what ``spectra-app run`` does.
 
@@ -69,11 +71,12 @@ def run_recipe(
         overwrite: replace a run file of other settings instead of refusing.
         say: told what begins.
         dynamics: called as ``jobs.simulate`` is, e.g. with a progress bar around it.
+        max_minutes: wall time after which the dynamics is saved and stopped, min.
 
     Raises:
         TrajectoryError: the folder holds a run of other settings.
         ConfigError: a bad key or value; or a spectrum that the structure cannot have.
-        SimulationInterruptedError: Ctrl-C; the same call continues.
+        StoppedError: a signal, or the time is over; the same call continues.
     """
     tell = say if say is not None else _silent
     settings = (
@@ -85,7 +88,7 @@ def run_recipe(
     atoms = start_structure(settings.model, settings.structure, settings.repeat)
     _check_tasks(settings, atoms)
     tell(f"{describe_structure(atoms)}, model '{settings.model}'; results in {folder}/")
-    _dynamics(settings, atoms, tell, overwrite, dynamics)
+    _dynamics(settings, atoms, tell, overwrite, functools.partial(dynamics, max_minutes=max_minutes))
     run = read_run(folder / RUN_FILE)
     references = _references(settings)
     spectra, files = _spectra(settings, run, references, tell)

@@ -24,6 +24,7 @@ def simulate(
     restart: bool = False,
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
+    max_minutes: float | None = None,
 ) -> SimulationResult:
     """Molecular dynamics that records itself.
 
@@ -35,9 +36,10 @@ def simulate(
         restart: continue from the checkpoint beside the run file.
         overwrite: replace an existing run file.
         progress: told how far it is.
+        max_minutes: wall time after which everything is saved and the run stopped, min.
 
     Raises:
-        SimulationInterruptedError: Ctrl-C; ``restart`` goes on.
+        StoppedError: a signal, or the time is over; ``restart`` goes on.
         TrajectoryError: the run file exists, or cannot be written.
         ModelError: no such model.
     """
@@ -45,4 +47,5 @@ def simulate(
     from spectra_app.potentials.folder import load_model
 
     potential = load_model(model, device=settings.device, dtype=settings.dtype, eps_inf=settings.eps_inf)
-    return Simulation(potential, atoms, settings, output, progress).run(restart=restart, overwrite=overwrite)
+    simulation = Simulation(potential, atoms, settings, output, progress)
+    return simulation.run(restart=restart, overwrite=overwrite, max_minutes=max_minutes)

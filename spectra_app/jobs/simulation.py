@@ -20,7 +20,7 @@ from spectra_app.dynamics.molecular_dynamics import MolecularDynamics, Progress
 from spectra_app.dynamics.observables import RunKind, stored_observables
 from spectra_app.dynamics.recorder import Recorder
 from spectra_app.dynamics.state import MDState, Particles, make_particles, state_from_dict, state_to_dict
-from spectra_app.errors import SimulationError
+from spectra_app.errors import SimulationError, StoppedError
 from spectra_app.interrupts import Interrupts
 from spectra_app.memory import keep_freed_blocks
 from spectra_app.runs.layout import Parts, RunHeader, write_born_charges
@@ -36,12 +36,6 @@ from spectra_app.structure.system import System, concatenate, from_ase, select_s
 BORN_SAMPLES = 4  # configurations of a run whose Born charges are kept
 # Settings that may differ between the parts of one run; a field table is compared by its rows.
 FREE_ON_RESTART = frozenset({"steps", "device", "field_table"})
-
-
-class SimulationInterruptedError(SimulationError):
-    """Stopped by Ctrl-C or SIGTERM after writing everything a restart needs."""
-
-    exit_code = 130
 
 
 @dataclass(frozen=True)
@@ -123,18 +117,19 @@ class Simulation:
             self.particles = self.particles._replace(system=system)
         self.dynamics = MolecularDynamics(model, self.particles, self.settings, field)
 
-    def run(self, restart: bool = False, overwrite: bool = False) -> SimulationResult:
-        """Run to the end, or until Ctrl-C / SIGTERM.
+    def run(self, restart: bool = False, overwrite: bool = False, max_minutes: float | None = None) -> SimulationResult:
+        """Run to the end, or until Ctrl-C, SIGTERM, SIGUSR1, or the end of the allowed time.
 
         Args:
             restart: continue from the checkpoint beside ``output``, bit for bit as if never stopped (same device);
                 with more ``steps`` than before, extend a finished run.  Without output file begins anew.
             overwrite: replace an existing run file.
+            max_minutes: wall time after which everything is saved and the run stopped, min; needs an output file.
 
         Raises:
             TrajectoryError: the output exists, is damaged, or the disk is full.
             SimulationError: the run became unstable, or the checkpoint belongs to another run.
-            SimulationInterruptedError: Ctrl-C or SIGTERM; ``restart=True`` continues.
+            StoppedError: a signal, or the time is over; ``restart=True`` continues.
         """
         began = time.perf_counter()
         keep_freed_blocks()
@@ -157,7 +152,7 @@ class Simulation:
             recorder = recorder_of(writer)
             if carry is not None:
                 recorder.restore(carry)
-            keeper = _Keeper(self, writer, recorder)
+            keeper = _Keeper(self, writer, recorder, max_minutes)
             with keeper.interrupts:
                 last = self.dynamics.run(recorder, state, keeper.after_step, self.progress)
             if self.dynamics.ms_per_step == self.dynamics.ms_per_step:  # not NaN: this call made steps
@@ -317,21 +312,25 @@ class Simulation:
 class _Keeper:
     """Saves checkpoints at wall-time intervals and on interruption."""
 
-    def __init__(self, simulation: Simulation, writer: RunWriter, recorder: Recorder) -> None:
+    def __init__(
+        self, simulation: Simulation, writer: RunWriter, recorder: Recorder, max_minutes: float | None
+    ) -> None:
         self._simulation, self._writer, self._recorder = simulation, writer, recorder
         self._saved = -float("inf") if recorder.n_observables == 0 else time.monotonic()
-        self.interrupts = Interrupts()
+        self.interrupts = Interrupts(max_minutes)
 
     def after_step(self, state: MDState) -> None:
-        """Called after every step; raises ``SimulationInterruptedError`` when asked to stop."""
+        """Called after every step; raises ``StoppedError`` when asked to stop."""
         stop = self.interrupts.requested
         if not stop and time.monotonic() - self._saved < self._simulation.checkpoint_s:
             return
         self.save(state, float("nan"))
         if stop:
             done, total = state.step, self._simulation.dynamics.total_steps
-            raise SimulationInterruptedError(
-                f"molecular dynamics interrupted at step {done} of {total}, everything is saved in {self._writer.path}",
+            raise StoppedError(
+                f"molecular dynamics stopped at step {done} of {total} ({self.interrupts.reason}), everything is saved "
+                f"in {self._writer.path}",
+                resubmit=self.interrupts.resubmit,
                 todo="Continue with --restart",
             )
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from spectra_app.config import TrainFile
-from spectra_app.errors import DatasetError, ModelError
+from spectra_app.errors import DatasetError, ModelError, StoppedError
 from spectra_app.interrupts import Interrupts
 from spectra_app.memory import keep_freed_blocks
 from spectra_app.potentials.folder import choose_device, write_atomically
@@ -217,6 +217,13 @@ def _optimize(
             if interrupts.requested or time.monotonic() - saved > 60.0 * t.checkpoint_minutes:
                 save_state(run, checkpoint, settings)
                 saved = time.monotonic()
+                if interrupts.resubmit:
+                    what = f"training stopped in epoch {run.epoch + 1} ({interrupts.reason})"
+                    raise StoppedError(
+                        f"{what}, everything is saved in {t.output}",
+                        resubmit=True,
+                        todo="Continue with --resume",
+                    )
                 if interrupts.requested:
                     raise KeyboardInterrupt
         seen = run.place

@@ -15,9 +15,9 @@ import torch
 from spectra_app.config import MDSettings
 from spectra_app.dynamics import Observable, observables
 from spectra_app.dynamics.observables import Instant, RunKind, stored_observables
-from spectra_app.errors import SimulationError, TrajectoryError
+from spectra_app.errors import SimulationError, StoppedError, TrajectoryError
 from spectra_app.jobs.annotate import record_trajectory
-from spectra_app.jobs.simulation import Simulation, SimulationInterruptedError
+from spectra_app.jobs.simulation import Simulation
 from spectra_app.runs import Run, read_run
 from tests.toy_potential import ToyPotential, dumbbells
 
@@ -92,7 +92,7 @@ def test_one_row_is_recorded_by_md_and_read_back(tmp_path: Path, ensemble: str) 
 def test_new_row_changes_no_other_and_continues_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, parts, without = (tmp_path / f"{name}.h5" for name in ("whole", "parts", "without"))
     Simulation(ToyPotential(), dumbbells(), settings(), whole).run()
-    with pytest.raises(SimulationInterruptedError):
+    with pytest.raises(StoppedError):
         Simulation(Interrupting(148), dumbbells(), settings(), parts).run()
     assert 0 < len(read_run(parts).step) < STEPS
     Simulation(ToyPotential(), dumbbells(), settings(), parts).run(restart=True)
@@ -117,7 +117,7 @@ def test_one_row_is_recorded_along_a_trajectory(tmp_path: Path) -> None:
     record_trajectory(tmp_path / "md.h5", ToyPotential(), tmp_path / "whole.h5", batch_size=7)
     whole = read_run(tmp_path / "whole.h5")
     np.testing.assert_allclose(whole.observable("quadrupole"), during.observable("quadrupole"), atol=1e-11)
-    with pytest.raises(SimulationInterruptedError):
+    with pytest.raises(StoppedError):
         record_trajectory(tmp_path / "md.h5", Interrupting(3), tmp_path / "parts.h5", batch_size=7)
     record_trajectory(tmp_path / "md.h5", ToyPotential(), tmp_path / "parts.h5", batch_size=7, restart=True)
     parts = read_run(tmp_path / "parts.h5")

@@ -11,9 +11,9 @@ import pytest
 from ase import Atoms
 
 from spectra_app.config import MDSettings
-from spectra_app.errors import SimulationError, TrajectoryError
+from spectra_app.errors import SimulationError, StoppedError, TrajectoryError
 from spectra_app.jobs.annotate import record_trajectory
-from spectra_app.jobs.simulation import Simulation, SimulationInterruptedError
+from spectra_app.jobs.simulation import Simulation
 from spectra_app.readers.trajectories import open_trajectory
 from spectra_app.runs import read_run
 from tests.toy_potential import ToyPotential, dumbbells
@@ -89,7 +89,7 @@ class Interrupting(ToyPotential):
 def test_interrupted_decoration_resumes(run_path: Path, tmp_path: Path) -> None:
     record_trajectory(run_path, ToyPotential(), tmp_path / "whole.h5", batch_size=5)
     output = tmp_path / "parts.h5"
-    with pytest.raises(SimulationInterruptedError, match=r"after 20 frames.*--restart"):
+    with pytest.raises(StoppedError, match=r"after 20 frames.*--restart"):
         record_trajectory(run_path, Interrupting(), output, batch_size=5)
     assert not read_run(output).complete
     with pytest.raises(TrajectoryError, match="an existing file"):
@@ -190,7 +190,7 @@ def test_changing_cell_continues_bit_for_bit(tmp_path: Path, rng: np.random.Gene
                 os.kill(os.getpid(), signal.SIGINT)
             return super().__call__(*args, **kwargs)
 
-    with pytest.raises(SimulationInterruptedError):
+    with pytest.raises(StoppedError):
         record_trajectory(tmp_path / "t.traj", Stopping(), tmp_path / "parts.h5", **given)
     record_trajectory(tmp_path / "t.traj", Ions(), tmp_path / "parts.h5", restart=True, **given)
     whole, parts = read_run(tmp_path / "whole.h5"), read_run(tmp_path / "parts.h5")

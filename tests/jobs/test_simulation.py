@@ -19,8 +19,8 @@ from ase import Atoms
 
 from spectra_app.config import MDSettings
 from spectra_app.dynamics import Progress
-from spectra_app.errors import ConfigError, SimulationError, StructureError, TrajectoryError
-from spectra_app.jobs.simulation import Simulation, SimulationInterruptedError
+from spectra_app.errors import ConfigError, SimulationError, StoppedError, StructureError, TrajectoryError
+from spectra_app.jobs.simulation import Simulation
 from spectra_app.runs import read_run
 from spectra_app.runs.restart_file import checkpoint_path, load_checkpoint, save_checkpoint
 from tests.toy_potential import ToyPotential, dumbbells
@@ -84,7 +84,7 @@ def test_restart_continues_bit_for_bit(tmp_path: Path, ensemble: str, thermostat
     chosen = settings(ensemble=ensemble, thermostat=thermostat)
     whole = Simulation(ToyPotential(), dumbbells(), chosen, tmp_path / "whole.h5").run()
     assert whole.restarted_at_step is None
-    with pytest.raises(SimulationInterruptedError, match=rf"step {stop - 1} of 251.*Continue with --restart"):
+    with pytest.raises(StoppedError, match=rf"step {stop - 1} of 251.*Continue with --restart"):
         Simulation(Interrupting(stop), dumbbells(), chosen, tmp_path / "parts.h5").run()
     if stop > 21:
         partial = read_run(tmp_path / "parts.h5")
@@ -115,7 +115,7 @@ def test_restart_in_the_middle_of_a_pulse_continues_bit_for_bit(tmp_path: Path, 
         np.savetxt(tmp_path / "pulse.dat", rows)
         chosen, field = settings(ensemble="nve", field_table=tmp_path / "pulse.dat"), None
     Simulation(ToyPotential(), dumbbells(), chosen, tmp_path / "whole.h5", field=field).run()
-    with pytest.raises(SimulationInterruptedError):  # at 64.5 fs
+    with pytest.raises(StoppedError):  # at 64.5 fs
         Simulation(Interrupting(151), dumbbells(), chosen, tmp_path / "parts.h5", field=field).run()
     if source == "function":
         with pytest.raises(SimulationError, match=r"wanted the function pulse .*cannot be stored.*Simulation\("):
@@ -200,15 +200,20 @@ def test_slab_loses_no_atom_into_its_image(tmp_path: Path) -> None:
         dynamics.force_field(gone, system.cell, gone, system.cell, 0)
 
 
-def test_interrupted_twice_and_by_sigterm(tmp_path: Path) -> None:
+def test_stopped_by_every_signal_and_by_the_clock(tmp_path: Path) -> None:
     chosen = settings(thermostat="langevin")
     before = signal.getsignal(signal.SIGINT)
     Simulation(ToyPotential(), dumbbells(), chosen, tmp_path / "whole.h5").run()
     output = tmp_path / "parts.h5"
-    with pytest.raises(SimulationInterruptedError):
-        Simulation(Interrupting(60, signal.SIGTERM), dumbbells(), chosen, output).run()
-    with pytest.raises(SimulationInterruptedError):
-        Simulation(Interrupting(71), dumbbells(), chosen, output).run(restart=True)
+    for number, code in ((signal.SIGTERM, 75), (signal.SIGINT, 130), (signal.SIGUSR1, 75)):
+        with pytest.raises(StoppedError, match=r"Ctrl-C|SIGTERM|SIGUSR1") as stop:
+            Simulation(Interrupting(60, number), dumbbells(), chosen, output).run(restart=output.exists())
+        assert stop.value.exit_code == code
+    with pytest.raises(StoppedError, match=r"the 1e-06 minutes are over") as stop:
+        Simulation(ToyPotential(), dumbbells(), chosen, output).run(restart=True, max_minutes=1e-6)
+    assert stop.value.exit_code == 75
+    with pytest.raises(ConfigError, match="max_minutes: got 0"):
+        Simulation(ToyPotential(), dumbbells(), chosen, output).run(restart=True, max_minutes=0.0)
     Simulation(ToyPotential(), dumbbells(), chosen, output).run(restart=True)
     assert_same_file(tmp_path / "whole.h5", output)
     assert signal.getsignal(signal.SIGINT) is before  # which a shell in the background has set to nothing

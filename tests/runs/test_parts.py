@@ -16,9 +16,9 @@ from ase.build import bulk, molecule
 
 from spectra_app.config import MDSettings, ModelSettings
 from spectra_app.dynamics.contributions import PARTS_BYTES, Contributions, sum_by_part
-from spectra_app.errors import SimulationError, StructureError, TrajectoryError
+from spectra_app.errors import SimulationError, StoppedError, StructureError, TrajectoryError
 from spectra_app.jobs.annotate import record_trajectory
-from spectra_app.jobs.simulation import Simulation, SimulationInterruptedError
+from spectra_app.jobs.simulation import Simulation
 from spectra_app.potentials import Potential
 from spectra_app.runs import Run, read_run
 from spectra_app.runs.molecules import find_molecules, formula_of
@@ -168,7 +168,7 @@ def test_contributions_of_a_network_add_up(
 def test_restart_of_a_run_with_parts_continues_bit_for_bit(tmp_path: Path, level: str, ensemble: str) -> None:
     chosen = MDSettings.model_validate({**SMALL, "ensemble": ensemble, "parts": level})
     Simulation(ToyPotential(), dumbbells(), chosen, tmp_path / "whole.h5").run()
-    with pytest.raises(SimulationInterruptedError):
+    with pytest.raises(StoppedError):
         Simulation(Interrupting(138), dumbbells(), chosen, tmp_path / "two.h5").run()
     Simulation(ToyPotential(), dumbbells(), chosen, tmp_path / "two.h5").run(restart=True)
     assert_same_file(tmp_path / "whole.h5", tmp_path / "two.h5")
@@ -192,7 +192,7 @@ def test_decoration_gives_the_parts_of_the_run_also_after_an_interruption(tmp_pa
     Simulation(ToyPotential(), torn_apart(dumbbells()), settings, tmp_path / "md.h5").run()
     again = {"batch_size": batch_size, "parts": "molecules"}
     calls = 4 if batch_size == 7 else 20
-    with pytest.raises(SimulationInterruptedError):
+    with pytest.raises(StoppedError):
         record_trajectory(tmp_path / "md.h5", Interrupting(calls), tmp_path / "again.h5", **again)
     with pytest.raises(SimulationError, match="restart, parts: got none, wanted molecules"):
         record_trajectory(tmp_path / "md.h5", ToyPotential(), tmp_path / "again.h5", restart=True)
