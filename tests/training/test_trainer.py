@@ -209,7 +209,7 @@ def test_stress_is_learned_where_it_is_labelled(tmp_path, monkeypatch):
         chosen = settings(
             tmp_path / str(weight),
             tmp_path / "train.xyz",
-            epochs=15,
+            epochs=25,
             batch_size=2,
             ema=0.9,
             loss={"stress": (weight, weight)},
