@@ -12,9 +12,8 @@ from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
-import yaml
 
-from spectra_app.config import MDSettings, Of, Settings, SpectraSettings, apply_override, parse_settings
+from spectra_app.config import MDSettings, Of, Settings, SpectraSettings, apply_override, parse_settings, read_yaml
 from spectra_app.errors import ConfigError
 
 S = TypeVar("S", bound=Settings)
@@ -162,12 +161,7 @@ def read_section(path: Path, section: str) -> dict[str, Any]:
     Raises:
         ConfigError: no such file, or not ``key: value`` lines.
     """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"configuration {path}", got="no such file", wanted="a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"configuration {path}", got=f"not YAML ({error})", wanted="key: value lines") from None
+    data = read_yaml(path)
     inner = data.get(section, data) if isinstance(data, dict) else data
     if inner is None:
         return {}

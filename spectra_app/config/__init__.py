@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spectra_app.config.backbones import BackboneSettings, PaiNNSettings
-from spectra_app.config.base import Settings, apply_override, load_settings, parse_settings
+from spectra_app.config.base import Settings, apply_override, load_settings, parse_settings, read_yaml
 from spectra_app.config.md import MDSettings
 from spectra_app.config.model import HeadSettings, ModelSettings, VariantName
 from spectra_app.config.recipe import RunFileSettings
@@ -29,4 +29,5 @@ __all__ = [
     "apply_override",
     "load_settings",
     "parse_settings",
+    "read_yaml",
 ]

@@ -38,12 +38,7 @@ def load_settings(schema: type[S], path: Path | str, overrides: Sequence[str] = 
         ConfigError: no such file, not YAML, unknown key, or a value out of range.
     """
     path = Path(path)
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"configuration {path}", got="no such file", wanted="a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"configuration {path}", got=f"not YAML ({error})", wanted="key: value lines") from None
+    data = read_yaml(path)
     if data is None:
         data = {}
     if not isinstance(data, dict):
@@ -51,6 +46,20 @@ def load_settings(schema: type[S], path: Path | str, overrides: Sequence[str] = 
     for override in overrides:
         apply_override(data, override)
     return parse_settings(schema, data, str(path))
+
+
+def read_yaml(path: Path) -> Any:
+    """Content of a YAML file.
+
+    Raises:
+        ConfigError: no such file, or not YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"configuration {path}", got="no such file", wanted="a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"configuration {path}", got=f"not YAML ({error})", wanted="key: value lines") from None
 
 
 def apply_override(data: dict[str, Any], override: str) -> None:
