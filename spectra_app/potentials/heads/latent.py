@@ -65,15 +65,13 @@ class _Pairs(NamedTuple):
         neighbors: the table.
         direction: [atom, slot, xyz], unit vectors.
         radial: [atom, slot, basis], radial basis of the heads.
-        envelope: [atom, slot], smooth cutoff of the heads.
-        ratio: [atom, slot], distance over the sum of the covalent radii.
+        bonded: [atom, slot], what counts as a bond (``bond_weights``).
     """
 
     neighbors: Neighbors
     direction: Tensor
     radial: Tensor
-    envelope: Tensor
-    ratio: Tensor
+    bonded: Tensor
 
 
 class LatentHead(nn.Module):
@@ -175,7 +173,8 @@ class LatentHead(nn.Module):
         hidden = self.hidden(f.scalars)
         radial, envelope = geometry.radial(self.radial)
         ratio = bond_ratios(geometry.distance, species, self.covalent_radii, neighbors)
-        pairs = _Pairs(neighbors, geometry.direction, radial, envelope, ratio)
+        bonded = bond_weights(self.bond_weight, ratio, envelope)
+        pairs = _Pairs(neighbors, geometry.direction, radial, bonded)
         of_pairs = self.pair_features(f.pairs) * envelope[..., None] if self.reads_pairs else None
         moved: Tensor | None = None
         if self.ionic:
@@ -220,8 +219,7 @@ class LatentHead(nn.Module):
 
     def _alpha(self, hidden: Tensor, f: Features, species: Tensor, pairs: _Pairs) -> Tensor:
         if self.alpha_form == "bonds":
-            weights = bond_weights(self.bond_weight, pairs.ratio, pairs.envelope)
-            factor = self.alpha_bonds(species, pairs.neighbors, pairs.direction, pairs.radial, weights)
+            factor = self.alpha_bonds(species, pairs.neighbors, pairs.direction, pairs.radial, pairs.bonded)
             return _INITIAL_ALPHA * factor
         raw = self.alpha_isotropic(hidden)[:, 0]
         if self.alpha_positive:
@@ -245,8 +243,7 @@ class LatentHead(nn.Module):
         raw = (pairs.radial * (nodes[:, None] + gather_neighbors(nodes, pairs.neighbors))).sum(-1)
         if of_pairs is not None:
             raw = raw + of_pairs[..., 1] + reverse_pairs(of_pairs[..., 1], pairs.neighbors)
-        weight = bond_weights(self.bond_weight, pairs.ratio, pairs.envelope)
-        return _INITIAL_KAPPA / math.log(2.0) * softplus(raw) * weight
+        return _INITIAL_KAPPA / math.log(2.0) * softplus(raw) * pairs.bonded
 
 
 def _shift_to_total_charge(charges: Tensor, system: System) -> Tensor:
