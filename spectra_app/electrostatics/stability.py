@@ -57,6 +57,19 @@ def largest_kappa(sigma: float) -> float:
     return _SHARE * sigma / (COULOMB_CONSTANT * math.sqrt(2.0 / math.pi))
 
 
+def self_energies(charges: Tensor, sigma: float | Smearing) -> Tensor:
+    """What the sum over pairs leaves out of the energy of smeared charges, (1/2) c_i q_i^2.
+
+    Args:
+        charges: [atom], e.
+        sigma: A, smearing, of all atoms or by classes.
+
+    Returns:
+        [atom], eV.
+    """
+    return 0.5 * COULOMB_CONSTANT * math.sqrt(2.0 / math.pi) * charges.square() / by_atom(sigma, 1, charges)
+
+
 def bounded_polarizability(alpha: Tensor, sigma: float | Smearing) -> Tensor:
     """Bend alpha to alpha (1 + alpha/a)^-1; its eigenvalues are below ``largest_polarizability``.
 

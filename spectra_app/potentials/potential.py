@@ -192,6 +192,8 @@ class Potential(nn.Module):
         sigma = self.widths[0] if len(set(self.widths)) == 1 else Smearing(self.widths, species)
         latents = self.latent_head(own, species, neighbors, pair, features, unit, sigma)
         interaction = prepare_interaction(system, k, sigma, self._highest_rank)
+        if latents.transfer_energy is not None:
+            per_atom = per_atom + latents.transfer_energy
         permanent = interaction.permanent(latents.multipoles)
         energy = sum_by_structure(per_atom, system) + permanent.energy
         fixed, moved, dipoles = latents.fixed_charges, latents.moved, latents.multipoles.dipoles

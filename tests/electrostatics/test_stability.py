@@ -17,6 +17,7 @@ from spectra_app.electrostatics.stability import (
     bounded_polarizability,
     largest_kappa,
     largest_polarizability,
+    self_energies,
 )
 from spectra_app.errors import ConvergenceError
 from spectra_app.structure.neighbors import build_neighbors, pair_vectors
@@ -37,6 +38,15 @@ def test_the_bounds_are_the_self_terms():
     assert largest_kappa(SIGMA) == pytest.approx(0.9 * SIGMA / common)
     assert largest_polarizability(SIGMA) == pytest.approx(0.9 * 3.0 * SIGMA**3 / common)
     assert largest_polarizability(1.0) * COULOMB_CONSTANT == pytest.approx(0.9 * 3.760, rel=1e-3)  # A^3
+
+
+def test_a_charge_and_its_opposite_in_one_place_have_no_energy_with_their_self_terms():
+    system = make_system(np.array([[0.0, 0, 0], [1e-6, 0, 0]]), np.array([1, 1]))
+    charges = torch.tensor([0.7, -0.7], dtype=torch.float64)
+    pairs = prepare_interaction(system, None, SIGMA, 0).permanent(Multipoles(charges, None, None)).energy
+    assert float(pairs) == pytest.approx(-float(self_energies(charges, SIGMA).sum()), rel=1e-9)
+    classes = Smearing((SIGMA, 2 * SIGMA), torch.tensor([0, 1]))
+    assert self_energies(charges, classes).numpy() == pytest.approx(self_energies(charges, SIGMA).numpy() / [1.0, 2.0])
 
 
 def test_small_values_stay_and_large_ones_bend_under_the_bound():

@@ -126,6 +126,31 @@ def test_an_unbound_ion_begins_with_its_own_charge_and_a_passing_proton_is_share
         assert q[1] + q[5] + q[6] == pytest.approx(share, abs=0.05)  # a tenth of its charge stays on the proton
 
 
+def test_handing_a_proton_over_costs_energy_before_anything_is_learned() -> None:
+    """Charge on two atoms attracts itself: without the self-energies of what is moved, 0.9 e would gain 4 eV here."""
+    potential = ionic(random=False, variant="p")
+    potential.energy_scale.zero_()  # electrostatics alone
+    waters = Atoms("OOH", [[0, 0, 0], [2.5, 0, 0], [1.0, 0, 0]]) + Atoms(
+        "H3", [[-0.25, 0.93, 0], [2.8, -0.45, 0.8], [2.8, -0.45, -0.8]]
+    )
+    energies = []
+    for place in np.arange(0.95, 1.56, 0.05):
+        waters.positions[2, 0] = place
+        system = from_ase(waters)
+        energies.append(float(potential(system, build_neighbors(system, potential.cutoff), forces=False).energy))
+    assert np.diff(energies).min() > -0.02  # eV
+    assert 2.0 < energies[-1] - energies[0] < 6.0
+
+
+def test_a_bound_molecule_has_no_energy_of_transfer() -> None:
+    potential = ionic(random=False, variant="p")
+    system = from_ase(electrolyte())
+    neighbors = build_neighbors(system, potential.cutoff)
+    assert (
+        float(potential.evaluate(system, neighbors, potential.k_vectors(system)).latents.transfer_energy.sum()) < 1e-4
+    )
+
+
 def test_shares_of_a_cation_hold_while_its_bonds_vibrate_and_end_smoothly_where_they_break() -> None:
     settings = {"oxidation_states": {"O": -2, "Si": 4}, "channels": 8, "n_radial": 4, "cutoff_A": 4.0}
     potential = Potential(ModelSettings(variant="p", **settings), ("O", "Si"), eps_inf=2.4).double()

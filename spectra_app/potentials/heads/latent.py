@@ -18,7 +18,7 @@ from torch.nn.functional import softplus
 from spectra_app.config import ModelSettings
 from spectra_app.electrostatics.multipoles import Multipoles, Variant
 from spectra_app.electrostatics.smearing import Smearing
-from spectra_app.electrostatics.stability import bounded_kappa, bounded_polarizability
+from spectra_app.electrostatics.stability import bounded_kappa, bounded_polarizability, self_energies
 from spectra_app.potentials.backbones.features import Backbone, Features, PairGeometry, RadialBasis
 from spectra_app.potentials.elements import ELECTRONEGATIVE_ENOUGH, PAULING
 from spectra_app.potentials.heads.bond_polarizability import BondPolarizability
@@ -49,6 +49,8 @@ class Latents(NamedTuple):
         moved: [atom, slot], e; p_ij, charge moved from j to i; None in the atomic family.
         alpha: [atom] or [atom, xyz, xyz], e^2 A^2/eV, or None.
         kappa: [atom] (atomic family) or [atom, slot] (pairs), e^2/eV, or None.
+        transfer_energy: [atom], eV; self-energy of the charge that atoms hold because a cation changed its partners, or
+            None where no charge is handed back.
     """
 
     multipoles: Multipoles
@@ -56,6 +58,7 @@ class Latents(NamedTuple):
     moved: Tensor | None
     alpha: Tensor | None
     kappa: Tensor | None
+    transfer_energy: Tensor | None
 
 
 class _Pairs(NamedTuple):
@@ -177,11 +180,15 @@ class LatentHead(nn.Module):
         pairs = _Pairs(neighbors, geometry.direction, radial, bonded)
         of_pairs = self.pair_features(f.pairs) * envelope[..., None] if self.reads_pairs else None
         moved: Tensor | None = None
+        transfer_energy: Tensor | None = None
         if self.ionic:
             fixed = self.oxidation_states[species] * charge_unit[system.batch]
             switch = self.hands_switch[species]
-            given = (switch[:, 0] > 0.0) * (fixed - VECTOR_SCALE * self.bound_charges[species])
-            handed = charge_handed_back(given, switch, self.takes_back[species], ratio, envelope, neighbors)
+            gives, takes = switch[:, 0] > 0.0, self.takes_back[species]
+            beyond_bound = fixed - VECTOR_SCALE * self.bound_charges[species]
+            handed = charge_handed_back(gives * beyond_bound, switch, takes, ratio, envelope, neighbors)
+            transferred = (gives + takes) * (beyond_bound + handed.sum(1))
+            transfer_energy = self_energies(transferred, sigma)
             moved = self._moved_charges(hidden, pairs, of_pairs) + handed
             charges = fixed + moved.sum(1)
         elif self.variant.charges == "atomic":
@@ -201,7 +208,7 @@ class LatentHead(nn.Module):
                 kappa = bounded_kappa(kappa, sigma, neighbors)
         dipoles = self.dipole(hidden, f) if self.variant.dipoles else None
         quadrupoles = VECTOR_SCALE * self.quadrupole(hidden, f) if self.variant.quadrupoles else None
-        return Latents(Multipoles(charges, dipoles, quadrupoles), fixed, moved, alpha, kappa)
+        return Latents(Multipoles(charges, dipoles, quadrupoles), fixed, moved, alpha, kappa, transfer_energy)
 
     def _moved_charges(self, hidden: Tensor, pairs: _Pairs, of_pairs: Tensor | None) -> Tensor:
         """p_ij = sum_b R_b (g_ib - g_jb + a_ib h_jb - h_ib a_jb) + u_ij - u_ji: zero at the cutoff [atom, slot].
