@@ -40,6 +40,7 @@ class ToyPrediction(NamedTuple):
     dipole_by_atom: Tensor
     polarizability_by_atom: Tensor
     fixed_charges: Tensor
+    solution: Tensor | None = None
 
 
 class ToyPotential:
@@ -74,6 +75,7 @@ class ToyPotential:
         stress: bool = False,
         field: Tensor | None = None,
         polarizability: bool = True,
+        guess: Tensor | None = None,
     ) -> ToyPrediction:
         self.n_calls += 1
         strain = torch.zeros(system.n_structures, 3, 3, dtype=self.dtype, requires_grad=True)

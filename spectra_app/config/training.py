@@ -43,6 +43,11 @@ class TrainingSettings(Settings):
     data: tuple[Path, ...] = Field(description="extended-XYZ files with energies and forces")
     output: Path = Field(Path("model"), description="folder of the model being made")
     keys: DataKeys = DataKeys()
+    start: str | None = Field(
+        None,
+        description="model whose weights the training begins with (name in the zoo, or folder): fine-tuning; on its "
+        "own data keep its seed and fractions, or it has seen the frames held out",
+    )
     validation_fraction: float = Field(0.06, gt=0, lt=0.9, description="share of frames held out for validation")
     test_fraction: float = Field(
         0.0, ge=0, lt=0.9, description="share of frames held out and evaluated once, at the end"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from spectra_app.dynamics.field_work import field_moments, field_weights
 from spectra_app.dynamics.fields import FieldSchedule
+from spectra_app.dynamics.predictor import NO_HISTORY, History
 from spectra_app.errors import SimulationError
 from spectra_app.structure.neighbors import Neighbors, build_neighbors, tighten
 from spectra_app.structure.system import System, check_vacuum
@@ -37,6 +38,8 @@ class PredictionLike(Protocol):
     def polarizability_by_atom(self) -> Tensor: ...  # noqa: D102
     @property
     def fixed_charges(self) -> Tensor: ...  # noqa: D102
+    @property
+    def solution(self) -> Tensor | None: ...  # noqa: D102
 
 
 class ScaleLike(Protocol):
@@ -76,6 +79,7 @@ class PotentialLike(Protocol):
         stress: bool = False,
         field: Tensor | None = None,
         polarizability: bool = True,
+        guess: Tensor | None = None,
     ) -> PredictionLike: ...
 
 
@@ -86,6 +90,7 @@ class Evaluated(NamedTuple):
         prediction: of the model.
         reference_positions: [atom, xyz], A, of the neighbour table that was used.
         reference_cell: [replica, vector, xyz], A, likewise.
+        history: solutions of self-consistent response, this one included.
         moments: [replica, 14], what the external field acts on (``field_work.field_moments``); None without field.
         middle: [12, 2], weights of the mean field between the last step and this one; None without field.
     """
@@ -93,6 +98,7 @@ class Evaluated(NamedTuple):
     prediction: PredictionLike
     reference_positions: Tensor
     reference_cell: Tensor
+    history: History = NO_HISTORY
     moments: Tensor | None = None
     middle: Tensor | None = None
 
@@ -109,7 +115,13 @@ class ForceFunction(Protocol):
     """A function that evaluates the model at new positions; see ``ForceField.__call__``."""
 
     def __call__(  # noqa: D102
-        self, positions: Tensor, cell: Tensor, reference_positions: Tensor, reference_cell: Tensor, step: int
+        self,
+        positions: Tensor,
+        cell: Tensor,
+        reference_positions: Tensor,
+        reference_cell: Tensor,
+        step: int,
+        history: History = NO_HISTORY,
     ) -> Evaluated: ...
 
 
@@ -125,6 +137,8 @@ class ForceField:
         stress: also ask for the stress (needed when the cell fluctuates).
         field: external field along the steps.
         is_recorded: whether a step's polarizability will be read; None: every one.
+        timestep_fs: between steps, fs.
+        record_fs: between recorded steps, fs.
     """
 
     def __init__(
@@ -135,8 +149,11 @@ class ForceField:
         stress: bool = False,
         field: FieldSchedule | None = None,
         is_recorded: Callable[[int], bool] | None = None,
+        timestep_fs: float = 0.5,
+        record_fs: float = 0.5,
     ) -> None:
         self.model = model
+        self._timestep_fs, self._record_fs = timestep_fs, record_fs
         self._is_recorded = is_recorded
         self.skin_A = skin_A
         self.stress = stress
@@ -150,7 +167,13 @@ class ForceField:
         self.n_rebuilds = 0
 
     def __call__(
-        self, positions: Tensor, cell: Tensor, reference_positions: Tensor, reference_cell: Tensor, step: int
+        self,
+        positions: Tensor,
+        cell: Tensor,
+        reference_positions: Tensor,
+        reference_cell: Tensor,
+        step: int,
+        history: History = NO_HISTORY,
     ) -> Evaluated:
         """Evaluate the model.
 
@@ -160,6 +183,7 @@ class ForceField:
             reference_positions: positions of the last table, [atom, xyz], A.
             reference_cell: cell of the last table, [replica, vector, xyz], A.
             step: of these positions, counted from the very start; tells the field.
+            history: solutions of self-consistent response up to the last step.
 
         Raises:
             SimulationError: atoms fly apart, or a position is not a number.
@@ -179,13 +203,20 @@ class ForceField:
         value = None if field is None else field.value
         recorded = self._is_recorded is None or self._is_recorded(step)
         prediction = self.model(
-            system, neighbors, forces=True, stress=self.stress, field=value, polarizability=recorded
+            system,
+            neighbors,
+            forces=True,
+            stress=self.stress,
+            field=value,
+            polarizability=recorded,
+            guess=history.guess(recorded, self._timestep_fs, self._record_fs),
         )
+        history = history.after(prediction.solution)
         if field is None:
-            return Evaluated(prediction, reference_positions, reference_cell)
+            return Evaluated(prediction, reference_positions, reference_cell, history)
         dipole = self.model.scale.vectors(prediction.dipole, system)
         moments = field_moments(dipole, self.model.scale.tensors(prediction.polarizability, system), field.weights)
-        return Evaluated(prediction, reference_positions, reference_cell, moments, field.middle)
+        return Evaluated(prediction, reference_positions, reference_cell, history, moments, field.middle)
 
     def _field_at(self, step: int) -> _Field | None:
         """The field at a step; made anew only where it changes."""

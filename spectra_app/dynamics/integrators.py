@@ -8,6 +8,7 @@ from torch import Tensor
 
 from spectra_app.dynamics.field_work import field_work
 from spectra_app.dynamics.forces import ForceFunction, PredictionLike
+from spectra_app.dynamics.predictor import History
 from spectra_app.dynamics.state import MDState, Particles, kinetic_energy
 from spectra_app.dynamics.thermostats import ornstein_uhlenbeck
 from spectra_app.units import FORCE_TO_ACCELERATION
@@ -83,8 +84,8 @@ def update_forces(
         evaluate: the model.
         step: of the new positions.
     """
-    prediction, reference, reference_cell, moments, middle = evaluate(
-        positions, cell, state.reference_positions, state.reference_cell, step
+    prediction, reference, reference_cell, history, moments, middle = evaluate(
+        positions, cell, state.reference_positions, state.reference_cell, step, History(state.fields, state.answers)
     )
     assert prediction.forces is not None
     reservoir = state.reservoir
@@ -104,6 +105,8 @@ def update_forces(
         reference_cell=reference_cell,
         step=step,
         moments=moments,
+        fields=history.fields,
+        answers=history.answers,
     )
     return moved, prediction
 

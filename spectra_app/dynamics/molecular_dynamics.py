@@ -95,7 +95,14 @@ class MolecularDynamics:
             else FieldSchedule(self.field, settings.timestep_fs, settings.equilibration_steps)
         )
         self.force_field = ForceField(
-            model, particles.system, settings.skin_A, settings.ensemble == "npt", self.schedule, self._is_recorded
+            model,
+            particles.system,
+            settings.skin_A,
+            settings.ensemble == "npt",
+            self.schedule,
+            self._is_recorded,
+            settings.timestep_fs,
+            settings.timestep_fs * settings.record_stride,
         )
         self._equilibrate = self._stepper(thermostat=True)
         self._produce = self._stepper(thermostat=settings.ensemble != "nve")

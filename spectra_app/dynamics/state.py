@@ -54,6 +54,9 @@ class MDState(NamedTuple):
         step: steps done since the very start, equilibration included.
         generator: random numbers on the device; advanced in place, its state belongs to the record.
         moments: [replica, 14], what the external field acts on (``field_work.field_moments``); None without field.
+        fields: [kept, atom, 1, 4], solutions of self-consistent response at the last steps, newest first
+            (``predictor``); None without such a response.
+        answers: [kept, atom, 3, 4], likewise, of the answers to uniform fields at the last recorded steps.
     """
 
     positions: Tensor
@@ -68,6 +71,8 @@ class MDState(NamedTuple):
     step: int
     generator: torch.Generator
     moments: Tensor | None = None
+    fields: Tensor | None = None
+    answers: Tensor | None = None
 
 
 def make_particles(system: System, masses_amu: Tensor, replicas: int = 1) -> Particles:

@@ -60,12 +60,15 @@ class ClusterInteraction:
     def permanent(self, multipoles: Multipoles) -> Electrostatics:
         """See ``Interaction``."""
         near, far = self._near.permanent(multipoles), self._far.permanent(multipoles)
-        charges = multipoles.charges
-        uniform = self._uniform(charges[:, None])[:, 0]
-        energy = 0.5 * sum_by_structure(charges * uniform, self._system)
-        return Electrostatics(
-            near.energy + far.energy + energy, near.potential + far.potential + uniform, near.field + far.field
-        )
+        uniform = self._uniform(multipoles.charges[:, None])[:, 0]
+        energy = near.energy + far.energy + 0.5 * sum_by_structure(multipoles.charges * uniform, self._system)
+        return Electrostatics(energy, near.potential + far.potential + uniform, near.field + far.field)
+
+    def energy(self, multipoles: Multipoles) -> Tensor:
+        """See ``Interaction``."""
+        uniform = multipoles.charges * self._uniform(multipoles.charges[:, None])[:, 0]
+        energy = self._near.energy(multipoles) + self._far.energy(multipoles)
+        return energy + 0.5 * sum_by_structure(uniform, self._system)
 
     def act(self, charges: Tensor | None, dipoles: Tensor | None) -> tuple[Tensor, Tensor]:
         """See ``Interaction``."""

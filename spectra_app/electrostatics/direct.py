@@ -101,6 +101,10 @@ class DirectInteraction:
         total = to_dense(energy, self._layout).sum(-1)
         return Electrostatics(0.5 * total, potential, field)
 
+    def energy(self, multipoles: Multipoles) -> Tensor:
+        """See ``Interaction``."""
+        return self.permanent(multipoles).energy
+
     def _sum(self, charges: Tensor | None, dipoles: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """Potential [atom, source], field [atom, source, xyz], and u_j.r_ij [structure, i, j, source]."""
         b, vectors = self._b, self._vectors

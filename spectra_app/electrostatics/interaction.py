@@ -98,12 +98,18 @@ class _MixedInteraction:
         potential = multipoles.charges.new_zeros(n_atoms)
         field = multipoles.charges.new_zeros(n_atoms, 3)
         for structures, atoms, interaction in self._parts:
-            own = Multipoles(*(None if m is None else m[atoms] for m in multipoles))  # type: ignore[arg-type]
-            done = interaction.permanent(own)
+            done = interaction.permanent(_of(multipoles, atoms))
             energy = energy.index_add(0, structures, done.energy)
             potential = potential.index_add(0, atoms, done.potential)
             field = field.index_add(0, atoms, done.field)
         return Electrostatics(energy, potential, field)
+
+    def energy(self, multipoles: Multipoles) -> Tensor:
+        """See ``Interaction``."""
+        energy = multipoles.charges.new_zeros(self._shape[0])
+        for structures, atoms, interaction in self._parts:
+            energy = energy.index_add(0, structures, interaction.energy(_of(multipoles, atoms)))
+        return energy
 
     def act(self, charges: Tensor | None, dipoles: Tensor | None) -> tuple[Tensor, Tensor]:
         """See ``Interaction``."""
@@ -117,3 +123,8 @@ class _MixedInteraction:
             potential = potential.index_add(0, atoms, parts[0])
             field = field.index_add(0, atoms, parts[1])
         return potential, field
+
+
+def _of(multipoles: Multipoles, atoms: Tensor) -> Multipoles:
+    """The multipoles of some atoms."""
+    return Multipoles(*(None if m is None else m[atoms] for m in multipoles))  # type: ignore[arg-type]

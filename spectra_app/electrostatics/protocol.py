@@ -15,6 +15,9 @@ class Interaction(Protocol):
     def permanent(self, multipoles: Multipoles) -> Electrostatics:
         """Energy, potential and field of the permanent multipoles of every atom."""
 
+    def energy(self, multipoles: Multipoles) -> Tensor:
+        """Energy of multipoles [structure], eV; that of ``permanent``, for less."""
+
     def act(self, charges: Tensor | None, dipoles: Tensor | None) -> tuple[Tensor, Tensor]:
         """Potential and field of several sets of sources at once.
 

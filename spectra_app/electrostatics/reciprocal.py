@@ -95,19 +95,30 @@ class ReciprocalInteraction:
 
     def permanent(self, multipoles: Multipoles) -> Electrostatics:
         """See ``Interaction``."""
-        q, u, quad = multipoles
-        modes = self._to_modes(
-            self._moments(q[:, None], None if u is None else u[:, None], None if quad is None else quad[:, None])
-        )
-        energy = (self._weight * (modes * modes).sum((1, 2))).sum(-1)
+        q, u, _ = multipoles
+        modes = self._modes_of(multipoles)
         potential, field = self._at_atoms(modes, q[:, None], None if u is None else u[:, None])
+        return Electrostatics(self._energy(modes, multipoles), potential[:, 0], field[:, 0])
+
+    def energy(self, multipoles: Multipoles) -> Tensor:
+        """See ``Interaction``."""
+        return self._energy(self._modes_of(multipoles), multipoles)
+
+    def _modes_of(self, multipoles: Multipoles) -> Tensor:
+        q, u, quad = multipoles
+        moments = self._moments(q[:, None], None if u is None else u[:, None], None if quad is None else quad[:, None])
+        return self._to_modes(moments)
+
+    def _energy(self, modes: Tensor, multipoles: Multipoles) -> Tensor:
+        """Energy [structure] of multipoles with these modes, without their self-terms."""
+        q, u, quad = multipoles
+        energy = (self._weight * (modes * modes).sum((1, 2))).sum(-1)
         own = q * q / by_atom(self._sigma, 1, q)
         if u is not None:
             own = own + (u * u).sum(-1) / (3.0 * by_atom(self._sigma, 3, q))
         if quad is not None:
             own = own + (quad * quad).sum((-2, -1)) / (10.0 * by_atom(self._sigma, 5, q))
-        own_energy = to_dense(own, self._layout).sum(-1)
-        return Electrostatics(energy - 0.5 * self._self_unit * own_energy, potential[:, 0], field[:, 0])
+        return energy - 0.5 * self._self_unit * to_dense(own, self._layout).sum(-1)
 
     def act(self, charges: Tensor | None, dipoles: Tensor | None) -> tuple[Tensor, Tensor]:
         """See ``Interaction``."""

@@ -8,23 +8,39 @@ With phi = (Phi, E) at the atoms, chi the susceptibility (x = chi phi) and G the
 inverses of alpha and kappa (atoms that do not respond cost nothing), and a direction of negative curvature is the
 polarization catastrophe itself: the energy has no minimum.
 
-Derivatives are implicit: the graph holds one residual at the solution, never the iterations.  Its backward pass solves
-the adjoint equation, again by conjugate gradients, so derivatives of any order exist.
+Derivatives are implicit (``self_consistent``): the graph holds one residual at the solution, never the iterations.  Its
+backward pass solves the adjoint equation, again by conjugate gradients, so derivatives of any order exist.
+
+Where only the energy is differentiated, and once (``relax``: dynamics), the functional
+
+    U[phi] = U_elec(m + x) - (1/2) (x, phi),      x = chi phi,  m the permanent multipoles,
+
+is stationary in phi: phi carries no derivative, and energy and forces of permanent and induced multipoles are one pass.
+There phi may start from a guess, the solutions of the last steps.  With the residual r = G (m + x) - phi and the
+answers psi_a = F_a + G chi psi_a to uniform fields, of residual r_a, dipole and polarizability are made stationary too,
+
+    P_a = (chi F_a, phi) + (chi psi_a, r),   alpha_ab = (chi F_a, psi_b) + (chi psi_a, r_b)   (in signs of -(x, phi)),
+
+so that their errors are of second order in the residuals.
 """
 
 from __future__ import annotations
+
+import math
+from typing import NamedTuple
 
 import torch
 from ase.data import chemical_symbols
 from torch import Tensor
 
-from spectra_app.electrostatics.multipoles import Electrostatics
+from spectra_app.electrostatics.multipoles import Electrostatics, Multipoles
 from spectra_app.electrostatics.protocol import Interaction
 from spectra_app.electrostatics.response import Induced, Susceptibility, induced_moments
 from spectra_app.errors import ConvergenceError
 from spectra_app.structure.system import System, sum_by_structure
 
 MAX_ITERATIONS = 200
+_SHARE_OF_ROOT = 0.3  # of the square root of the tolerance, to which answers to uniform fields converge
 _N_NAMED = 3  # atoms that an error names
 
 
@@ -52,36 +68,56 @@ class _Equation:
     def solve(self, rhs: Tensor) -> Tensor:
         """Solution [atom, source, 4] with its implicit derivative where a gradient is wanted."""
         with torch.no_grad():
-            phi = self._conjugate_gradients(rhs)
+            phi, _ = self.iterate(*self.one_shot(rhs))
         if not torch.is_grad_enabled():
             return phi
         residual = rhs - phi + self.act(self.respond(phi))
         return phi + _Implicit.apply(residual, self) if residual.requires_grad else phi
 
-    def _conjugate_gradients(self, rhs: Tensor) -> Tensor:
-        phi = rhs.clone()  # one-shot response is the first guess
-        residual = self.act(self.respond(rhs))
-        size = self.inner(self.respond(residual), residual)
-        wanted = self.tolerance**2 * self.inner(self.respond(rhs), rhs)
-        direction = residual
-        batch = self.system.batch
+    def one_shot(self, rhs: Tensor) -> tuple[Tensor, Tensor]:
+        """The first guess without a better one, phi = rhs, and its residual."""
+        return rhs, self.act(self.respond(rhs))
+
+    def iterate(self, phi: Tensor, residual: Tensor, looser: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Conjugate gradients from a guess and its residual to the tolerance, relative to the guess: both at the end.
+
+        Sources that have converged are left out of the sums.  ``looser``: factor of the tolerance for all sources but
+        the first.
+        """
+        answer = self.respond(residual)
+        size = self.inner(answer, residual)
+        tolerance = torch.full_like(size[:1], looser * self.tolerance)
+        tolerance[:, :1] = self.tolerance
+        wanted = tolerance.square() * self.inner(self.respond(phi), phi)
+        point, slope = phi, residual  # of the sources that still move
+        direction = slope
+        places, batch = list(range(phi.shape[1])), self.system.batch
+        phi, residual = phi.clone(), residual.clone()
         for _ in range(MAX_ITERATIONS):
             active = size > wanted
-            if not bool(active.any()):
-                return phi
-            answer = self.respond(direction)
+            moving = active.any(0).tolist()
+            if not all(moving):
+                phi[:, places], residual[:, places] = point, slope
+                rows = [row for row, moves in enumerate(moving) if moves]
+                if not rows:
+                    return phi, residual
+                places = [places[row] for row in rows]
+                active, size, wanted, point, slope, direction = (
+                    x[:, rows] for x in (active, size, wanted, point, slope, direction)
+                )
+                answer = _of_sources(answer, rows)
             image = direction - self.act(answer)
             curvature = self.inner(answer, image)
             unbounded = active & (curvature <= 0)
             if bool(unbounded.any()):
                 raise self._catastrophe(unbounded, answer, direction)
-            step = torch.where(active, size / torch.where(active, curvature, 1.0), 0.0)
-            phi = phi + step[batch, :, None] * direction
-            residual = residual - step[batch, :, None] * image
-            new_size = self.inner(self.respond(residual), residual)
-            ratio = torch.where(active, new_size / torch.where(active, size, 1.0), 0.0)
-            direction = residual + ratio[batch, :, None] * direction
-            size = new_size
+            step = torch.where(active, size / torch.where(active, curvature, 1.0), 0.0)[batch, :, None]
+            point, slope = point + step * direction, slope - step * image
+            new = self.respond(slope)
+            new_size = self.inner(new, slope)
+            ratio = torch.where(active, new_size / torch.where(active, size, 1.0), 0.0)[batch, :, None]
+            direction, size = slope + ratio * direction, new_size
+            answer = _along(new, ratio, answer)  # chi is linear: chi of the new direction
         raise self._stalled(size / wanted)
 
     def _catastrophe(self, where: Tensor, answer: Induced, phi: Tensor) -> ConvergenceError:
@@ -108,6 +144,22 @@ class _Equation:
             wanted=f"at most {self.tolerance:.1e}",
             todo="Raise model.response_tolerance, or use float64",
         )
+
+
+def _of_sources(induced: Induced, rows: list[int]) -> Induced:
+    """Some of the sources; what moves between pairs left out."""
+    charges, dipoles = (None if x is None else x[:, rows] for x in (induced.charges, induced.dipoles))
+    return Induced(charges, None, dipoles)
+
+
+def _along(induced: Induced, ratio: Tensor, other: Induced) -> Induced:
+    """``induced`` plus ``ratio`` [atom, source, 1] times ``other``; what moves between pairs left out."""
+    charges, dipoles = induced.charges, induced.dipoles
+    if charges is not None and other.charges is not None:
+        charges = charges + ratio[..., 0] * other.charges
+    if dipoles is not None and other.dipoles is not None:
+        dipoles = dipoles + ratio * other.dipoles
+    return Induced(charges, None, dipoles)
 
 
 class _Implicit(torch.autograd.Function):
@@ -148,7 +200,6 @@ def self_consistent(
     permanent: Electrostatics,
     tolerance: float,
     uniform_fields: bool,
-    energy_only: bool = False,
 ) -> tuple[Induced, Tensor, Tensor]:
     """Response in which induced charges and dipoles see each other.
 
@@ -159,8 +210,6 @@ def self_consistent(
         permanent: potential and field of the permanent multipoles.
         tolerance: relative residual of the potentials and fields.
         uniform_fields: also answer uniform fields, for the polarizability.
-        energy_only: only the energy will be differentiated, and once.  It is stationary in the solution, which then
-            carries no derivative: half the time of forces.
 
     Returns:
         the induced quantities (one source); energy [structure], eV; polarizability by atom [atom, xyz, xyz],
@@ -175,8 +224,7 @@ def self_consistent(
     to_field = direct.charges is not None or direct.dipoles is not None
     if to_field:
         rhs = torch.cat([rhs, equation.act(direct)], dim=1)
-    with torch.set_grad_enabled(torch.is_grad_enabled() and not energy_only):
-        phi = equation.solve(rhs)
+    phi = equation.solve(rhs)
     bare, full = rhs[:, :1], phi[:, :1]
     induced = equation.respond(full)
     # The functional (x, phi_0) - (x, phi)/2 + (x, G x)/2 instead of its value (x, phi_0)/2: it is stationary in phi, so
@@ -189,3 +237,105 @@ def self_consistent(
     vectors = susceptibility.vectors
     alpha = induced_moments(direct, vectors) + induced_moments(to_the_others, vectors)
     return induced, energy, 0.5 * (alpha + alpha.transpose(1, 2))
+
+
+class Relaxed(NamedTuple):
+    """Permanent multipoles with the response that they make.
+
+    Attributes:
+        energy: [structure], eV, of permanent and induced multipoles together.
+        induced: one source.
+        moments: [atom, xyz], e A, what makes the dipole stationary: to be added to the atoms' dipoles.
+        polarizability_by_atom: [atom, xyz, xyz], e^2 A^2/eV, symmetric; zero if not wanted.
+        solution: [atom, source, 4], V and V/A: potential and field that all multipoles make at the atoms (source 0),
+            and that the answers to uniform fields along x, y and z make (three more, where wanted); None where nothing
+            was iterated to the energy alone.
+    """
+
+    energy: Tensor
+    induced: Induced
+    moments: Tensor
+    polarizability_by_atom: Tensor
+    solution: Tensor | None
+
+
+def relax(
+    system: System,
+    interaction: Interaction,
+    susceptibility: Susceptibility,
+    multipoles: Multipoles,
+    tolerance: float,
+    uniform_fields: bool,
+    guess: Tensor | None = None,
+) -> Relaxed:
+    """Energy, response and polarizability whose energy alone is differentiated, and once: see the module.
+
+    Args:
+        system: the structures.
+        interaction: at their positions.
+        susceptibility: alpha positive semidefinite, kappa >= 0.
+        multipoles: the permanent ones.
+        tolerance: relative residual of the potentials and fields.
+        uniform_fields: also answer uniform fields, for the polarizability.
+        guess: of ``Relaxed.solution``; None, or one of fewer sources, begins with one-shot response.
+
+    Raises:
+        ConvergenceError: polarization catastrophe, with the atoms; or no convergence.
+    """
+    equation = _Equation(system, interaction, susceptibility, tolerance)
+    with torch.no_grad():
+        direct = susceptibility.respond_to_uniform_fields() if uniform_fields else Induced(None, None, None)
+        answers = direct.charges is not None or direct.dipoles is not None
+        if guess is None or guess.shape[1] != (4 if answers else 1):
+            permanent = interaction.permanent(multipoles)
+            rhs = pack(permanent.potential[:, None], permanent.field[:, None])
+            start = equation.one_shot(torch.cat([rhs, equation.act(direct)], dim=1) if answers else rhs)
+        else:
+            total = interaction.permanent(_with_induced(multipoles, equation.respond(guess[:, :1])))
+            made = pack(total.potential[:, None], total.field[:, None])
+            if answers:
+                whole = _together(direct, equation.respond(guess[:, 1:]))
+                made = torch.cat([made, equation.act(whole)], dim=1)
+            start = guess, made - guess
+        phi, residual = equation.iterate(*start, looser=_looser(equation.tolerance))
+        moments, alpha = phi.new_zeros(len(phi), 3), phi.new_zeros(len(phi), 3, 3)
+        if answers:
+            moments, alpha = _stationary(susceptibility.vectors, direct, equation.respond(phi[:, 1:]), residual)
+    induced = equation.respond(phi[:, :1])
+    work = sum_by_structure(induced.work(phi[:, :1, 0], phi[:, :1, 1:])[:, 0], system)
+    energy = interaction.energy(_with_induced(multipoles, induced)) - 0.5 * work
+    return Relaxed(energy, induced, moments, alpha, phi)
+
+
+def _looser(tolerance: float) -> float:
+    """By what factor the answers to uniform fields may be farther off, whose residual enters squared."""
+    return max(1.0, _SHARE_OF_ROOT / math.sqrt(tolerance))
+
+
+def _with_induced(multipoles: Multipoles, induced: Induced) -> Multipoles:
+    """Permanent multipoles plus the first source of what is induced."""
+    charges, dipoles, quadrupoles = multipoles
+    if induced.charges is not None:
+        charges = charges + induced.charges[:, 0]
+    if induced.dipoles is not None:
+        dipoles = induced.dipoles[:, 0] if dipoles is None else dipoles + induced.dipoles[:, 0]
+    return Multipoles(charges, dipoles, quadrupoles)
+
+
+def _together(direct: Induced, to_the_others: Induced) -> Induced:
+    """Charges and dipoles of both."""
+    pairs = ((direct.charges, to_the_others.charges), (direct.dipoles, to_the_others.dipoles))
+    charges, dipoles = (None if a is None or b is None else a + b for a, b in pairs)
+    return Induced(charges, None, dipoles)
+
+
+def _stationary(vectors: Tensor, direct: Induced, to_the_others: Induced, residual: Tensor) -> tuple[Tensor, Tensor]:
+    """Moments [atom, xyz] and polarizability [atom, xyz, xyz] of ``Relaxed`` from residuals [atom, 4 sources, 4]."""
+    whole = _together(direct, to_the_others)
+    correction = residual.new_zeros(len(residual), 3, 4)  # [atom, uniform field, source]
+    if whole.charges is not None:
+        correction = correction - whole.charges[:, :, None] * residual[:, None, :, 0]
+    if whole.dipoles is not None:
+        correction = correction + whole.dipoles @ residual[..., 1:].transpose(1, 2)
+    alpha = induced_moments(direct, vectors) + induced_moments(to_the_others, vectors) + correction[..., 1:]
+    return correction[..., 0], 0.5 * (alpha + alpha.transpose(1, 2))

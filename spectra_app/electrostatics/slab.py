@@ -57,7 +57,14 @@ class SlabInteraction:
 
     def permanent(self, multipoles: Multipoles) -> Electrostatics:
         """See ``Interaction``."""
-        inner = self._inner.permanent(multipoles)
+        inner, more = self._inner.permanent(multipoles), self._correction_of(multipoles)
+        return Electrostatics(*(a + b for a, b in zip(inner, more, strict=True)))
+
+    def energy(self, multipoles: Multipoles) -> Tensor:
+        """See ``Interaction``."""
+        return self._inner.energy(multipoles) + self._correction_of(multipoles).energy
+
+    def _correction_of(self, multipoles: Multipoles) -> Electrostatics:
         q, u, quad = multipoles
         potential, field, own = self._correction(q[:, None], None if u is None else u[:, None], quad)
         energy = q * potential[:, 0]
@@ -65,11 +72,7 @@ class SlabInteraction:
             energy = energy - (u * field[:, 0]).sum(-1)
         if quad is not None:
             energy = energy + own
-        return Electrostatics(
-            inner.energy + 0.5 * sum_by_structure(energy, self._system),
-            inner.potential + potential[:, 0],
-            inner.field + field[:, 0],
-        )
+        return Electrostatics(0.5 * sum_by_structure(energy, self._system), potential[:, 0], field[:, 0])
 
     def act(self, charges: Tensor | None, dipoles: Tensor | None) -> tuple[Tensor, Tensor]:
         """See ``Interaction``."""

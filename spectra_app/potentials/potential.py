@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from ase.data import atomic_numbers, chemical_symbols
@@ -18,9 +18,9 @@ from spectra_app.electrostatics.polarization import (
     pair_moments,
 )
 from spectra_app.electrostatics.reciprocal import KVectors, reciprocal_cutoff
-from spectra_app.electrostatics.response import Susceptibility, direct_polarizability_by_atom, one_shot
-from spectra_app.electrostatics.self_consistent import self_consistent
+from spectra_app.electrostatics.response import Susceptibility
 from spectra_app.electrostatics.smearing import Smearing
+from spectra_app.electrostatics.total import electrostatic_energy
 from spectra_app.errors import ConfigError, ModelError, StructureError
 from spectra_app.potentials.backbones import PairGeometry, build_backbone
 from spectra_app.potentials.card import ModelCard
@@ -46,6 +46,8 @@ class Potential(nn.Module):
         eps_inf: high-frequency dielectric constant of the material.
 
     Attributes:
+        engine: how features are made where one derivative is enough: ``"eager"``, the reference, or ``"compiled"``,
+            loops that are compiled when they are first used (CPU; elsewhere and in other backbones the same as eager).
         cutoff: A, to which a table of neighbours has to be complete: the larger one of backbone and heads.
     """
 
@@ -69,6 +71,7 @@ class Potential(nn.Module):
         self.cutoff = self.backbone.cutoff
         self.energy_head = EnergyHead(self.backbone)
         self.scale = PhysicalScale(eps_inf, *((None, None) if self.variant.responds else (0.0, 1.0)))
+        self.engine: Literal["eager", "compiled"] = "eager"
         self.card = ModelCard("unnamed", self.species, settings, self.scale)
         self.oxidation_states = settings.oxidation_states if isinstance(settings.oxidation_states, dict) else None
         if self.oxidation_states is not None:
@@ -167,6 +170,8 @@ class Potential(nn.Module):
         k: KVectors | None,
         responses: bool = True,
         energy_only: bool = False,
+        guess: Tensor | None = None,
+        once: bool = False,
     ) -> Response:
         """Energy, polarization and polarizability with their graph.
 
@@ -176,13 +181,16 @@ class Potential(nn.Module):
             k: reciprocal vectors, from ``prepare_k_vectors(system, self.k_cutoff)``.
             responses: also the polarizability (zero otherwise), which training has no use for.
             energy_only: only the energy will be differentiated, and once.
+            guess: of ``Response.solution``; used where the response is self-consistent and only the energy matters.
+            once: one derivative by positions will be taken, and none by weights.
 
         Raises:
             ConvergenceError: the self-consistent response has no solution.
         """
         species = self.species_index[system.numbers]
         pair = PairGeometry(system, neighbors, self.cutoff)
-        features = self.backbone(system, species, neighbors, pair)
+        compiled = once and self.engine == "compiled"
+        features = (self.backbone.once if compiled else self.backbone)(system, species, neighbors, pair)
         per_atom = self.energy_scale * self.energy_head(features)
         if not self.variant.electrostatic:
             return without_electrostatics(system, per_atom)
@@ -194,37 +202,36 @@ class Potential(nn.Module):
         interaction = prepare_interaction(system, k, sigma, self._highest_rank)
         if latents.transfer_energy is not None:
             per_atom = per_atom + latents.transfer_energy
-        permanent = interaction.permanent(latents.multipoles)
-        energy = sum_by_structure(per_atom, system) + permanent.energy
-        fixed, moved, dipoles = latents.fixed_charges, latents.moved, latents.multipoles.dipoles
-        charges = latents.multipoles.charges
-        alpha = energy.new_zeros(len(per_atom), 3, 3)
-        if self.variant.responds:
-            susceptibility = Susceptibility(latents.alpha, latents.kappa, neighbors, pair.vectors)
-            if self.settings.response == "one-shot":
-                induced, response = one_shot(system, susceptibility, permanent)
-                if responses:
-                    alpha = direct_polarizability_by_atom(susceptibility)
-            else:
-                tolerance = self.settings.response_tolerance
-                induced, response, alpha = self_consistent(
-                    system, interaction, susceptibility, permanent, tolerance, responses, energy_only
-                )
-            energy = energy + response
-            if induced.charges is not None:
-                charges = charges + induced.charges[:, 0]
-            if induced.moved is not None:
-                assert moved is not None
-                moved = moved + induced.moved[..., 0]
-            elif induced.charges is not None:
-                fixed = charges
-            if induced.dipoles is not None:
-                dipoles = induced.dipoles[:, 0] if dipoles is None else dipoles + induced.dipoles[:, 0]
-        moments = atomic_moments(system, fixed, dipoles)
+        electrostatics = electrostatic_energy(
+            system,
+            interaction,
+            latents.multipoles,
+            Susceptibility(latents.alpha, latents.kappa, neighbors, pair.vectors),
+            self.settings.response_tolerance if self.settings.response == "self-consistent" else None,
+            responses,
+            energy_only,
+            guess,
+        )
+        energy = sum_by_structure(per_atom, system) + electrostatics.energy
+        induced, alpha = electrostatics.induced, electrostatics.polarizability_by_atom
+        fixed, moved = latents.fixed_charges, latents.moved
+        charges, dipoles = latents.multipoles.charges, latents.multipoles.dipoles
+        if induced.charges is not None:
+            charges = charges + induced.charges[:, 0]
+        if induced.moved is not None:
+            assert moved is not None
+            moved = moved + induced.moved[..., 0]
+        elif induced.charges is not None:
+            fixed = charges
+        if induced.dipoles is not None:
+            dipoles = induced.dipoles[:, 0] if dipoles is None else dipoles + induced.dipoles[:, 0]
+        moments = atomic_moments(system, fixed, dipoles) + electrostatics.moments
         if moved is not None:
             moments = moments + pair_moments(moved, pair.vectors)
         dipole, polarizability = sum_by_structure(moments, system), sum_by_structure(alpha, system)
-        return Response(energy, dipole, polarizability, latents, dipoles, charges, moments, alpha, fixed)
+        return Response(
+            energy, dipole, polarizability, latents, dipoles, charges, moments, alpha, fixed, electrostatics.solution
+        )
 
     def k_vectors(self, system: System) -> KVectors | None:
         """Reciprocal vectors of a batch, kept while the cells stay the same object (a run at fixed cell)."""
@@ -247,6 +254,7 @@ class Potential(nn.Module):
         stress: bool = False,
         field: Tensor | None = None,
         polarizability: bool = True,
+        guess: Tensor | None = None,
     ) -> Prediction:
         """Evaluate a batch: one forward and (for forces or stress) one backward pass; P and alpha come with it.
 
@@ -260,6 +268,7 @@ class Potential(nn.Module):
                 is the external one, D/eps0.
             polarizability: also compute the polarizability, which self-consistent response solves three equations for;
                 zero otherwise, except where a field needs it.
+            guess: of ``Prediction.solution``, from earlier steps of a run: fewer iterations; unused without need.
 
         Returns:
             see ``Prediction``; no graph is kept.
@@ -272,7 +281,13 @@ class Potential(nn.Module):
         with torch.enable_grad():
             strained, strain = with_gradients(system, forces or field is not None, stress)
             result = self.evaluate(
-                strained, neighbors, k, responses=polarizability or field is not None, energy_only=field is None
+                strained,
+                neighbors,
+                k,
+                responses=polarizability or field is not None,
+                energy_only=field is None,
+                guess=guess,
+                once=True,
             )
             energy = result.energy
             if field is not None:
@@ -308,6 +323,7 @@ class Potential(nn.Module):
             dipole_by_atom=self.sign * result.dipole_by_atom.detach(),
             polarizability_by_atom=result.polarizability_by_atom.detach(),
             fixed_charges=self.sign * result.fixed_charges.detach(),
+            solution=result.solution,
         )
 
     def born_charges(self, system: System, neighbors: Neighbors) -> Tensor:
@@ -338,7 +354,7 @@ class Potential(nn.Module):
         k = self.k_vectors(system)
         with torch.enable_grad():
             strained, _ = with_gradients(system, True, False)
-            result = self.evaluate(strained, neighbors, k, responses=False)
+            result = self.evaluate(strained, neighbors, k, responses=False, once=True)
             if self.variant.charges == "atomic" and bool(system.periodic.any()):
                 if system.n_structures > 1:
                     raise ModelError("Born charges", got="several periodic structures", wanted="one at a time")

@@ -23,6 +23,8 @@ class Response(NamedTuple):
         dipole_by_atom: [atom, xyz], what every atom adds to ``dipole``, e A.
         polarizability_by_atom: [atom, xyz, xyz], what every atom adds to ``polarizability``, e^2 A^2/eV.
         fixed_charges: [atom], z_i that multiply r_i in ``dipole``, e.
+        solution: [atom, source, 4], of self-consistent response, see ``electrostatics.self_consistent.Relaxed``; None
+            where there was nothing to iterate, or more than the energy was to be differentiated.
     """
 
     energy: Tensor
@@ -34,6 +36,7 @@ class Response(NamedTuple):
     dipole_by_atom: Tensor
     polarizability_by_atom: Tensor
     fixed_charges: Tensor
+    solution: Tensor | None = None
 
 
 class Prediction(NamedTuple):
@@ -56,6 +59,8 @@ class Prediction(NamedTuple):
             to a uniform field, in self-consistent response the answer to the others' answers included.
         fixed_charges: [atom], latent, e; the part of ``dipole`` that depends on images is sum_i z_i r_i with these z_i
             (constants of the elements, or all of the charges in variants with atomic charges).
+        solution: [atom, source, 4], in the network's own sign: what the next step of a run may begin the iterations of
+            self-consistent response with; None where there are none.
     """
 
     energy: Tensor
@@ -69,6 +74,7 @@ class Prediction(NamedTuple):
     dipole_by_atom: Tensor
     polarizability_by_atom: Tensor
     fixed_charges: Tensor
+    solution: Tensor | None = None
 
 
 def without_electrostatics(system: System, per_atom: Tensor) -> Response:

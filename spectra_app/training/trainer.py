@@ -19,10 +19,10 @@ import numpy as np
 import torch
 
 from spectra_app.config import TrainFile
-from spectra_app.errors import DatasetError, ModelError, StoppedError
+from spectra_app.errors import ConfigError, DatasetError, ModelError, StoppedError
 from spectra_app.interrupts import Interrupts
 from spectra_app.memory import keep_freed_blocks
-from spectra_app.potentials.folder import choose_device, write_atomically
+from spectra_app.potentials.folder import choose_device, load_model, write_atomically
 from spectra_app.potentials.potential import Potential
 from spectra_app.potentials.scale import PhysicalScale
 from spectra_app.training.chemistry import resolve_oxidation_states, resolve_smearing
@@ -134,12 +134,38 @@ def train(
 
 
 def _initial_model(settings: TrainFile, frames: list[LabelledFrame], species: tuple[str, ...]) -> Potential:
-    """Untrained potential with fitted reference energies; its energy unit is the RMS force times 1 A."""
+    """Untrained potential with fitted reference energies; its energy unit is the RMS force times 1 A.
+
+    With ``training.start`` it has weights, reference energies and energy unit of that model.
+    """
+    if settings.training.start is not None:
+        return _begun_model(settings, species, settings.training.start)
     reference = fit_reference_energies(frames, species)
     rms_force = float(np.sqrt(np.mean(np.concatenate([f.forces.reshape(-1) for f in frames]) ** 2)))
     if rms_force == 0.0:
         raise DatasetError("training data", got="all forces are zero", wanted="structures away from equilibrium")
     return Potential(settings.model, species, torch.as_tensor(reference), rms_force, settings.training.eps_inf)
+
+
+def _begun_model(settings: TrainFile, species: tuple[str, ...], start: str) -> Potential:
+    """A trained potential to go on with.
+
+    Raises:
+        ConfigError: it is of other elements or of another architecture.
+    """
+    begun = load_model(start)
+    if begun.species != tuple(species):
+        raise ConfigError("training.start", got=f"a model of {', '.join(begun.species)}", wanted=", ".join(species))
+    theirs, ours = begun.settings.model_dump(), settings.model.model_dump()
+    for key, value in ours.items():
+        if theirs[key] != value:
+            raise ConfigError(
+                f"training.start, model.{key}", got=f"{theirs[key]} in {start}", wanted=f"{value}, as in the file"
+            )
+    reference, unit = begun.reference_energies, float(begun.energy_scale)
+    model = Potential(settings.model, species, reference, unit, settings.training.eps_inf)
+    model.load_state_dict(begun.state_dict())
+    return model
 
 
 def _measured_scale(model: Potential, samples: list[Sample]) -> PhysicalScale:

@@ -44,7 +44,7 @@ class Polarizable(ToyPotential):
         super().__init__()
         self.alpha = alpha
 
-    def __call__(self, system, neighbors, forces=True, stress=False, field=None, polarizability=True):  # type: ignore[no-untyped-def]
+    def __call__(self, system, neighbors, forces=True, stress=False, field=None, polarizability=True, guess=None):  # type: ignore[no-untyped-def]
         plain: ToyPrediction = super().__call__(system, neighbors, forces, stress, None)
         with torch.enable_grad():
             strain = torch.zeros(system.n_structures, 3, 3, dtype=self.dtype, requires_grad=True)

@@ -162,7 +162,9 @@ def test_barostat_gives_the_volume_distribution_of_the_ideal_gas() -> None:
     state = state_of(particles, maxwell_boltzmann(particles, KELVIN, generator), generator)
     pressure = n_atoms * THERMAL / 8.0**3
 
-    def no_forces(positions: torch.Tensor, cell: torch.Tensor, reference: Any, reference_cell: Any, step: int) -> Any:
+    def no_forces(
+        positions: torch.Tensor, cell: torch.Tensor, reference: Any, reference_cell: Any, step: int, history: Any
+    ) -> Any:
         zeros = torch.zeros(replicas, dtype=torch.float64)
         prediction = SimpleNamespace(
             energy=zeros, forces=torch.zeros_like(positions), stress=torch.zeros(replicas, 3, 3, dtype=torch.float64)

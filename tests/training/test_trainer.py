@@ -8,7 +8,7 @@ import torch
 from ase import Atoms
 
 from spectra_app.config import LossSettings, ModelSettings, TrainFile, TrainingSettings
-from spectra_app.errors import ModelError, StoppedError
+from spectra_app.errors import ConfigError, ModelError, StoppedError
 from spectra_app.potentials.folder import load_model
 from spectra_app.potentials.potential import Potential
 from spectra_app.structure.neighbors import build_neighbors
@@ -135,6 +135,23 @@ def test_responses_are_held_at_first(tmp_path, data, optimizer):
 def test_resume_refuses_other_settings_and_a_missing_checkpoint(tmp_path, data):
     with pytest.raises(ModelError, match="no checkpoint"):
         train(settings(tmp_path, data), resume=True)
+
+
+def test_training_begins_with_the_weights_of_a_model(tmp_path, data):
+    first = train(settings(tmp_path / "first", data, epochs=12, batch_size=2, ema=0.9))
+    again = settings(tmp_path / "again", data, epochs=1, batch_size=2, start=str(first.output), learning_rate=1e-5)
+    best = min(r.valid_forces_rmse_meV_per_A for r in first.history)
+    second = train(again)
+    assert second.history[0].valid_forces_rmse_meV_per_A == pytest.approx(best, rel=0.05)
+    energy = [
+        load_model(folder, dtype="float64").reference_energies.numpy() for folder in (first.output, second.output)
+    ]
+    assert energy[1] == pytest.approx(energy[0], abs=0.05)
+    wider = TrainFile(
+        model=ModelSettings(channels=12, n_radial=5, cutoff_A=4.0, variant="puiu"), training=again.training
+    )
+    with pytest.raises(ConfigError, match=r"training.start, model.cutoff_A: got 3.5 in .*, wanted 4.0, as in the file"):
+        train(wider)
 
 
 def test_patience_ends_training(tmp_path, data):

@@ -23,10 +23,10 @@ from torch import Tensor, nn
 
 from spectra_app.config import PaiNNSettings
 from spectra_app.potentials.backbones.features import Backbone, Features, PairGeometry, RadialBasis
+from spectra_app.potentials.backbones.painn_fused import SMALL, FusedWeights, fused_features
 from spectra_app.structure.neighbors import Neighbors, gather_neighbors
 from spectra_app.structure.system import System
 
-_SMALL = 1e-8  # keeps the norm of a vanishing vector differentiable twice
 _N_HARMONICS = {1: 4, 2: 9}  # 1 + 3 (+ 5) components per pair
 
 
@@ -94,11 +94,13 @@ class PaiNN(Backbone):
         self.embedding = nn.Embedding(n_species, channels)
         self.messages = nn.ModuleList(_Message(channels, n_radial, rank, first=layer == 0) for layer in range(layers))
         self.updates = nn.ModuleList(_Update(channels, rank, products) for _ in range(layers))
+        self._fused: tuple[tuple[tuple[int, int], ...], FusedWeights] | None = None  # and of which weights
         self.to(torch.get_default_dtype())
 
     def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
         """Round the constants from float64 at every change of dtype: a model cast up from float32 turns exactly."""
         super()._apply(fn, recurse)
+        self._fused = None
         like = self.embedding.weight.detach()
         self.rank2_basis = _rank2_basis().to(like)
         for update in self.updates:
@@ -128,8 +130,21 @@ class PaiNN(Backbone):
             scalars, vectors, rank2 = update(scalars, vectors, rank2, self.rank2_basis)
         if rank2 is None:
             return Features(scalars, vectors)
-        tensors = (self.rank2_basis.flatten(1).T @ rank2).reshape(-1, 3, 3, rank2.shape[-1])
-        return Features(scalars, vectors, tensors)
+        return Features(scalars, vectors, self._tensors(rank2))
+
+    def once(self, system: System, species: Tensor, neighbors: Neighbors, geometry: PairGeometry) -> Features:
+        """See ``Backbone.once``: compiled loops on the CPU, where there are vectors and tensors."""
+        if self.rank != 2 or species.device.type != "cpu":
+            return super().once(system, species, neighbors, geometry)
+        state = tuple((parameter.data_ptr(), parameter._version) for parameter in self.parameters())
+        if self._fused is None or self._fused[0] != state:
+            self._fused = state, FusedWeights(self)
+        scalars, vectors, rank2 = fused_features(geometry.vectors, neighbors, species, self._fused[1])
+        return Features(scalars, vectors, self._tensors(rank2))
+
+    def _tensors(self, rank2: Tensor) -> Tensor:
+        """Tensors [atom, xyz, xyz, channel] of components [atom, 5, channel]."""
+        return (self.rank2_basis.flatten(1).T @ rank2).reshape(-1, 3, 3, rank2.shape[-1])
 
 
 class _Message(nn.Module):
@@ -194,12 +209,12 @@ class _Update(nn.Module):
 
     def forward(self, s: Tensor, v: Tensor, t: Tensor | None, basis: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         left, right = self.mix_vectors(v).chunk(2, dim=-1)  # [atom, xyz, channel]
-        inputs = [s, torch.sqrt((right * right).sum(1) + _SMALL)]
+        inputs = [s, torch.sqrt((right * right).sum(1) + SMALL)]
         if t is None:
             add, product, keep = self.gate(torch.cat(inputs, dim=-1)).chunk(3, dim=-1)
             return s + add + product * (left * right).sum(1), v + keep[:, None] * left, None
         left2, right2 = self.mix_rank2(t).chunk(2, dim=-1)  # [atom, component, channel]
-        inputs.append(torch.sqrt((right2 * right2).sum(1) + _SMALL))
+        inputs.append(torch.sqrt((right2 * right2).sum(1) + SMALL))
         gates = self.gate(torch.cat(inputs, dim=-1)).chunk(self.n_gates, dim=-1)
         add, product, keep, product2, keep2, turn = gates[:6]
         turned = ((basis.flatten(1).T @ left2).reshape(-1, 3, 3, s.shape[1]) * right[:, None]).sum(2)  # T.v

@@ -1,0 +1,348 @@
+"""Loops of the PaiNN backbone over atoms and pairs, forward and backward, on the CPU; ``painn_fused`` calls them.
+
+One pass over the pairs of an atom makes a message without an array of pairs x channels, in the processor's nearest
+cache.  Filters act before the sum over neighbours here (after it in ``painn``: the same numbers), which takes half of
+the multiplications.
+
+Everywhere ``other`` [atom, slot] holds the neighbours, in the first ``count`` [atom] slots; the table is symmetric, so
+what a neighbour hands back is gathered from its own side: Y_h(-d) = -Y_h(d) for first harmonics, else Y_h(d).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+
+N_HARMONICS = 9
+_FIRST, _SECOND = slice(1, 4), slice(4, 9)
+_ROOT3 = math.sqrt(3.0)
+
+
+@numba.njit(cache=True, fastmath=True)
+def pair_functions(vectors, count, cutoff, frequencies, radial, slope, angular):  # type: ignore[no-untyped-def]
+    """Radial basis, its derivative [atom, slot, basis] and harmonics [atom, slot, 9] of pair vectors, A.
+
+    Sines by recurrence; ``frequencies`` [basis], A^-1, may be multiples of pi/cutoff as they are rounded to float32.
+    """
+    n_radial = radial.shape[2]
+    scale = math.sqrt(2.0 / cutoff)
+    for i in range(len(count)):
+        for s in range(count[i]):
+            x, y, z = np.float64(vectors[i, s, 0]), np.float64(vectors[i, s, 1]), np.float64(vectors[i, s, 2])
+            d = math.sqrt(x * x + y * y + z * z)
+            inverse = 1.0 / d
+            u = d / cutoff
+            f, df = 0.0, 0.0
+            if u < 1.0:
+                u4 = u * u * u * u
+                f = 1.0 + u4 * u * (-21.0 + u * (35.0 - 15.0 * u))
+                df = u4 * (-105.0 + u * (210.0 - 105.0 * u)) / cutoff
+            angle = math.pi * u
+            first, last, now = 2.0 * math.cos(angle), 0.0, math.sin(angle)
+            c_last, c_now = 1.0, math.cos(angle)
+            for b in range(n_radial):
+                w = frequencies[b]
+                more = (w - (b + 1) * math.pi / cutoff) * d
+                sine, cosine = now + more * c_now, c_now - more * now
+                radial[i, s, b] = scale * sine * f * inverse
+                slope[i, s, b] = scale * inverse * (w * cosine * f + sine * (df - f * inverse))
+                last, now = now, first * now - last
+                c_last, c_now = c_now, first * c_now - c_last
+            x, y, z = x * inverse, y * inverse, z * inverse
+            angular[i, s, 0] = 1.0
+            angular[i, s, 1], angular[i, s, 2], angular[i, s, 3] = x, y, z
+            angular[i, s, 4], angular[i, s, 5], angular[i, s, 6] = _ROOT3 * x * y, _ROOT3 * y * z, _ROOT3 * x * z
+            angular[i, s, 7] = 0.5 * _ROOT3 * (x * x - y * y)
+            angular[i, s, 8] = 1.5 * z * z - 0.5
+
+
+@numba.njit(cache=True, fastmath=True)
+def pair_gradients(vectors, count, slope, angular, d_radial, d_angular, out):  # type: ignore[no-untyped-def]
+    """Gradient by the pair vectors [atom, slot, xyz] from those by radial basis and harmonics; adjoint of the above."""
+    n_radial = slope.shape[2]
+    for i in range(len(count)):
+        for s in range(count[i]):
+            g = d_angular[i, s]
+            x, y, z = angular[i, s, 1], angular[i, s, 2], angular[i, s, 3]
+            inverse = (x * vectors[i, s, 0] + y * vectors[i, s, 1] + z * vectors[i, s, 2]) ** -1.0
+            gx = g[1] + _ROOT3 * (y * g[4] + z * g[6] + x * g[7])
+            gy = g[2] + _ROOT3 * (x * g[4] + z * g[5] - y * g[7])
+            gz = g[3] + _ROOT3 * (y * g[5] + x * g[6]) + 3.0 * z * g[8]
+            along = gx * x + gy * y + gz * z
+            radially = 0.0
+            for b in range(n_radial):
+                radially += d_radial[i, s, b] * slope[i, s, b]
+            radially -= along * inverse
+            out[i, s, 0] = radially * x + gx * inverse
+            out[i, s, 1] = radially * y + gy * inverse
+            out[i, s, 2] = radially * z + gz * inverse
+
+
+@numba.njit(cache=True, fastmath=True)
+def sum_by_element(radial, angular, other, count, species, out):  # type: ignore[no-untyped-def]
+    """Adds to ``out`` [atom, harmonic, element, basis] the sum over neighbours of that element of Y_h R_b."""
+    n_radial = radial.shape[2]
+    for i in range(len(count)):
+        for s in range(count[i]):
+            z = species[other[i, s]]
+            for h in range(N_HARMONICS):
+                for b in range(n_radial):
+                    out[i, h, z, b] += angular[i, s, h] * radial[i, s, b]
+
+
+@numba.njit(cache=True, fastmath=True)
+def sum_by_element_backward(radial, angular, other, count, species, d_out, d_radial, d_angular):  # type: ignore[no-untyped-def]
+    """Adds to the gradients by radial basis and harmonics."""
+    n_radial = radial.shape[2]
+    for i in range(len(count)):
+        for s in range(count[i]):
+            z = species[other[i, s]]
+            for h in range(N_HARMONICS):
+                total = d_out[i, h, z, 0] * radial[i, s, 0]
+                for b in range(1, n_radial):
+                    total += d_out[i, h, z, b] * radial[i, s, b]
+                d_angular[i, s, h] += total
+                for b in range(n_radial):
+                    d_radial[i, s, b] += d_out[i, h, z, b] * angular[i, s, h]
+
+
+@numba.njit(cache=True, fastmath=True)
+def _filters_at(radial, filters, out):  # type: ignore[no-untyped-def]
+    """Fills ``out`` [filter, channel] = sum_b R_b w_b of one pair; ``filters`` [basis, filter * channel]."""
+    flat = out.reshape(-1)
+    for c in range(len(flat)):
+        flat[c] = radial[0] * filters[0, c]
+    for b in range(1, len(radial)):
+        for c in range(len(flat)):
+            flat[c] += radial[b] * filters[b, c]
+
+
+@numba.njit(cache=True, fastmath=True)
+def message(radial, angular, other, count, filters, sent, carried, out):  # type: ignore[no-untyped-def]
+    """Fills ``out`` [atom, harmonic, channel] = sum_j Y_h W_l sent_j, and W_v carried_j on the first harmonics.
+
+    ``filters`` [basis, 4 * channel] of the ranks 0, 1, 2 and of what is carried; ``sent`` [atom, channel]; ``carried``
+    [atom, xyz, channel].
+    """
+    n_channels = sent.shape[1]
+    w = np.empty((4, n_channels), sent.dtype)
+    for i in range(len(count)):
+        rows = out[i]
+        rows[:] = 0.0
+        for s in range(count[i]):
+            j = other[i, s]
+            _filters_at(radial[i, s], filters, w)
+            x, y, z = angular[i, s, 1], angular[i, s, 2], angular[i, s, 3]
+            a, b, d, e, f = angular[i, s, 4], angular[i, s, 5], angular[i, s, 6], angular[i, s, 7], angular[i, s, 8]
+            for c in range(n_channels):
+                rows[0, c] += w[0, c] * sent[j, c]
+                first, moved = w[1, c] * sent[j, c], w[3, c]
+                rows[1, c] += x * first + moved * carried[j, 0, c]
+                rows[2, c] += y * first + moved * carried[j, 1, c]
+                rows[3, c] += z * first + moved * carried[j, 2, c]
+                second = w[2, c] * sent[j, c]
+                rows[4, c] += a * second
+                rows[5, c] += b * second
+                rows[6, c] += d * second
+                rows[7, c] += e * second
+                rows[8, c] += f * second
+
+
+@numba.njit(cache=True, fastmath=True)
+def message_backward(  # type: ignore[no-untyped-def]
+    radial, angular, other, count, filters, sent, carried, d_out, d_radial, d_angular, d_sent, d_carried
+):
+    """Gradients by what is sent and carried (set), and by radial basis and harmonics (added to)."""
+    n_channels, n_radial = sent.shape[1], radial.shape[2]
+    w, dw = np.empty((4, n_channels), sent.dtype), np.empty((4, n_channels), sent.dtype)
+    flat = dw.reshape(-1)
+    for i in range(len(count)):
+        g = d_out[i]
+        d_sent[i] = 0.0
+        d_carried[i] = 0.0
+        for s in range(count[i]):
+            j = other[i, s]
+            theirs = d_out[j]
+            _filters_at(radial[i, s], filters, w)
+            x, y, z = angular[i, s, 1], angular[i, s, 2], angular[i, s, 3]
+            a, b, d, e, f = angular[i, s, 4], angular[i, s, 5], angular[i, s, 6], angular[i, s, 7], angular[i, s, 8]
+            for c in range(n_channels):  # i as a sender to j
+                first = -(x * theirs[1, c] + y * theirs[2, c] + z * theirs[3, c])
+                second = a * theirs[4, c] + b * theirs[5, c] + d * theirs[6, c] + e * theirs[7, c] + f * theirs[8, c]
+                d_sent[i, c] += w[0, c] * theirs[0, c] + w[1, c] * first + w[2, c] * second
+                d_carried[i, 0, c] += w[3, c] * theirs[1, c]
+                d_carried[i, 1, c] += w[3, c] * theirs[2, c]
+                d_carried[i, 2, c] += w[3, c] * theirs[3, c]
+            t1 = t2 = t3 = t4 = t5 = t6 = t7 = t8 = sent.dtype.type(0.0)
+            for c in range(n_channels):  # i as the receiver
+                from_j = sent[j, c]
+                dw[0, c] = g[0, c] * from_j
+                dw[1, c] = (x * g[1, c] + y * g[2, c] + z * g[3, c]) * from_j
+                dw[2, c] = (a * g[4, c] + b * g[5, c] + d * g[6, c] + e * g[7, c] + f * g[8, c]) * from_j
+                dw[3, c] = g[1, c] * carried[j, 0, c] + g[2, c] * carried[j, 1, c] + g[3, c] * carried[j, 2, c]
+                first, second = w[1, c] * from_j, w[2, c] * from_j
+                t1 += g[1, c] * first
+                t2 += g[2, c] * first
+                t3 += g[3, c] * first
+                t4 += g[4, c] * second
+                t5 += g[5, c] * second
+                t6 += g[6, c] * second
+                t7 += g[7, c] * second
+                t8 += g[8, c] * second
+            row = d_angular[i, s]
+            row[1] += t1
+            row[2] += t2
+            row[3] += t3
+            row[4] += t4
+            row[5] += t5
+            row[6] += t6
+            row[7] += t7
+            row[8] += t8
+            for m in range(n_radial):
+                total = sent.dtype.type(0.0)
+                for c in range(4 * n_channels):
+                    total += filters[m, c] * flat[c]
+                d_radial[i, s, m] += total
+
+
+@numba.njit(cache=True, fastmath=True)
+def gate_inputs(s, right, right2, small, out):  # type: ignore[no-untyped-def]
+    """Fills ``out`` [atom, 3, channel]: scalars, and norms of the right factors of vectors and tensors."""
+    n = s.shape[1]
+    for i in range(len(s)):
+        for c in range(n):
+            out[i, 0, c] = s[i, c]
+            out[i, 1, c] = math.sqrt(right[i, 0, c] ** 2 + right[i, 1, c] ** 2 + right[i, 2, c] ** 2 + small)
+            out[i, 2, c] = math.sqrt(
+                right2[i, 0, c] ** 2
+                + right2[i, 1, c] ** 2
+                + right2[i, 2, c] ** 2
+                + right2[i, 3, c] ** 2
+                + right2[i, 4, c] ** 2
+                + small
+            )
+
+
+@numba.njit(cache=True, fastmath=True)
+def gate_inputs_backward(right, right2, inputs, d_inputs, d_right, d_right2):  # type: ignore[no-untyped-def]
+    """Adds to the gradients by the right factors."""
+    n = inputs.shape[2]
+    for i in range(len(inputs)):
+        for c in range(n):
+            d_inputs[i, 1, c] /= inputs[i, 1, c]
+            d_inputs[i, 2, c] /= inputs[i, 2, c]
+        for m in range(3):
+            for c in range(n):
+                d_right[i, m, c] += d_inputs[i, 1, c] * right[i, m, c]
+        for m in range(5):
+            for c in range(n):
+                d_right2[i, m, c] += d_inputs[i, 2, c] * right2[i, m, c]
+
+
+@numba.njit(cache=True, fastmath=True)
+def _bilinear(places, coefficients, left, right, out):  # type: ignore[no-untyped-def]
+    """Fills ``out`` [row, channel] = sum over entries (row, m, n) of coefficient left_m right_n, channel by channel."""
+    n = out.shape[1]
+    out[:] = 0.0
+    for entry in range(len(coefficients)):
+        row, a, b, k = places[entry, 0], places[entry, 1], places[entry, 2], coefficients[entry]
+        for c in range(n):
+            out[row, c] += k * left[a, c] * right[b, c]
+
+
+@numba.njit(cache=True, fastmath=True)
+def _bilinear_backward(places, coefficients, left, right, d_out, d_left, d_right):  # type: ignore[no-untyped-def]
+    """Adds to the gradients by both factors."""
+    n = d_out.shape[1]
+    for entry in range(len(coefficients)):
+        row, a, b, k = places[entry, 0], places[entry, 1], places[entry, 2], coefficients[entry]
+        for c in range(n):
+            g = k * d_out[row, c]
+            d_left[a, c] += g * right[b, c]
+            d_right[b, c] += g * left[a, c]
+
+
+@numba.njit(cache=True, fastmath=True)
+def _add_gated(rows, gate, values):  # type: ignore[no-untyped-def]
+    for m in range(len(rows)):
+        for c in range(len(gate)):
+            rows[m, c] += gate[c] * values[m, c]
+
+
+@numba.njit(cache=True, fastmath=True)
+def update(  # type: ignore[no-untyped-def]
+    s, v, t, left, right, left2, right2, gates, turn, turn_k, vectors, vectors_k, tensors, tensors_k, products
+):
+    """Adds to scalars, vectors and tensors what the gates [atom, gate, channel] let through.
+
+    The tables are of ``_bilinear``; ``left``, ``right`` [atom, xyz, channel] and ``left2``, ``right2`` [atom, 5,
+    channel] the mixed vectors and tensors.
+    """
+    n = s.shape[1]
+    turned, doubled = np.empty((3, n), s.dtype), np.empty((5, n), s.dtype)
+    for i in range(len(s)):
+        l1, r1, l2, r2, g = left[i], right[i], left2[i], right2[i], gates[i]
+        for c in range(n):
+            dot = l1[0, c] * r1[0, c] + l1[1, c] * r1[1, c] + l1[2, c] * r1[2, c]
+            dot2 = l2[0, c] * r2[0, c] + l2[1, c] * r2[1, c] + l2[2, c] * r2[2, c]
+            dot2 += l2[3, c] * r2[3, c] + l2[4, c] * r2[4, c]
+            s[i, c] += g[0, c] + g[1, c] * dot + g[3, c] * dot2
+        _add_gated(v[i], g[2], l1)
+        _add_gated(t[i], g[4], l2)
+        _bilinear(turn, turn_k, l2, r1, turned)
+        _add_gated(v[i], g[5], turned)
+        if products:
+            _bilinear(vectors, vectors_k, l1, r1, doubled)
+            _add_gated(t[i], g[6], doubled)
+            _bilinear(tensors, tensors_k, l2, r2, doubled)
+            _add_gated(t[i], g[7], doubled)
+
+
+@numba.njit(cache=True, fastmath=True)
+def update_backward(  # type: ignore[no-untyped-def]
+    ds, dv, dt, left, right, left2, right2, gates, turn, turn_k, vectors, vectors_k, tensors, tensors_k, products,
+    d_left, d_right, d_left2, d_right2, d_gates,
+):  # fmt: skip
+    """Gradients by mixed vectors and tensors and by the gates (set)."""
+    n = ds.shape[1]
+    turned, doubled = np.empty((3, n), ds.dtype), np.empty((5, n), ds.dtype)
+    for i in range(len(ds)):
+        l1, r1, l2, r2, g, dg = left[i], right[i], left2[i], right2[i], gates[i], d_gates[i]
+        dl1, dr1, dl2, dr2, gs, gv, gt = d_left[i], d_right[i], d_left2[i], d_right2[i], ds[i], dv[i], dt[i]
+        for c in range(n):
+            dot = l1[0, c] * r1[0, c] + l1[1, c] * r1[1, c] + l1[2, c] * r1[2, c]
+            dot2 = l2[0, c] * r2[0, c] + l2[1, c] * r2[1, c] + l2[2, c] * r2[2, c]
+            dot2 += l2[3, c] * r2[3, c] + l2[4, c] * r2[4, c]
+            dg[0, c] = gs[c]
+            dg[1, c] = gs[c] * dot
+            dg[3, c] = gs[c] * dot2
+            dg[2, c] = gv[0, c] * l1[0, c] + gv[1, c] * l1[1, c] + gv[2, c] * l1[2, c]
+            dg[4, c] = gt[0, c] * l2[0, c] + gt[1, c] * l2[1, c] + gt[2, c] * l2[2, c]
+            dg[4, c] += gt[3, c] * l2[3, c] + gt[4, c] * l2[4, c]
+        for m in range(3):
+            for c in range(n):
+                dl1[m, c] = gs[c] * g[1, c] * r1[m, c] + g[2, c] * gv[m, c]
+                dr1[m, c] = gs[c] * g[1, c] * l1[m, c]
+        for m in range(5):
+            for c in range(n):
+                dl2[m, c] = gs[c] * g[3, c] * r2[m, c] + g[4, c] * gt[m, c]
+                dr2[m, c] = gs[c] * g[3, c] * l2[m, c]
+        _gated_backward(turn, turn_k, l2, r1, gv, g[5], turned, dg[5], dl2, dr1)
+        if products:
+            _gated_backward(vectors, vectors_k, l1, r1, gt, g[6], doubled, dg[6], dl1, dr1)
+            _gated_backward(tensors, tensors_k, l2, r2, gt, g[7], doubled, dg[7], dl2, dr2)
+
+
+@numba.njit(cache=True, fastmath=True)
+def _gated_backward(places, coefficients, left, right, d_rows, gate, rows, d_gate, d_left, d_right):  # type: ignore[no-untyped-def]
+    """Of gate times a bilinear product: the gradient by the gate is set, those by the factors are added to."""
+    _bilinear(places, coefficients, left, right, rows)
+    n = len(gate)
+    d_gate[:] = 0.0
+    for m in range(len(rows)):
+        for c in range(n):
+            d_gate[c] += d_rows[m, c] * rows[m, c]
+            rows[m, c] = gate[c] * d_rows[m, c]
+    _bilinear_backward(places, coefficients, left, right, rows, d_left, d_right)
