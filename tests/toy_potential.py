@@ -58,6 +58,7 @@ class ToyPotential:
         self.device, self.dtype, self.cutoff = torch.device("cpu"), dtype, 3.0
         self.card, self.eps_inf, self.scale = ToyCard(), 1.5, PhysicalScale(1.5, 0.0, 1.0)
         self.oxidation_states = None
+        self.engine, self.engines = "eager", ("eager",)
         self.bond_k, self.onsite, self.onsite_k = bond_k, onsite, onsite_k
         self.repulsion, self.bonds = repulsion, bonds
         self.n_calls, self.fail_at = 0, -1

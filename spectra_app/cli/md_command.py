@@ -43,6 +43,7 @@ def md(
     field_V_per_A: options.FieldVPerA = None,
     field_table: options.FieldTable = None,
     seed: options.Seed = None,
+    engine: options.Engine = None,
     device: options.MDDevice = None,
     dtype: options.MDDtype = None,
     eps_inf: options.EpsInf = None,
@@ -139,7 +140,7 @@ def describe(result: SimulationResult) -> list[str]:
     return [
         f"{result.n_steps} recorded steps of {result.timestep_fs:g} fs ({duration:.4g} ps); "
         f"{result.n_atoms} atoms{copies}",
-        f"{result.ms_per_step:.3g} ms per step on {result.device}; {result.temperature_K:.1f} K; energy drift "
-        f"{result.energy_drift_meV_per_atom_per_ps:.2g} meV/atom/ps",
+        f"{result.ms_per_step:.3g} ms per step on {result.device} ({result.engine}); {result.temperature_K:.1f} K; "
+        f"energy drift {result.energy_drift_meV_per_atom_per_ps:.2g} meV/atom/ps",
         f"{result.n_frames} frames in {result.path}",
     ]

@@ -54,6 +54,10 @@ class ScaleLike(Protocol):
 class PotentialLike(Protocol):
     """What dynamics needs of a ``spectra_app.potentials.Potential``."""
 
+    engine: str
+
+    @property
+    def engines(self) -> tuple[str, ...]: ...  # noqa: D102
     @property
     def cutoff(self) -> float: ...  # noqa: D102
     @property

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 
+from spectra_app.dynamics.engine import choose_engine
 from spectra_app.dynamics.forces import PotentialLike, PredictionLike
 from spectra_app.dynamics.molecular_dynamics import Progress
 from spectra_app.dynamics.observables import BlockMaker, Instant, ObservableBlock, RunKind, stored_observables
@@ -28,6 +29,8 @@ from spectra_app.runs.writer import RunWriter
 from spectra_app.structure.neighbors import build_neighbors
 from spectra_app.structure.system import System, check_vacuum, concatenate, make_system
 from spectra_app.units import AMU_A2_PER_FS2_TO_EV, BOLTZMANN
+
+_MANY = 10**6  # frames of a trajectory that does not say how many it has
 
 
 @dataclass(frozen=True)
@@ -108,13 +111,18 @@ def record_trajectory(
     if not isinstance(trajectory, Trajectory):
         trajectory = open_trajectory(trajectory, topology, timestep_fs, species, lammps_units)
     first = trajectory.first
-    model.check_system(make_system(first.positions_A, trajectory.numbers, first.cell_A, charge, slab=first.slab))
+    start = make_system(first.positions_A, trajectory.numbers, first.cell_A, charge, model.device, slab=first.slab)
+    model.check_system(start)
     output, began = Path(output), time.perf_counter()
+    goes_on = restart and (output.exists() or checkpoint_path(output).exists())
+    before = load_checkpoint(output, "record") if goes_on else None
+    n_frames = _MANY if trajectory.n_frames is None else trajectory.n_frames
+    choose_engine("auto" if before is None else before.get("engine", "eager"), model, start, n_frames)
     whole = _whole(trajectory, parts)
     header = _header(trajectory, model, temperature_K, store_trajectory, None if whole is None else whole.parts)
     job = _Decoration(trajectory, model, charge, batch_size, store_trajectory, whole)
-    if restart and (output.exists() or checkpoint_path(output).exists()):
-        job.restore(load_checkpoint(output, "record"))
+    if before is not None:
+        job.restore(before)
         writer = RunWriter.resume(output, header, job.n_frames, job.n_frames if store_trajectory else 0)
     else:
         writer = RunWriter(output, header, overwrite)
@@ -223,6 +231,7 @@ class _Decoration:
             "kind": "record",
             "n_frames": self.n_frames,
             **self._maker.carry(),
+            "engine": self._model.engine,
             "identity": self._identity(),
         }
         save_checkpoint(writer.path, content)
@@ -344,6 +353,7 @@ def _header(
             "oxidation_states": model.oxidation_states,
             "seed": None,
             "device": str(model.device),
+            "engine": model.engine,
             "dtype": str(model.dtype).removeprefix("torch."),
             "ensemble": None,
             "temperature_K": temperature_K,

@@ -14,6 +14,7 @@ from ase import Atoms
 from ase.data import atomic_masses
 
 from spectra_app.config import MDSettings
+from spectra_app.dynamics.engine import choose_engine
 from spectra_app.dynamics.fields import FieldFunction, check_same_field
 from spectra_app.dynamics.forces import PotentialLike
 from spectra_app.dynamics.molecular_dynamics import MolecularDynamics, Progress
@@ -35,7 +36,7 @@ from spectra_app.structure.system import System, concatenate, from_ase, select_s
 
 BORN_SAMPLES = 4  # configurations of a run whose Born charges are kept
 # Settings that may differ between the parts of one run; a field table is compared by its rows.
-FREE_ON_RESTART = frozenset({"steps", "device", "field_table"})
+FREE_ON_RESTART = frozenset({"steps", "device", "engine", "field_table"})
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class SimulationResult:
         wall_s: wall time of this call, s.
         restarted_at_step: step (equilibration included) at which this call continued; None for a new run.
         device: torch device.
+        engine: how the model was evaluated.
     """
 
     path: Path | None
@@ -69,6 +71,7 @@ class SimulationResult:
     wall_s: float
     restarted_at_step: int | None
     device: str
+    engine: str
 
 
 class Simulation:
@@ -121,8 +124,9 @@ class Simulation:
         """Run to the end, or until Ctrl-C, SIGTERM, SIGUSR1, or the end of the allowed time.
 
         Args:
-            restart: continue from the checkpoint beside ``output``, bit for bit as if never stopped (same device);
-                with more ``steps`` than before, extend a finished run.  Without output file begins anew.
+            restart: continue from the checkpoint beside ``output``, bit for bit as if never stopped (same device and
+                engine; ``auto`` keeps the engine); with more ``steps`` than before, extend a finished run.  Without
+                output file begins anew.
             overwrite: replace an existing run file.
             max_minutes: wall time after which everything is saved and the run stopped, min; needs an output file.
 
@@ -135,6 +139,7 @@ class Simulation:
         keep_freed_blocks()
         recorder_of = self._make_recorder
         if self.output is None:
+            self._choose_engine(self.settings.engine)
             recorder = recorder_of(None)
             self.dynamics.run(recorder, progress=self.progress)
             recorder.flush()
@@ -143,10 +148,13 @@ class Simulation:
             content = load_checkpoint(self.output, "md")
             self._check_same_run(content)
             state = state_from_dict(content["state"], self.model.device)
+            began_with = content.get("engine", "eager")  # checkpoints of earlier versions know no other
+            self._choose_engine(began_with if self.settings.engine == "auto" else self.settings.engine)
             carry, ms_per_step = content["recorder"], content["ms_per_step"]
             writer = RunWriter.resume(self.output, self._header(), carry["n_observables"], carry["n_trajectory"])
         else:
             state, carry, ms_per_step = None, None, float("nan")
+            self._choose_engine(self.settings.engine)
             writer = RunWriter(self.output, self._header(), overwrite)
         with writer:
             recorder = recorder_of(writer)
@@ -161,6 +169,9 @@ class Simulation:
             writer.finish(ms_per_step)
         self._add_born_charges(self.output)
         return self._result(recorder, began, None if state is None else state.step, ms_per_step)
+
+    def _choose_engine(self, wanted: str) -> None:
+        choose_engine(wanted, self.model, self.particles.system, self.dynamics.total_steps)
 
     def _add_born_charges(self, output: Path) -> None:
         """Born charges of a few configurations: what the infrared spectrum must integrate to, without the model."""
@@ -193,6 +204,7 @@ class Simulation:
             "recorder": recorder.carry(),
             "settings": self.settings.model_dump(mode="json"),
             "model_hash": self.model.card.hash,
+            "engine": self.model.engine,
             "numbers": self.particles.system.numbers.cpu(),
             "ms_per_step": ms_per_step,
             "field": self._field_identity(),
@@ -264,6 +276,7 @@ class Simulation:
             "oxidation_states": self.model.oxidation_states,
             "seed": settings.seed,
             "device": str(self.model.device),
+            "engine": self.model.engine,
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "ensemble": settings.ensemble,
             "temperature_K": settings.temperature_K,
@@ -306,6 +319,7 @@ class Simulation:
             wall_s=time.perf_counter() - began,
             restarted_at_step=restarted_at,
             device=str(self.model.device),
+            engine=self.model.engine,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from ase.data import atomic_numbers, chemical_symbols
@@ -46,8 +46,7 @@ class Potential(nn.Module):
         eps_inf: high-frequency dielectric constant of the material.
 
     Attributes:
-        engine: how features are made where one derivative is enough: ``"eager"``, the reference, or ``"compiled"``,
-            loops that are compiled when they are first used (CPU; elsewhere and in other backbones the same as eager).
+        engine: how features are made where one derivative is enough: ``"eager"``, the reference, or ``"compiled"``.
         cutoff: A, to which a table of neighbours has to be complete: the larger one of backbone and heads.
     """
 
@@ -71,7 +70,7 @@ class Potential(nn.Module):
         self.cutoff = self.backbone.cutoff
         self.energy_head = EnergyHead(self.backbone)
         self.scale = PhysicalScale(eps_inf, *((None, None) if self.variant.responds else (0.0, 1.0)))
-        self.engine: Literal["eager", "compiled"] = "eager"
+        self.engine = "eager"
         self.card = ModelCard("unnamed", self.species, settings, self.scale)
         self.oxidation_states = settings.oxidation_states if isinstance(settings.oxidation_states, dict) else None
         if self.oxidation_states is not None:
@@ -106,6 +105,11 @@ class Potential(nn.Module):
     def eps_inf(self) -> float | None:
         """High-frequency dielectric constant of the material."""
         return self.scale.eps_inf
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """What ``engine`` may be here."""
+        return ("eager", "compiled") if self.backbone.compiles and self.device.type == "cpu" else ("eager",)
 
     @property
     def device(self) -> torch.device:

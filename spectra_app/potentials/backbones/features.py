@@ -86,6 +86,7 @@ class Backbone(nn.Module):
         n_rank2: channels of ``Features.rank2`` (0: none).
         n_pairs: channels of ``Features.pairs`` (0: none).
         has_energies: whether ``Features.energies`` are given.
+        compiles: whether ``once`` is faster than ``forward``, on the CPU.
         cutoff: the distance from which on a neighbour does nothing, A.
     """
 
@@ -94,6 +95,7 @@ class Backbone(nn.Module):
     n_rank2: int = 0
     n_pairs: int = 0
     has_energies: bool = False
+    compiles: bool = False
     cutoff: float
 
     def forward(self, system: System, species: Tensor, neighbors: Neighbors, geometry: PairGeometry) -> Features:

@@ -86,7 +86,7 @@ class PaiNN(Backbone):
         super().__init__()
         channels, layers, rank, n_radial = settings.channels, settings.layers, settings.rank, settings.n_radial
         products = settings.products and rank == 2
-        self.rank, self.cutoff = rank, settings.cutoff_A
+        self.rank, self.cutoff, self.compiles = rank, settings.cutoff_A, rank == 2
         self.radial = RadialBasis(settings.cutoff_A, n_radial)
         self.n_scalars = self.n_vectors = channels
         self.n_rank2 = channels if rank == 2 else 0
@@ -134,7 +134,7 @@ class PaiNN(Backbone):
 
     def once(self, system: System, species: Tensor, neighbors: Neighbors, geometry: PairGeometry) -> Features:
         """See ``Backbone.once``: compiled loops on the CPU, where there are vectors and tensors."""
-        if self.rank != 2 or species.device.type != "cpu":
+        if not self.compiles or species.device.type != "cpu":
             return super().once(system, species, neighbors, geometry)
         state = tuple((parameter.data_ptr(), parameter._version) for parameter in self.parameters())
         if self._fused is None or self._fused[0] != state:
