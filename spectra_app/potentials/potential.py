@@ -19,8 +19,8 @@ from spectra_app.electrostatics.polarization import (
 )
 from spectra_app.electrostatics.reciprocal import KVectors, reciprocal_cutoff
 from spectra_app.electrostatics.response import Susceptibility
+from spectra_app.electrostatics.self_consistent import electrostatic_energy
 from spectra_app.electrostatics.smearing import Smearing
-from spectra_app.electrostatics.total import electrostatic_energy
 from spectra_app.errors import ConfigError, ModelError, StructureError
 from spectra_app.potentials.backbones import PairGeometry, build_backbone
 from spectra_app.potentials.card import ModelCard
