@@ -6,6 +6,7 @@ The public names are imported when first used: ``import spectra_app`` costs no t
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from spectra_app.spectra.infrared import infrared_spectrum
     from spectra_app.spectra.raman import raman_spectrum
     from spectra_app.spectra.vdos import vdos
+
+# Threads of OpenMP that wait for others do not spin: beside another job on a busy machine spinning ones kept the cores
+# from those they waited for, and a step took twenty times as long.  Read when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
 

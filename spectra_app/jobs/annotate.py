@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 
-from spectra_app.dynamics.engine import choose_engine
+from spectra_app.dynamics.engine import ChosenEngine, choose_engine
 from spectra_app.dynamics.forces import PotentialLike, PredictionLike
 from spectra_app.dynamics.molecular_dynamics import Progress
 from spectra_app.dynamics.observables import BlockMaker, Instant, ObservableBlock, RunKind, stored_observables
@@ -117,7 +117,10 @@ def record_trajectory(
     goes_on = restart and (output.exists() or checkpoint_path(output).exists())
     before = load_checkpoint(output, "record") if goes_on else None
     n_frames = _MANY if trajectory.n_frames is None else trajectory.n_frames
-    choose_engine("auto" if before is None else before.get("engine", "eager"), model, start, n_frames)
+    if before is not None and "engine" in before:
+        ChosenEngine(*before["engine"]).use(model)
+    else:
+        choose_engine("auto", model, start, n_frames if before is None else 0)
     whole = _whole(trajectory, parts)
     header = _header(trajectory, model, temperature_K, store_trajectory, None if whole is None else whole.parts)
     job = _Decoration(trajectory, model, charge, batch_size, store_trajectory, whole)
@@ -231,7 +234,7 @@ class _Decoration:
             "kind": "record",
             "n_frames": self.n_frames,
             **self._maker.carry(),
-            "engine": self._model.engine,
+            "engine": (self._model.engine, torch.get_num_threads()),
             "identity": self._identity(),
         }
         save_checkpoint(writer.path, content)

@@ -14,7 +14,7 @@ from ase import Atoms
 from ase.data import atomic_masses
 
 from spectra_app.config import MDSettings
-from spectra_app.dynamics.engine import choose_engine
+from spectra_app.dynamics.engine import ChosenEngine, choose_engine
 from spectra_app.dynamics.fields import FieldFunction, check_same_field
 from spectra_app.dynamics.forces import PotentialLike
 from spectra_app.dynamics.molecular_dynamics import MolecularDynamics, Progress
@@ -119,6 +119,7 @@ class Simulation:
             system, self.parts = common_parts(self.settings.parts, self.particles.system)
             self.particles = self.particles._replace(system=system)
         self.dynamics = MolecularDynamics(model, self.particles, self.settings, field)
+        self._engine = ChosenEngine(model.engine, torch.get_num_threads())
 
     def run(self, restart: bool = False, overwrite: bool = False, max_minutes: float | None = None) -> SimulationResult:
         """Run to the end, or until Ctrl-C, SIGTERM, SIGUSR1, or the end of the allowed time.
@@ -139,7 +140,7 @@ class Simulation:
         keep_freed_blocks()
         recorder_of = self._make_recorder
         if self.output is None:
-            self._choose_engine(self.settings.engine)
+            self._choose_engine()
             recorder = recorder_of(None)
             self.dynamics.run(recorder, progress=self.progress)
             recorder.flush()
@@ -148,13 +149,13 @@ class Simulation:
             content = load_checkpoint(self.output, "md")
             self._check_same_run(content)
             state = state_from_dict(content["state"], self.model.device)
-            began_with = content.get("engine", "eager")  # checkpoints of earlier versions know no other
-            self._choose_engine(began_with if self.settings.engine == "auto" else self.settings.engine)
+            self._engine = self._engine_of(content)
+            self._engine.use(self.model)
             carry, ms_per_step = content["recorder"], content["ms_per_step"]
             writer = RunWriter.resume(self.output, self._header(), carry["n_observables"], carry["n_trajectory"])
         else:
             state, carry, ms_per_step = None, None, float("nan")
-            self._choose_engine(self.settings.engine)
+            self._choose_engine()
             writer = RunWriter(self.output, self._header(), overwrite)
         with writer:
             recorder = recorder_of(writer)
@@ -170,8 +171,16 @@ class Simulation:
         self._add_born_charges(self.output)
         return self._result(recorder, began, None if state is None else state.step, ms_per_step)
 
-    def _choose_engine(self, wanted: str) -> None:
-        choose_engine(wanted, self.model, self.particles.system, self.dynamics.total_steps)
+    def _choose_engine(self) -> None:
+        steps = self.dynamics.total_steps
+        self._engine = choose_engine(self.settings.engine, self.model, self.particles.system, steps)
+
+    def _engine_of(self, content: dict[str, Any]) -> ChosenEngine:
+        """What a restart goes on with: the run's own engine and threads, unless another engine is asked for."""
+        name, threads = content.get("engine", ("eager", torch.get_num_threads()))  # earlier versions knew no other
+        if self.settings.engine not in ("auto", name) or name not in self.model.engines:
+            return choose_engine(self.settings.engine, self.model, self.particles.system, 0)
+        return ChosenEngine(name, threads)
 
     def _add_born_charges(self, output: Path) -> None:
         """Born charges of a few configurations: what the infrared spectrum must integrate to, without the model."""
@@ -204,7 +213,7 @@ class Simulation:
             "recorder": recorder.carry(),
             "settings": self.settings.model_dump(mode="json"),
             "model_hash": self.model.card.hash,
-            "engine": self.model.engine,
+            "engine": tuple(self._engine),
             "numbers": self.particles.system.numbers.cpu(),
             "ms_per_step": ms_per_step,
             "field": self._field_identity(),
@@ -276,7 +285,8 @@ class Simulation:
             "oxidation_states": self.model.oxidation_states,
             "seed": settings.seed,
             "device": str(self.model.device),
-            "engine": self.model.engine,
+            "engine": self._engine.name,
+            "threads": self._engine.threads,
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "ensemble": settings.ensemble,
             "temperature_K": settings.temperature_K,
@@ -319,7 +329,7 @@ class Simulation:
             wall_s=time.perf_counter() - began,
             restarted_at_step=restarted_at,
             device=str(self.model.device),
-            engine=self.model.engine,
+            engine=self._engine.name,
         )
 
 
