@@ -202,15 +202,16 @@ class Potential(nn.Module):
         # The network's own sign may be the opposite one; then so is the total charge that it has to make.
         own = system._replace(charge=self.sign * unit * system.charge)
         sigma = self.widths[0] if len(set(self.widths)) == 1 else Smearing(self.widths, species)
-        latents = self.latent_head(own, species, neighbors, pair, features, unit, sigma)
+        latents = self.latent_head(own, species, neighbors, pair, features, unit, sigma, compiled)
         interaction = prepare_interaction(system, k, sigma, self._highest_rank)
         if latents.transfer_energy is not None:
             per_atom = per_atom + latents.transfer_energy
+        answering = (latents.alpha, latents.kappa) if self.variant.responds else (None, None)
         electrostatics = electrostatic_energy(
             system,
             interaction,
             latents.multipoles,
-            Susceptibility(latents.alpha, latents.kappa, neighbors, pair.vectors),
+            Susceptibility(*answering, neighbors, pair.vectors),
             self.settings.response_tolerance if self.settings.response == "self-consistent" else None,
             responses,
             energy_only,

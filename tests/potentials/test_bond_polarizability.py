@@ -29,7 +29,8 @@ def alpha_of(
     radial, envelope = pair.radial(RadialBasis(cutoff, 6).double())
     kinds = torch.tensor(species)
     weights = bond_weights(form, bond_ratios(pair.distance, kinds, RADII, neighbors), envelope)
-    return model(kinds, neighbors, pair.direction, radial, weights).detach().numpy()
+    roots = model(kinds, neighbors, pair.direction, radial, weights).detach()
+    return (roots @ roots).numpy()
 
 
 @pytest.fixture

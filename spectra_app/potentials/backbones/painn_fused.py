@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
-from spectra_app.errors import ModelError
 from spectra_app.potentials.backbones import painn_kernels as kernels
+from spectra_app.potentials.once import refuse_second_derivative
 from spectra_app.structure.neighbors import Neighbors
 
 if TYPE_CHECKING:
@@ -117,12 +117,7 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, ds, dv, dt):  # type: ignore[no-untyped-def]
-        if torch.is_grad_enabled():
-            raise ModelError(
-                "second derivative of a potential",
-                got="engine compiled, which knows first ones",
-                wanted="engine eager",
-            )
+        refuse_second_derivative()
         return ctx.tape.backward(ds, dv, dt), None, None, None, None
 
 

@@ -19,7 +19,7 @@ from spectra_app.structure.neighbors import Neighbors
 
 
 class BondPolarizability(nn.Module):
-    """Factor of alpha_0 [atom, xyz, xyz]: the square of R_i; see the module.  Begins as the identity.
+    """R_i [atom, xyz, xyz]; see the module.  Begins as the identity.
 
     Args:
         n_species: number of elements.
@@ -36,7 +36,7 @@ class BondPolarizability(nn.Module):
     def forward(
         self, species: Tensor, neighbors: Neighbors, direction: Tensor, radial: Tensor, weights: Tensor
     ) -> Tensor:
-        """Squares of the roots.
+        """The roots.
 
         Args:
             species: [atom].
@@ -51,5 +51,4 @@ class BondPolarizability(nn.Module):
         number = 1.0 + self.elements[species] + (scale - stretch / 3.0).sum(1)
         identity = torch.eye(3, dtype=number.dtype, device=number.device)
         root = number[:, None, None] * identity
-        root = root + (direction * stretch[..., None]).transpose(1, 2) @ direction
-        return root @ root
+        return root + (direction * stretch[..., None]).transpose(1, 2) @ direction

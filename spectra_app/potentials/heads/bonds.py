@@ -7,8 +7,8 @@ from torch import Tensor
 
 from spectra_app.structure.neighbors import Neighbors, gather_neighbors
 
-_SWITCH_AT, _SWITCH_WIDTH = 1.4, 0.06  # of the sum of the covalent radii: a stretched bond is one, a hydrogen bond not
-_UNBOUND = 1e-4  # bonds weaker than this leave a cation its charge
+SWITCH_AT, SWITCH_WIDTH = 1.4, 0.06  # of the sum of the covalent radii: a stretched bond is one, a hydrogen bond not
+UNBOUND = 1e-4  # bonds weaker than this leave a cation its charge
 
 
 def bond_ratios(distance: Tensor, species: Tensor, covalent_radii: Tensor, neighbors: Neighbors) -> Tensor:
@@ -44,7 +44,7 @@ def bond_weights(form: str, ratio: Tensor, envelope: Tensor) -> Tensor:
     """
     if form == "gaussian":
         return torch.exp(1.0 - ratio.square()) * envelope
-    return torch.sigmoid((_SWITCH_AT - ratio) / _SWITCH_WIDTH) * envelope
+    return torch.sigmoid((SWITCH_AT - ratio) / SWITCH_WIDTH) * envelope
 
 
 def charge_handed_back(
@@ -82,6 +82,6 @@ def charge_handed_back(
     takes_there = there[..., 2]
     x, y = (switch[:, None] + there[..., :2]).unbind(-1)  # one end gives, the other takes
     weight = torch.sigmoid((x - ratio) / y.clamp(min=1e-3)) * (1.0 - (1.0 - envelope).square().square())
-    share = given / ((weight * takes_there).sum(1) + _UNBOUND)
+    share = given / ((weight * takes_there).sum(1) + UNBOUND)
     share_there = gather_neighbors(share[:, None], neighbors)[..., 0]
     return weight * (share_there * takes[:, None] - share[:, None] * takes_there)

@@ -23,6 +23,7 @@ from spectra_app.potentials.backbones.features import Backbone, Features, PairGe
 from spectra_app.potentials.elements import ELECTRONEGATIVE_ENOUGH, PAULING
 from spectra_app.potentials.heads.bond_polarizability import BondPolarizability
 from spectra_app.potentials.heads.bonds import bond_ratios, bond_weights, charge_handed_back
+from spectra_app.potentials.heads.pairs_fused import constants_of, fused_pairs
 from spectra_app.potentials.heads.readouts import (
     VECTOR_SCALE,
     SquareReadout,
@@ -62,19 +63,19 @@ class Latents(NamedTuple):
 
 
 class _Pairs(NamedTuple):
-    """What the heads read of the pairs.
+    """What is read of pairs.
 
     Attributes:
-        neighbors: the table.
-        direction: [atom, slot, xyz], unit vectors.
-        radial: [atom, slot, basis], radial basis of the heads.
-        bonded: [atom, slot], what counts as a bond (``bond_weights``).
+        moved: [atom, slot], e, learned charge moved from j to i.
+        handed: [atom, slot], e, charge that cations hand back; None without oxidation states.
+        kappa: [atom, slot], e^2/eV, before its bound; None without response of the charges of pairs.
+        roots: [atom, xyz, xyz], of alpha from bonds; None where alpha is read otherwise.
     """
 
-    neighbors: Neighbors
-    direction: Tensor
-    radial: Tensor
-    bonded: Tensor
+    moved: Tensor
+    handed: Tensor | None
+    kappa: Tensor | None
+    roots: Tensor | None
 
 
 class LatentHead(nn.Module):
@@ -151,6 +152,7 @@ class LatentHead(nn.Module):
             self.kappa_nodes = nn.Linear(hidden, n_radial)
             nn.init.zeros_(self.kappa_nodes.weight)
             nn.init.zeros_(self.kappa_nodes.bias)
+        self.moved_scale, self.kappa_scale = VECTOR_SCALE, _INITIAL_KAPPA / math.log(2.0)
         self.reads_pairs = pairs and backbone.n_pairs > 0
         if self.reads_pairs:
             self.pair_features = nn.Linear(backbone.n_pairs, 2 if variant.induced_charges else 1, bias=False)
@@ -167,40 +169,38 @@ class LatentHead(nn.Module):
         f: Features,
         charge_unit: Tensor,
         sigma: float | Smearing,
+        once: bool = False,
     ) -> Latents:
         """All latent quantities of a batch; see ``Latents``.
 
         ``system.charge`` is the total latent charge of every structure, ``charge_unit`` [structure] the latent charge
-        of one elementary charge, ``sigma`` the smearing of the atoms, A.
+        of one elementary charge, ``sigma`` the smearing of the atoms, A.  ``once``: by compiled loops where there are
+        any; one derivative by positions will be taken, and none by weights.
         """
         hidden = self.hidden(f.scalars)
-        radial, envelope = geometry.radial(self.radial)
-        ratio = bond_ratios(geometry.distance, species, self.covalent_radii, neighbors)
-        bonded = bond_weights(self.bond_weight, ratio, envelope)
-        pairs = _Pairs(neighbors, geometry.direction, radial, bonded)
-        of_pairs = self.pair_features(f.pairs) * envelope[..., None] if self.reads_pairs else None
-        moved: Tensor | None = None
-        transfer_energy: Tensor | None = None
+        fixed = given = transfer_energy = None
         if self.ionic:
             fixed = self.oxidation_states[species] * charge_unit[system.batch]
-            switch = self.hands_switch[species]
-            gives, takes = switch[:, 0] > 0.0, self.takes_back[species]
+            gives, takes = self.hands_switch[species, 0] > 0.0, self.takes_back[species]
             beyond_bound = fixed - VECTOR_SCALE * self.bound_charges[species]
-            handed = charge_handed_back(gives * beyond_bound, switch, takes, ratio, envelope, neighbors)
-            transferred = (gives + takes) * (beyond_bound + handed.sum(1))
-            transfer_energy = self_energies(transferred, sigma)
-            moved = self._moved_charges(hidden, pairs, of_pairs) + handed
-            charges = fixed + moved.sum(1)
-        elif self.variant.charges == "atomic":
+            given = gives * beyond_bound
+        pairs = self._pairs(hidden, species, neighbors, geometry, f, given, once)
+        moved = None if pairs is None else pairs.moved
+        if pairs is not None and pairs.handed is not None and fixed is not None:
+            moved = pairs.moved + pairs.handed
+            transfer_energy = self_energies((gives + takes) * (beyond_bound + pairs.handed.sum(1)), sigma)
+        if fixed is None:
             fixed = self.element_charges[species]
-            charges = fixed + VECTOR_SCALE * self.charge(hidden)[:, 0]
-            charges = fixed = _shift_to_total_charge(charges, system) if self.fixed_total else charges
-        else:
-            fixed = _shift_to_total_charge(self.element_charges[species], system)
-            moved = self._moved_charges(hidden, pairs, of_pairs)
-            charges = fixed + moved.sum(1)
-        alpha = self._alpha(hidden, f, species, pairs) if self.variant.induced_dipoles else None
-        kappa = self._kappa(hidden, pairs, of_pairs) if self.variant.induced_charges else None
+            if self.variant.charges == "atomic":
+                fixed = fixed + VECTOR_SCALE * self.charge(hidden)[:, 0]
+            if self.fixed_total or moved is not None:
+                fixed = _shift_to_total_charge(fixed, system)
+        charges = fixed if moved is None else fixed + moved.sum(1)
+        alpha, kappa = self._alpha(hidden, f, species, neighbors, geometry, pairs), None
+        if self.variant.induced_charges and self.variant.charges == "atomic":
+            kappa = self.kappa_scale * softplus(self.kappa(hidden)[:, 0])
+        elif pairs is not None:
+            kappa = pairs.kappa
         if self.bounded:
             if alpha is not None and self.alpha_positive:
                 alpha = bounded_polarizability(alpha, sigma)
@@ -210,24 +210,77 @@ class LatentHead(nn.Module):
         quadrupoles = VECTOR_SCALE * self.quadrupole(hidden, f) if self.variant.quadrupoles else None
         return Latents(Multipoles(charges, dipoles, quadrupoles), fixed, moved, alpha, kappa, transfer_energy)
 
-    def _moved_charges(self, hidden: Tensor, pairs: _Pairs, of_pairs: Tensor | None) -> Tensor:
-        """p_ij = sum_b R_b (g_ib - g_jb + a_ib h_jb - h_ib a_jb) + u_ij - u_ji: zero at the cutoff [atom, slot].
+    def _pairs(
+        self,
+        hidden: Tensor,
+        species: Tensor,
+        neighbors: Neighbors,
+        geometry: PairGeometry,
+        f: Features,
+        given: Tensor | None,
+        once: bool,
+    ) -> _Pairs | None:
+        """What is read of pairs; None in the family of atomic charges.
 
-        u_ij is read from the features of pairs, where the backbone has any.
+        ``given`` [atom], e: charge that cations hand back along their bonds; None without oxidation states.
         """
+        if self.variant.charges != "pair":
+            return None
         nodes = self.pair_nodes(hidden)
-        g, a, h = nodes.chunk(3, dim=-1)
-        gj, aj, hj = gather_neighbors(nodes, pairs.neighbors).chunk(3, dim=-1)
-        strength = g[:, None] - gj + a[:, None] * hj - h[:, None] * aj
-        moved = (pairs.radial * strength).sum(-1)
+        kappa_nodes = self.kappa_nodes(hidden) if self.variant.induced_charges else None
+        if once and not self.reads_pairs and hidden.device.type == "cpu":
+            constants = constants_of(self)
+            return _Pairs(*fused_pairs(geometry.vectors, neighbors, species, constants, nodes, kappa_nodes, given))
+        radial, envelope = geometry.radial(self.radial)
+        ratio, bonded = self._bonds(species, neighbors, geometry)
+        of_pairs = self.pair_features(f.pairs) * envelope[..., None] if self.reads_pairs else None
+        moved = self._moved_charges(nodes, radial, neighbors)
         if of_pairs is not None:
-            moved = moved + of_pairs[..., 0] - reverse_pairs(of_pairs[..., 0], pairs.neighbors)
-        return VECTOR_SCALE * moved
+            moved = moved + VECTOR_SCALE * (of_pairs[..., 0] - reverse_pairs(of_pairs[..., 0], neighbors))
+        handed = kappa = roots = None
+        if given is not None:
+            switch, takes = self.hands_switch[species], self.takes_back[species]
+            handed = charge_handed_back(given, switch, takes, ratio, envelope, neighbors)
+        if kappa_nodes is not None:
+            raw = (radial * (kappa_nodes[:, None] + gather_neighbors(kappa_nodes, neighbors))).sum(-1)
+            if of_pairs is not None:
+                raw = raw + of_pairs[..., 1] + reverse_pairs(of_pairs[..., 1], neighbors)
+            # Along bonds: else thirty neighbours inside the cutoff, most of them no bond, start with ten times the
+            # polarizability of an atom.
+            kappa = self.kappa_scale * softplus(raw) * bonded
+        if self.variant.induced_dipoles and self.alpha_form == "bonds":
+            roots = self.alpha_bonds(species, neighbors, geometry.direction, radial, bonded)
+        return _Pairs(moved, handed, kappa, roots)
 
-    def _alpha(self, hidden: Tensor, f: Features, species: Tensor, pairs: _Pairs) -> Tensor:
+    def _bonds(self, species: Tensor, neighbors: Neighbors, geometry: PairGeometry) -> tuple[Tensor, Tensor]:
+        """Distances over sums of covalent radii, and what counts as a bond [atom, slot]."""
+        ratio = bond_ratios(geometry.distance, species, self.covalent_radii, neighbors)
+        return ratio, bond_weights(self.bond_weight, ratio, geometry.radial(self.radial).envelope)
+
+    def _moved_charges(self, nodes: Tensor, radial: Tensor, neighbors: Neighbors) -> Tensor:
+        """p_ij = sum_b R_b (g_ib - g_jb + a_ib h_jb - h_ib a_jb): zero at the cutoff [atom, slot]."""
+        g, a, h = nodes.chunk(3, dim=-1)
+        gj, aj, hj = gather_neighbors(nodes, neighbors).chunk(3, dim=-1)
+        strength = g[:, None] - gj + a[:, None] * hj - h[:, None] * aj
+        return self.moved_scale * (radial * strength).sum(-1)
+
+    def _alpha(
+        self,
+        hidden: Tensor,
+        f: Features,
+        species: Tensor,
+        neighbors: Neighbors,
+        geometry: PairGeometry,
+        pairs: _Pairs | None,
+    ) -> Tensor | None:
+        if not self.variant.induced_dipoles:
+            return None
         if self.alpha_form == "bonds":
-            factor = self.alpha_bonds(species, pairs.neighbors, pairs.direction, pairs.radial, pairs.bonded)
-            return _INITIAL_ALPHA * factor
+            roots = None if pairs is None else pairs.roots
+            if roots is None:
+                radial, bonded = geometry.radial(self.radial).basis, self._bonds(species, neighbors, geometry)[1]
+                roots = self.alpha_bonds(species, neighbors, geometry.direction, radial, bonded)
+            return _INITIAL_ALPHA * roots @ roots
         raw = self.alpha_isotropic(hidden)[:, 0]
         if self.alpha_positive:
             isotropic = _INITIAL_ALPHA / math.log(2.0) * softplus(raw)
@@ -237,20 +290,6 @@ class LatentHead(nn.Module):
             return isotropic
         tensor = _INITIAL_ALPHA * self.alpha_tensor(hidden, f)
         return isotropic[:, None, None] * identity_like(tensor) + tensor
-
-    def _kappa(self, hidden: Tensor, pairs: _Pairs, of_pairs: Tensor | None) -> Tensor:
-        """Of atoms, or of pairs: these answer along bonds, and ``bond_weights`` say what is one.
-
-        Without it thirty neighbours inside the cutoff, most of them no bond, start with ten times the polarizability
-        of an atom.
-        """
-        if self.variant.charges == "atomic":
-            return _INITIAL_KAPPA / math.log(2.0) * softplus(self.kappa(hidden)[:, 0])
-        nodes = self.kappa_nodes(hidden)
-        raw = (pairs.radial * (nodes[:, None] + gather_neighbors(nodes, pairs.neighbors))).sum(-1)
-        if of_pairs is not None:
-            raw = raw + of_pairs[..., 1] + reverse_pairs(of_pairs[..., 1], pairs.neighbors)
-        return _INITIAL_KAPPA / math.log(2.0) * softplus(raw) * pairs.bonded
 
 
 def _shift_to_total_charge(charges: Tensor, system: System) -> Tensor:

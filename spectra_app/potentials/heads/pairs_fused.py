@@ -1,0 +1,205 @@
+"""What the heads read of pairs as one operation with one derivative: the fast way on a CPU.
+
+``latent`` has the reference, differentiable to any order; loops over pairs stand in ``pair_kernels``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spectra_app.potentials.heads import pair_kernels as kernels
+from spectra_app.potentials.heads.bonds import SWITCH_AT, SWITCH_WIDTH, UNBOUND
+from spectra_app.potentials.once import refuse_second_derivative
+from spectra_app.structure.neighbors import Neighbors
+
+
+@dataclass(frozen=True)
+class PairConstants:
+    """What does not change from one evaluation to the next.
+
+    Attributes:
+        cutoff: of the heads, A.
+        frequencies: [basis], A^-1.
+        radii: [element], A.
+        gaussian: form of ``bond_weights``.
+        moved_scale: factor of charge moved between neighbours.
+        kappa_scale: factor of kappa.
+        roots: numbers of elements [element], isotropic and anisotropic ones [element, element, basis] of
+            ``bond_polarizability``; None where alpha is read otherwise.
+        switch: [element, 2], of ``bonds.charge_handed_back``; None without oxidation states.
+        takes: [element], likewise.
+    """
+
+    cutoff: float
+    frequencies: np.ndarray
+    radii: np.ndarray
+    gaussian: bool
+    moved_scale: float
+    kappa_scale: float
+    roots: tuple[np.ndarray, np.ndarray, np.ndarray] | None
+    switch: np.ndarray | None
+    takes: np.ndarray | None
+
+
+def fused_pairs(
+    vectors: Tensor,
+    neighbors: Neighbors,
+    species: Tensor,
+    constants: PairConstants,
+    nodes: Tensor,
+    kappa_nodes: Tensor | None,
+    given: Tensor | None,
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    """Charge moved and handed back, e, kappa before its bound, e^2/eV, [atom, slot] each, and roots [atom, xyz, xyz].
+
+    Args:
+        vectors: [atom, slot, xyz], r_j - r_i, A; may require a gradient, of first order.
+        neighbors: table whose neighbours stand in the first slots, complete to the cutoff of the heads.
+        species: [atom].
+        constants: of the heads.
+        nodes: [atom, 3 basis], of the moved charge.
+        kappa_nodes: [atom, basis]; None without response of charges.
+        given: [atom], e, charge that cations hand back; None without oxidation states.
+
+    Returns:
+        moved, handed, kappa, roots; None for what is not there.
+    """
+    empty = vectors.new_empty(0)
+    count = neighbors.mask.sum(1)
+    found: tuple[Tensor, ...] = _Pairs.apply(
+        vectors, nodes, empty if kappa_nodes is None else kappa_nodes, neighbors, count, species, constants, given
+    )
+    moved, handed, kappa, roots = (x if x.numel() else None for x in found)
+    assert moved is not None
+    return moved, handed, kappa, roots
+
+
+class _Pairs(torch.autograd.Function):
+    """Pair vectors and numbers of atoms -> what is between them; see ``fused_pairs``."""
+
+    @staticmethod
+    def forward(ctx, vectors, nodes, kappa_nodes, neighbors, count, species, constants, given):  # type: ignore[no-untyped-def]
+        ctx.tape = _Tape(vectors.detach(), nodes.detach(), kappa_nodes.detach(), neighbors, count, species, constants)
+        return ctx.tape.forward(given)
+
+    @staticmethod
+    def backward(ctx, *gradients):  # type: ignore[no-untyped-def]
+        refuse_second_derivative()
+        return *ctx.tape.backward(*(g.contiguous() for g in gradients)), None, None, None, None, None
+
+
+class _Tape:
+    """One evaluation: what ``forward`` keeps for ``backward``."""
+
+    def __init__(
+        self,
+        vectors: Tensor,
+        nodes: Tensor,
+        kappa_nodes: Tensor,
+        neighbors: Neighbors,
+        count: Tensor,
+        species: Tensor,
+        constants: PairConstants,
+    ) -> None:
+        self.constants, self.nodes, self.kappa_nodes = constants, nodes, kappa_nodes
+        self.vectors, self.other, self.count = vectors, neighbors.other.numpy(), count.numpy()
+        self.reverse, self.species = neighbors.reverse.numpy(), species.numpy()
+        shape, n_radial = vectors.shape[:2], len(constants.frequencies)
+        self.radial, self.slope = (vectors.new_empty(*shape, n_radial) for _ in range(2))
+        self.direction = torch.empty_like(vectors)
+        self.envelope, self.bonded, self.weights = (vectors.new_empty(*shape, 2) for _ in range(3))
+        self.inner, self.shares = vectors.new_empty(shape), vectors.new_empty(shape[0])
+
+    def forward(self, given: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        c, count, other, species = self.constants, self.count, self.other, self.species
+        vectors, radial, envelope = self.vectors.numpy(), self.radial.numpy(), self.envelope.numpy()
+        direction, bonded = self.direction.numpy(), self.bonded.numpy()
+        kernels.pair_functions(vectors, count, c.cutoff, c.frequencies, direction, radial, self.slope.numpy(), envelope)
+        kernels.bonds(vectors, count, other, species, c.radii, envelope, c.gaussian, SWITCH_AT, SWITCH_WIDTH, bonded)
+        shape = self.vectors.shape[:2]
+        moved, handed, kappa, roots = self.vectors.new_zeros(shape), *(self.vectors.new_empty(0) for _ in range(3))
+        kernels.moved(radial, count, other, self.nodes.numpy(), c.moved_scale, moved.numpy())
+        if given is not None:
+            handed = self.vectors.new_zeros(shape)
+            kernels.handed(
+                vectors, count, other, self.reverse, species, c.radii, envelope, given.numpy(), c.switch, c.takes,
+                UNBOUND, handed.numpy(), self.weights.numpy(), self.shares.numpy(),
+            )  # fmt: skip
+        if self.kappa_nodes.numel():
+            kappa = self.vectors.new_zeros(shape)
+            kernels.kappa(
+                radial, count, other, self.kappa_nodes.numpy(), bonded, c.kappa_scale, kappa.numpy(), self.inner.numpy()
+            )
+        if c.roots is not None:
+            roots = self.vectors.new_empty(shape[0], 3, 3)
+            kernels.roots(radial, direction, count, other, species, bonded, *c.roots, roots.numpy())
+        return moved, handed, kappa, roots
+
+    def backward(
+        self, d_moved: Tensor, d_handed: Tensor, d_kappa: Tensor, d_roots: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients by the pair vectors [atom, slot, xyz] and by both kinds of numbers of atoms."""
+        c, count, other, species, reverse = self.constants, self.count, self.other, self.species, self.reverse
+        radial, bonded, direction = self.radial.numpy(), self.bonded.numpy(), self.direction.numpy()
+        d_nodes, d_kappa_nodes = torch.zeros_like(self.nodes), torch.zeros_like(self.kappa_nodes)
+        d_radial, d_direction = torch.zeros_like(self.radial), torch.zeros_like(self.vectors)
+        d_bonded, d_distance = torch.zeros_like(self.inner), torch.zeros_like(self.inner)
+        kernels.moved_backward(
+            radial, count, other, reverse, self.nodes.numpy(), c.moved_scale, d_moved.numpy(), d_nodes.numpy(),
+            d_radial.numpy(),
+        )  # fmt: skip
+        if d_handed.numel():
+            kernels.handed_backward(
+                count, reverse, species, c.switch, self.weights.numpy(), self.shares.numpy(), UNBOUND, d_handed.numpy(),
+                d_distance.numpy(),
+            )  # fmt: skip
+        if d_kappa.numel():
+            kernels.kappa_backward(
+                radial, count, other, reverse, self.kappa_nodes.numpy(), bonded, c.kappa_scale, self.inner.numpy(),
+                d_kappa.numpy(), d_kappa_nodes.numpy(), d_radial.numpy(), d_bonded.numpy(),
+            )  # fmt: skip
+        if c.roots is not None:
+            kernels.roots_backward(
+                radial, direction, count, other, species, bonded, c.roots[1], c.roots[2], d_roots.numpy(),
+                d_radial.numpy(), d_bonded.numpy(), d_direction.numpy(),
+            )  # fmt: skip
+        out = torch.zeros_like(self.vectors)
+        kernels.vector_gradients(
+            self.vectors.numpy(), direction, count, self.slope.numpy(), bonded, d_radial.numpy(), d_bonded.numpy(),
+            d_direction.numpy(), d_distance.numpy(), out.numpy(),
+        )  # fmt: skip
+        return out, d_nodes, d_kappa_nodes
+
+
+def constants_of(head: Any) -> PairConstants:
+    """Of a ``latent.LatentHead``, on the CPU."""
+
+    def array(tensor: Tensor) -> np.ndarray:
+        found: np.ndarray = tensor.detach().numpy()
+        return found
+
+    n_elements, roots = len(head.covalent_radii), None
+    if hasattr(head, "alpha_bonds"):
+        table = head.alpha_bonds
+        shape = (n_elements, n_elements, -1)
+        roots = (
+            array(table.elements),
+            array(table.isotropic).reshape(shape),
+            array(table.anisotropic).reshape(shape),
+        )
+    return PairConstants(
+        cutoff=head.cutoff,
+        frequencies=array(head.radial.frequencies.double()),
+        radii=array(head.covalent_radii),
+        gaussian=head.bond_weight == "gaussian",
+        moved_scale=head.moved_scale,
+        kappa_scale=head.kappa_scale,
+        roots=roots,
+        switch=array(head.hands_switch) if head.ionic else None,
+        takes=array(head.takes_back) if head.ionic else None,
+    )
