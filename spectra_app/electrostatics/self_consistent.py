@@ -351,7 +351,7 @@ def electrostatic_energy(
     system: System,
     interaction: Interaction,
     multipoles: Multipoles,
-    susceptibility: Susceptibility,
+    susceptibility: Susceptibility | None,
     tolerance: float | None,
     uniform_fields: bool,
     energy_only: bool,
@@ -363,7 +363,7 @@ def electrostatic_energy(
         system: the structures.
         interaction: at their positions.
         multipoles: the permanent ones.
-        susceptibility: of atoms and pairs; nothing answers where it has neither alpha nor kappa.
+        susceptibility: of atoms and pairs; None: nothing answers.
         tolerance: relative residual of self-consistent response; None: one-shot.
         uniform_fields: also the polarizability (zero otherwise).
         energy_only: only the energy will be differentiated, and once.
@@ -372,13 +372,12 @@ def electrostatic_energy(
     Raises:
         ConvergenceError: the self-consistent response has no solution.
     """
-    responds = susceptibility.alpha is not None or susceptibility.kappa is not None
-    if responds and tolerance is not None and energy_only:
+    if susceptibility is not None and tolerance is not None and energy_only:
         return relax(system, interaction, susceptibility, multipoles, tolerance, uniform_fields, guess)
     permanent = interaction.permanent(multipoles)
     n_atoms = len(permanent.potential)
     moments, alpha = permanent.field.new_zeros(n_atoms, 3), permanent.field.new_zeros(n_atoms, 3, 3)
-    if not responds:
+    if susceptibility is None:
         return Relaxed(permanent.energy, Induced(None, None, None), moments, alpha, None)
     if tolerance is not None:
         induced, energy, alpha = self_consistent(

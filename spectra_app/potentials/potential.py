@@ -103,7 +103,7 @@ class Potential(nn.Module):
 
     @property
     def eps_inf(self) -> float | None:
-        """High-frequency dielectric constant of the material."""
+        """Of the material."""
         return self.scale.eps_inf
 
     @property
@@ -206,12 +206,12 @@ class Potential(nn.Module):
         interaction = prepare_interaction(system, k, sigma, self._highest_rank)
         if latents.transfer_energy is not None:
             per_atom = per_atom + latents.transfer_energy
-        answering = (latents.alpha, latents.kappa) if self.variant.responds else (None, None)
+        susceptibility = Susceptibility(latents.alpha, latents.kappa, neighbors, pair.vectors)
         electrostatics = electrostatic_energy(
             system,
             interaction,
             latents.multipoles,
-            Susceptibility(*answering, neighbors, pair.vectors),
+            susceptibility if self.variant.responds else None,
             self.settings.response_tolerance if self.settings.response == "self-consistent" else None,
             responses,
             energy_only,
