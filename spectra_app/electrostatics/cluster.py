@@ -1,10 +1,11 @@
-"""A cluster in a periodic cell with vacuum on all sides: pairs directly, and a smooth rest with few vectors.
+"""A periodic sum in two parts: pairs directly, and a smooth rest with few vectors.
 
     T_sigma = (T_sigma - T_Sigma) + T_Sigma
 
-with a wide kernel Sigma.  T_sigma - T_Sigma ~ erfc(r/(sqrt2 Sigma))/r does not reach across the vacuum, so only the
-pairs of the cluster itself have it; the lattice sum of T_Sigma needs vectors up to x/Sigma where that of sigma needs
-x/sigma.  The part of k = 0, which a tinfoil boundary leaves out and the sum of pairs does not, is taken out again:
+with a wide kernel Sigma.  T_sigma - T_Sigma ~ erfc(r/(sqrt2 Sigma))/r is short: of a cluster with vacuum on all sides
+only its own pairs have it, in a dense cell those within a few Sigma (``near``); the lattice sum of T_Sigma needs
+vectors up to x/Sigma where that of sigma needs x/sigma.  The part of k = 0, which a tinfoil boundary leaves out and the
+sum of pairs does not, is taken out again:
 
     U = U_pairs(sigma) - U_pairs(Sigma) + U_k(Sigma) - (1/(2 eps0 V)) (1/2) sum_ij q_i q_j (Sigma^2 - sigma_ij^2),
 
@@ -16,10 +17,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from spectra_app.electrostatics.direct import DirectInteraction
-from spectra_app.electrostatics.lattice import KVectors
 from spectra_app.electrostatics.multipoles import Electrostatics, Multipoles
-from spectra_app.electrostatics.reciprocal import ReciprocalInteraction
+from spectra_app.electrostatics.protocol import Interaction
 from spectra_app.electrostatics.smearing import Smearing, by_atom
 from spectra_app.structure.system import System, sum_by_structure
 from spectra_app.units import EPSILON_0
@@ -38,31 +37,33 @@ def compacted(system: System, shifts: Tensor) -> System:
     return system._replace(positions=system.positions + moved)
 
 
-class ClusterInteraction:
-    """The interaction of smeared multipoles in clusters in periodic cells; see ``Interaction``.
+class SplitInteraction:
+    """The interaction of smeared multipoles in periodic cells as a short and a smooth part; see ``Interaction``.
 
     Args:
-        system: the structures, each cluster in one piece.
-        k: reciprocal vectors of the wide kernel.
+        system: the structures.
+        near: the interaction T_sigma - T_Sigma of their pairs: of a cluster in one piece, or of a cell with images.
+        far: the lattice sum of T_Sigma.
         sigma: smearing, A, of all atoms or by classes.
         wide: A, width of the wide kernel.
-        highest_rank: 0 for charges, 1 with dipoles, 2 with quadrupoles.
     """
 
-    def __init__(self, system: System, k: KVectors, sigma: float | Smearing, wide: float, highest_rank: int) -> None:
-        self._system = system
-        self._near = DirectInteraction(system, sigma, highest_rank, less=wide)
-        self._far = ReciprocalInteraction(system, k, wide)
+    def __init__(
+        self, system: System, near: Interaction, far: Interaction, sigma: float | Smearing, wide: float
+    ) -> None:
+        self._system, self._near, self._far = system, near, far
         self._background = (0.25 / (EPSILON_0 * system.volume))[system.batch][:, None]  # [atom, 1]
         excess = wide**2 - by_atom(sigma, 2, system.positions)
         self._excess = excess[:, None] if isinstance(excess, Tensor) else excess
 
     def permanent(self, multipoles: Multipoles) -> Electrostatics:
         """See ``Interaction``."""
-        near, far = self._near.permanent(multipoles), self._far.permanent(multipoles)
-        uniform = self._uniform(multipoles.charges[:, None])[:, 0]
-        energy = near.energy + far.energy + 0.5 * sum_by_structure(multipoles.charges * uniform, self._system)
-        return Electrostatics(energy, near.potential + far.potential + uniform, near.field + far.field)
+        return Electrostatics(self.energy(multipoles), *self.potentials(multipoles))
+
+    def potentials(self, multipoles: Multipoles) -> tuple[Tensor, Tensor]:
+        """See ``Interaction``."""
+        near, far = self._near.potentials(multipoles), self._far.potentials(multipoles)
+        return near[0] + far[0] + self._uniform(multipoles.charges[:, None])[:, 0], near[1] + far[1]
 
     def energy(self, multipoles: Multipoles) -> Tensor:
         """See ``Interaction``."""

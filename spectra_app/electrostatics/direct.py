@@ -101,6 +101,10 @@ class DirectInteraction:
         total = to_dense(energy, self._layout).sum(-1)
         return Electrostatics(0.5 * total, potential, field)
 
+    def potentials(self, multipoles: Multipoles) -> tuple[Tensor, Tensor]:
+        """See ``Interaction``."""
+        return self.permanent(multipoles)[1:]
+
     def energy(self, multipoles: Multipoles) -> Tensor:
         """See ``Interaction``."""
         return self.permanent(multipoles).energy

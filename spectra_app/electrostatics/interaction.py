@@ -6,24 +6,32 @@ that does not pay for it (``vacuum``); a slab gets its dipole correction on top.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from spectra_app.electrostatics.cluster import ClusterInteraction, compacted
+from spectra_app.electrostatics.cluster import SplitInteraction, compacted
 from spectra_app.electrostatics.direct import DirectInteraction
+from spectra_app.electrostatics.far import FarInteraction
 from spectra_app.electrostatics.lattice import EwaldMethod, KVectors, k_vectors
 from spectra_app.electrostatics.layer import layer_interaction
 from spectra_app.electrostatics.multipoles import Electrostatics, Multipoles
+from spectra_app.electrostatics.near import NearInteraction, NearList, near_list
 from spectra_app.electrostatics.protocol import Interaction
 from spectra_app.electrostatics.reciprocal import ReciprocalInteraction
 from spectra_app.electrostatics.slab import SlabInteraction
-from spectra_app.electrostatics.smearing import Smearing, narrowest, of_atoms, simplified
+from spectra_app.electrostatics.smearing import Smearing, narrowest, of_atoms, simplified, widest
 from spectra_app.electrostatics.vacuum import Way, choose_ways
 from spectra_app.structure.system import System, select_structures
 
-__all__ = ["Interaction", "prepare_interaction", "prepare_k_vectors"]
+__all__ = ["Interaction", "near_pairs", "prepare_interaction", "prepare_k_vectors"]
+
+WIDE = 1.5  # width of the smooth part of a split sum, in units of the widest cloud, for
+_WIDE_FOR = 192  # atoms: pairs cost sigma^3 N, vectors N^2/sigma^3, and both as much where sigma grows with N^(1/6)
+_MOST_IN_LOOPS = 2**21  # atoms x vectors up to which compiled loops beat matrix products
+NEAR_REACH = 5.0  # of its short part, in units of that width
 
 
 def prepare_k_vectors(system: System, k_cutoff: float, method: EwaldMethod = "auto") -> KVectors | None:
@@ -39,8 +47,36 @@ def prepare_k_vectors(system: System, k_cutoff: float, method: EwaldMethod = "au
     return k_vectors(system, k_cutoff, method) if bool(system.periodic.any()) else None
 
 
+def _wide(system: System, sigma: float | Smearing) -> float:
+    """Width of the smooth part, A: a function of structure and model alone."""
+    steps = round(2.0 * math.log2(max(system.sizes) / _WIDE_FOR))  # few different ones, whose vectors are kept
+    return WIDE * widest(sigma) * min(2.0 ** (max(steps, 0) / 12.0), 2.0)
+
+
+def near_pairs(
+    system: System, k: KVectors | None, sigma: float | Smearing, kept: NearList | None = None
+) -> NearList | None:
+    """Pairs of the short part of a split sum; None where cells are not summed so (open structures, slabs, a GPU).
+
+    Args:
+        system: the structures.
+        k: from ``prepare_k_vectors``.
+        sigma: smearing, A, of all atoms or by classes.
+        kept: a list of the same run, which is returned while it holds.
+    """
+    if k is None or k.device.type != "cpu" or system.slab is not None or not all(k.periodic):
+        return None
+    if not bool(torch.isfinite(system.positions).all()):
+        return None
+    return near_list(system, NEAR_REACH * _wide(system, sigma), kept)
+
+
 def prepare_interaction(
-    system: System, k: KVectors | None, sigma: float | Smearing, highest_rank: int = 2
+    system: System,
+    k: KVectors | None,
+    sigma: float | Smearing,
+    highest_rank: int = 2,
+    pairs: NearList | None = None,
 ) -> Interaction:
     """The interaction of a batch at its positions, periodic and open structures mixed.
 
@@ -49,12 +85,18 @@ def prepare_interaction(
         k: from ``prepare_k_vectors``.
         sigma: smearing, A, of all atoms or by classes.
         highest_rank: of the multipoles that will be put in: 0 charges, 1 dipoles, 2 quadrupoles.
+        pairs: from ``near_pairs``; cells are then summed in two parts, by compiled loops with one derivative.
     """
     if k is None:
         return DirectInteraction(system, simplified(sigma), highest_rank)
     ways, shifts = choose_ways(system, k, sigma)
     if shifts is not None:
         system = compacted(system, torch.as_tensor(shifts).to(system.positions))
+    if pairs is not None and all(way.kind == "plain" for way in ways):
+        wide, reach = _wide(system, sigma), narrowest(sigma) * k.cutoff
+        near, smooth = NearInteraction(system, pairs, sigma, wide, highest_rank), k.of(k.cells, reach / wide)
+        far = _far(system, smooth, wide)
+        return SplitInteraction(system, near, far, sigma, wide)
     if len(set(ways)) == 1:
         return _interaction(ways[0], system, k, sigma, highest_rank)
     return _MixedInteraction(ways, system, k, sigma, highest_rank)
@@ -69,10 +111,22 @@ def _interaction(way: Way, system: System, k: KVectors, sigma: float | Smearing,
         return layer_interaction(system, k, sigma, way.size, way.axis, open_normal=way.kind == "slab")
     summed: Interaction
     if way.kind == "cluster":
-        summed = ClusterInteraction(system, k.of(k.cells, reach / way.size), sigma, way.size, highest_rank)
+        near = DirectInteraction(system, sigma, highest_rank, less=way.size)
+        far = ReciprocalInteraction(system, k.of(k.cells, reach / way.size), way.size)
+        summed = SplitInteraction(system, near, far, sigma, way.size)
     else:
         summed = ReciprocalInteraction(system, k, sigma)
     return summed if system.slab is None else SlabInteraction(system, summed, sigma)
+
+
+def _far(system: System, k: KVectors, wide: float) -> Interaction:
+    """The smooth part: by compiled loops where there are few vectors, and no derivative by the cell is wanted."""
+    few = system.n_structures == 1 and len(system.positions) * k.count(0) < _MOST_IN_LOOPS
+    return (
+        FarInteraction(system, k, wide)
+        if few and not system.cell.requires_grad
+        else ReciprocalInteraction(system, k, wide)
+    )
 
 
 class _MixedInteraction:
@@ -103,6 +157,10 @@ class _MixedInteraction:
             potential = potential.index_add(0, atoms, done.potential)
             field = field.index_add(0, atoms, done.field)
         return Electrostatics(energy, potential, field)
+
+    def potentials(self, multipoles: Multipoles) -> tuple[Tensor, Tensor]:
+        """See ``Interaction``."""
+        return self.permanent(multipoles)[1:]
 
     def energy(self, multipoles: Multipoles) -> Tensor:
         """See ``Interaction``."""

@@ -15,6 +15,9 @@ class Interaction(Protocol):
     def permanent(self, multipoles: Multipoles) -> Electrostatics:
         """Energy, potential and field of the permanent multipoles of every atom."""
 
+    def potentials(self, multipoles: Multipoles) -> tuple[Tensor, Tensor]:
+        """Potential [atom], V, and field [atom, xyz], V/A, of multipoles; those of ``permanent``, for less."""
+
     def energy(self, multipoles: Multipoles) -> Tensor:
         """Energy of multipoles [structure], eV; that of ``permanent``, for less."""
 

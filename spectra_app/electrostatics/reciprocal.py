@@ -95,10 +95,17 @@ class ReciprocalInteraction:
 
     def permanent(self, multipoles: Multipoles) -> Electrostatics:
         """See ``Interaction``."""
-        q, u, _ = multipoles
         modes = self._modes_of(multipoles)
+        return Electrostatics(self._energy(modes, multipoles), *self._potentials(modes, multipoles))
+
+    def potentials(self, multipoles: Multipoles) -> tuple[Tensor, Tensor]:
+        """See ``Interaction``."""
+        return self._potentials(self._modes_of(multipoles), multipoles)
+
+    def _potentials(self, modes: Tensor, multipoles: Multipoles) -> tuple[Tensor, Tensor]:
+        q, u, _ = multipoles
         potential, field = self._at_atoms(modes, q[:, None], None if u is None else u[:, None])
-        return Electrostatics(self._energy(modes, multipoles), potential[:, 0], field[:, 0])
+        return potential[:, 0], field[:, 0]
 
     def energy(self, multipoles: Multipoles) -> Tensor:
         """See ``Interaction``."""

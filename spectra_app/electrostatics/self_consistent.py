@@ -293,12 +293,11 @@ def relax(
         direct = susceptibility.respond_to_uniform_fields() if uniform_fields else Induced(None, None, None)
         answers = direct.charges is not None or direct.dipoles is not None
         if guess is None or guess.shape[1] != (4 if answers else 1):
-            permanent = interaction.permanent(multipoles)
-            rhs = pack(permanent.potential[:, None], permanent.field[:, None])
+            rhs = pack(*(x[:, None] for x in interaction.potentials(multipoles)))
             start = equation.one_shot(torch.cat([rhs, equation.act(direct)], dim=1) if answers else rhs)
         else:
-            total = interaction.permanent(_with_induced(multipoles, equation.respond(guess[:, :1])))
-            made = pack(total.potential[:, None], total.field[:, None])
+            total = _with_induced(multipoles, equation.respond(guess[:, :1]))
+            made = pack(*(x[:, None] for x in interaction.potentials(total)))
             if answers:
                 whole = _together(direct, equation.respond(guess[:, 1:]))
                 made = torch.cat([made, equation.act(whole)], dim=1)

@@ -60,6 +60,11 @@ class SlabInteraction:
         inner, more = self._inner.permanent(multipoles), self._correction_of(multipoles)
         return Electrostatics(*(a + b for a, b in zip(inner, more, strict=True)))
 
+    def potentials(self, multipoles: Multipoles) -> tuple[Tensor, Tensor]:
+        """See ``Interaction``."""
+        inner, (_, potential, field) = self._inner.potentials(multipoles), self._correction_of(multipoles)
+        return inner[0] + potential, inner[1] + field
+
     def energy(self, multipoles: Multipoles) -> Tensor:
         """See ``Interaction``."""
         return self._inner.energy(multipoles) + self._correction_of(multipoles).energy

@@ -9,8 +9,9 @@ from ase.data import atomic_numbers, chemical_symbols
 from torch import Tensor, nn
 
 from spectra_app.config import ModelSettings
-from spectra_app.electrostatics.interaction import prepare_interaction, prepare_k_vectors
+from spectra_app.electrostatics.interaction import near_pairs, prepare_interaction, prepare_k_vectors
 from spectra_app.electrostatics.multipoles import parse_variant
+from spectra_app.electrostatics.near import NearList
 from spectra_app.electrostatics.polarization import (
     atomic_born_charges,
     atomic_moments,
@@ -26,7 +27,7 @@ from spectra_app.potentials.backbones import PairGeometry, build_backbone
 from spectra_app.potentials.card import ModelCard
 from spectra_app.potentials.elements import check_oxidation_states, check_total_charge
 from spectra_app.potentials.heads import EnergyHead, LatentHead
-from spectra_app.potentials.prediction import Prediction, Response, without_electrostatics
+from spectra_app.potentials.prediction import Prediction, Response, detached, without_electrostatics
 from spectra_app.potentials.scale import PhysicalScale
 from spectra_app.structure.neighbors import Neighbors
 from spectra_app.structure.system import System, sum_by_structure, with_gradients
@@ -99,6 +100,7 @@ class Potential(nn.Module):
         self.register_buffer("reference_energies", zeros if reference_energies is None else reference_energies.double())
         self.register_buffer("energy_scale", torch.tensor(float(energy_scale)))
         self.register_buffer("sign", torch.tensor(1.0))  # of all reported multipoles; U does not depend on it
+        self._near: NearList | None = None
         self._k_cache: tuple[Tensor, KVectors | None] | None = None
 
     @property
@@ -203,7 +205,8 @@ class Potential(nn.Module):
         own = system._replace(charge=self.sign * unit * system.charge)
         sigma = self.widths[0] if len(set(self.widths)) == 1 else Smearing(self.widths, species)
         latents = self.latent_head(own, species, neighbors, pair, features, unit, sigma, compiled)
-        interaction = prepare_interaction(system, k, sigma, self._highest_rank)
+        self._near = near_pairs(system, k, sigma, self._near) if compiled and energy_only else None
+        interaction = prepare_interaction(system, k, sigma, self._highest_rank, self._near)
         if latents.transfer_energy is not None:
             per_atom = per_atom + latents.transfer_energy
         susceptibility = Susceptibility(latents.alpha, latents.kappa, neighbors, pair.vectors)
@@ -306,30 +309,8 @@ class Potential(nn.Module):
             gradients = iter(torch.autograd.grad(energy.sum(), wanted) if wanted else ())
             force = -next(gradients) if forces else None
             tension = next(gradients) / system.volume[:, None, None] if strain is not None else None
-        return self._prediction(system, result._replace(energy=energy), force, tension)
-
-    def _prediction(self, system: System, result: Response, forces: Tensor | None, stress: Tensor | None) -> Prediction:
-        n_atoms = len(system.positions)
-        alpha = None if result.latents is None else result.latents.alpha
-        if alpha is None:
-            alpha = system.positions.new_zeros(n_atoms, 3, 3)
-        elif alpha.dim() == 1:
-            alpha = alpha[:, None, None] * torch.eye(3, dtype=alpha.dtype, device=alpha.device)
-        dipoles = system.positions.new_zeros(n_atoms, 3) if result.dipoles is None else result.dipoles
-        return Prediction(
-            energy=result.energy.detach().double() + self.baseline(system),
-            forces=forces,
-            stress=stress,
-            dipole=self.sign * result.dipole.detach(),
-            polarizability=result.polarizability.detach(),
-            charges=self.sign * result.charges.detach(),
-            atomic_dipoles=self.sign * dipoles.detach(),
-            atomic_polarizabilities=alpha.detach(),
-            dipole_by_atom=self.sign * result.dipole_by_atom.detach(),
-            polarizability_by_atom=result.polarizability_by_atom.detach(),
-            fixed_charges=self.sign * result.fixed_charges.detach(),
-            solution=result.solution,
-        )
+        result = result._replace(energy=energy.detach().double() + self.baseline(system))
+        return detached(result, self.sign, force, tension)
 
     def born_charges(self, system: System, neighbors: Neighbors) -> Tensor:
         """Physical Born charges Z*_{i,ab} = A dP_a/dr_{i,b} (``scale.PhysicalScale``) by three backward passes.

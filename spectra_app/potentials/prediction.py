@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from spectra_app.potentials.heads import Latents
@@ -83,3 +84,35 @@ def without_electrostatics(system: System, per_atom: Tensor) -> Response:
     alpha, alpha_by_atom = (vector.new_zeros(len(vector), 3, 3) for vector in (total, by_atom))
     energy, charges = sum_by_structure(per_atom, system), per_atom.new_zeros(len(per_atom))
     return Response(energy, total, alpha, None, None, charges, by_atom, alpha_by_atom, charges)
+
+
+def detached(result: Response, sign: Tensor, forces: Tensor | None, stress: Tensor | None) -> Prediction:
+    """What is reported of an evaluation.
+
+    Args:
+        result: with the energy that is reported, reference energies included.
+        sign: of all reported multipoles.
+        forces: [atom, xyz], eV/A, or None.
+        stress: [structure, xyz, xyz], eV/A^3, or None.
+    """
+    moments = result.dipole_by_atom.detach()
+    alpha = None if result.latents is None else result.latents.alpha
+    if alpha is None:
+        alpha = moments.new_zeros(len(moments), 3, 3)
+    elif alpha.dim() == 1:
+        alpha = alpha[:, None, None] * torch.eye(3, dtype=alpha.dtype, device=alpha.device)
+    dipoles = torch.zeros_like(moments) if result.dipoles is None else result.dipoles
+    return Prediction(
+        energy=result.energy,
+        forces=forces,
+        stress=stress,
+        dipole=sign * result.dipole.detach(),
+        polarizability=result.polarizability.detach(),
+        charges=sign * result.charges.detach(),
+        atomic_dipoles=sign * dipoles.detach(),
+        atomic_polarizabilities=alpha.detach(),
+        dipole_by_atom=sign * moments,
+        polarizability_by_atom=result.polarizability_by_atom.detach(),
+        fixed_charges=sign * result.fixed_charges.detach(),
+        solution=result.solution,
+    )
