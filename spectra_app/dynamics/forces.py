@@ -13,8 +13,9 @@ from spectra_app.dynamics.field_work import field_moments, field_weights
 from spectra_app.dynamics.fields import FieldSchedule
 from spectra_app.dynamics.predictor import NO_HISTORY, History
 from spectra_app.errors import SimulationError
-from spectra_app.structure.neighbors import Neighbors, build_neighbors, tighten
+from spectra_app.structure.neighbors import Neighbors, build_neighbors
 from spectra_app.structure.system import System, check_vacuum
+from spectra_app.structure.tightening import tighten
 
 MAX_MOVE_A = 5.0  # in one step; hydrogen at 300 K moves 0.02 A in 0.5 fs
 

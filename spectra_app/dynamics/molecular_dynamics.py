@@ -247,6 +247,11 @@ class MolecularDynamics:
             velocities=remove_drift(state.velocities, self.particles), reservoir=torch.zeros_like(state.reservoir)
         )
 
+    @property
+    def explosion_limit(self) -> float:
+        """Temperature of a replica above which it has exploded, K."""
+        return EXPLOSION_FACTOR * max(self.settings.temperature_K, 300.0)
+
     def check(self, state: MDState) -> tuple[float, float]:
         """Mean temperature [K] and energy [eV] of a state; one host synchronisation.
 
@@ -255,8 +260,7 @@ class MolecularDynamics:
         """
         kelvin = temperature(kinetic_energy(state.velocities, self.particles), self.particles)
         hottest, mean, energy = torch.stack([kelvin.max(), kelvin.mean(), state.energy.mean()]).tolist()
-        limit = EXPLOSION_FACTOR * max(self.settings.temperature_K, 300.0)
-        if not (hottest < limit and abs(energy) < float("inf")):
+        if not (hottest < self.explosion_limit and abs(energy) < float("inf")):
             raise self._explosion(state.step, f"temperature {hottest:.4g} K, energy {energy:.6g} eV", state)
         return mean, energy
 

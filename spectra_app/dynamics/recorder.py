@@ -193,6 +193,25 @@ class Recorder:
         if self._trajectory_steps:
             self._flush_trajectory()
 
+    def salvage(self, hottest_K: float) -> None:
+        """Hand on what is buffered of a run that went wrong, up to the first number that is not finite or too hot.
+
+        Args:
+            hottest_K: temperature of a replica above which it has exploded, K.
+        """
+        rows = self._maker.split(self._rows[: len(self._steps)].cpu().numpy())
+        good = np.ones(len(self._steps), dtype=bool)
+        for values in rows.values():
+            good &= np.isfinite(values).reshape(len(good), -1).all(axis=1)
+        good &= (rows["temperature"] < hottest_K).all(axis=1)
+        n_good = len(good) if good.all() else int(np.argmin(good))
+        if n_good < len(good) and self._maker.max_frames is not None:
+            n_good = 0  # contributions of atoms are kept for whole blocks
+        end = self._steps[n_good - 1] if n_good else -1
+        self._steps = self._steps[:n_good]
+        self._trajectory_steps = [step for step in self._trajectory_steps if step <= end]
+        self.flush()
+
     def carry(self) -> dict[str, Any]:
         """What a restart needs (call after ``flush``): plain tensors and numbers."""
         return {
@@ -212,7 +231,6 @@ class Recorder:
     def _flush_observables(self) -> None:
         step = np.array(self._steps)
         rows = self._rows[: len(step)].cpu().numpy().copy()  # [frame, replica, column]
-        self._steps = []
         finite = np.isfinite(rows).all(axis=(1, 2))
         if not finite.all():
             bad = int(step[np.argmin(finite)])
@@ -222,6 +240,7 @@ class Recorder:
                 wanted="finite numbers",
                 todo="Use a smaller md.timestep_fs or a start structure nearer to the model's training data",
             )
+        self._steps = []
         block = self._maker.block(step, self._maker.split(rows), self._axes, self._eps_e)
         self.statistics = self.statistics.add(
             step * self._timestep_fs, block.values["conserved"].mean(axis=1), block.values["temperature"].mean(axis=1)

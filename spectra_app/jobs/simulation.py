@@ -163,7 +163,12 @@ class Simulation:
                 recorder.restore(carry)
             keeper = _Keeper(self, writer, recorder, max_minutes)
             with keeper.interrupts:
-                last = self.dynamics.run(recorder, state, keeper.after_step, self.progress)
+                try:
+                    last = self.dynamics.run(recorder, state, keeper.after_step, self.progress)
+                except SimulationError as error:
+                    recorder.salvage(self.dynamics.explosion_limit)
+                    kept = f"{recorder.n_observables} recorded frames up to there are in {self.output}"
+                    raise SimulationError(f"{error} ({kept})") from None
             if self.dynamics.ms_per_step == self.dynamics.ms_per_step:  # not NaN: this call made steps
                 ms_per_step = self.dynamics.ms_per_step
             keeper.save(last, ms_per_step)

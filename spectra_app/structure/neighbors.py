@@ -255,39 +255,6 @@ def _pad(
     return index.reshape(shape), shifts.reshape(*shape, 3), mask.reshape(shape), reverse
 
 
-def tighten(neighbors: Neighbors, system: System, cutoff: float) -> Neighbors:
-    """The part of a table with a skin that lies within ``cutoff`` now.
-
-    Everything a backbone does costs in proportion to the slots: for water, 4.5 A with a skin of 0.5 A, 48 instead of
-    64, for 0.4 ms on one thread.  Costs a host synchronisation; not worth it on a GPU.
-
-    Args:
-        neighbors: table complete to more than ``cutoff``.
-        system: present positions.
-        cutoff: A, of the model.
-    """
-    with torch.no_grad():
-        vectors = pair_vectors(system, neighbors, 2.0 * cutoff)
-        inside = (vectors * vectors).sum(-1) < cutoff * cutoff
-        inside &= inside.reshape(-1)[neighbors.reverse].view_as(inside)  # rounding may differ between the two ends
-        n_atoms = len(inside)
-        place = torch.cumsum(inside, dim=1) - 1  # [atom, slot], slot in the smaller table
-        most = int(place[:, -1].max()) + 1
-        n_slots = max(SLOT_MULTIPLE, -(-most // SLOT_MULTIPLE) * SLOT_MULTIPLE)
-        rows = torch.arange(n_atoms, device=inside.device)[:, None]
-        moved_to = (rows * n_slots + place).reshape(-1)
-        source = torch.nonzero(inside.reshape(-1))[:, 0]
-        target = moved_to[source]
-        other = rows.expand(-1, n_slots).reshape(-1).index_copy(0, target, neighbors.other.reshape(-1)[source])
-        shift = neighbors.shift.new_zeros(n_atoms * n_slots, 3)
-        shift = shift.index_copy(0, target, neighbors.shift.reshape(-1, 3)[source])
-        mask = torch.zeros(n_atoms * n_slots, dtype=torch.bool, device=inside.device).index_fill(0, target, True)
-        reverse = torch.arange(n_atoms * n_slots, device=inside.device)
-        reverse = reverse.index_copy(0, target, moved_to[neighbors.reverse[source]])
-        shape = (n_atoms, n_slots)
-        return Neighbors(other.view(shape), shift.view(*shape, 3), mask.view(shape), reverse, cutoff)
-
-
 class _GatherNeighbors(torch.autograd.Function):
     """values [atom, ...] -> [atom, slot, ...]; the adjoint gathers through ``reverse`` and sums over slots."""
 

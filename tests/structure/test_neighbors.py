@@ -17,9 +17,9 @@ from spectra_app.structure.neighbors import (
     neighbor_pairs,
     neighbor_pairs_brute_force,
     pair_vectors,
-    tighten,
 )
 from spectra_app.structure.system import System, concatenate, from_ase, make_system
+from spectra_app.structure.tightening import tighten
 
 TRICLINIC = np.array([[6.0, 0.0, 0.0], [2.1, 5.5, 0.0], [-1.7, 1.9, 5.2]])
 SKEWED = np.array([[4.0, 0.0, 0.0], [3.9, 4.0, 0.0], [-3.7, 3.8, 4.0]])  # not reduced: images beyond the nearest matter
