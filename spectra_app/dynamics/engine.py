@@ -22,8 +22,8 @@ from spectra_app.structure.neighbors import build_neighbors
 from spectra_app.structure.system import System
 
 _SHORT = 300  # evaluations, below which compiling and measuring would take longer than they save
-_MEASURED = 3  # evaluations of each way, of which the fastest counts
-_LONG_S = 1.0  # of one evaluation, beyond which all threads are worth having without a measurement
+_MEASURED = 5  # evaluations of each way, in turns, of which the fastest counts
+_LONG_S = 2.0  # of one turn, beyond which one measurement of each way is enough
 
 
 class ChosenEngine(NamedTuple):
@@ -66,24 +66,26 @@ def choose_engine(wanted: str, model: PotentialLike, system: System, n_evaluatio
     names = available if wanted == "auto" else (wanted,)
     ways = [ChosenEngine(name, threads) for name in names]
     if n_evaluations >= _SHORT:
-        if len(ways) > 1:
-            ways = [min(ways, key=lambda way: _time(way, model, system))]
-        if model.device.type == "cpu" and threads > 1 and (alone := _time(ways[0], model, system)) < _LONG_S:
-            single = ChosenEngine(ways[0].name, 1)
-            ways = [single if _time(single, model, system) < alone else ways[0]]
+        best = _fastest(ways, model, system) if len(ways) > 1 else ways[0]
+        alone = ChosenEngine(best.name, 1)
+        ways = [best if threads == 1 or model.device.type != "cpu" else _fastest([best, alone], model, system)]
     ways[0].use(model)
     return ways[0]
 
 
-def _time(way: ChosenEngine, model: PotentialLike, system: System) -> float:
-    """Seconds of one evaluation."""
-    way.use(model)
+def _fastest(ways: list[ChosenEngine], model: PotentialLike, system: System) -> ChosenEngine:
+    """Of several ways that take turns, so that what else the machine does hurts all alike."""
     cast = system.to(dtype=model.dtype)
     neighbors = build_neighbors(system, model.cutoff).to(dtype=model.dtype)
-    times = []
-    for _ in range(_MEASURED + 1):  # the first one compiles
-        began = time.perf_counter()
-        energy = model(cast, neighbors).energy
-        energy.tolist()  # waits for a GPU
-        times.append(time.perf_counter() - began)
-    return min(times[1:])
+    times: list[list[float]] = [[] for _ in ways]
+    for turn in range(_MEASURED + 1):
+        for way, found in zip(ways, times, strict=True):
+            way.use(model)
+            began = time.perf_counter()
+            energy = model(cast, neighbors).energy
+            energy.tolist()  # waits for a GPU
+            if turn > 0:  # the first one compiles
+                found.append(time.perf_counter() - began)
+        if turn == 1 and sum(found[0] for found in times) > _LONG_S:
+            break
+    return min(zip(times, ways, strict=True), key=lambda pair: min(pair[0]))[1]
