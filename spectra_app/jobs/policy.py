@@ -138,6 +138,35 @@ def quanta_of(run: Run) -> np.ndarray | None:
     return np.asarray(run.cell_A) if integers and fixed and run.boundary == "periodic" else None
 
 
+def bound_dipole_of(run: Run) -> dict[str, Any]:
+    """What is known of a dipole that no charge can have carried through the cell: ``mobile_ions``, ``origin_eA``.
+
+    Where oxidation states say what every atom carries, and the same neutral molecules stand at beginning, middle and
+    end of a run, its dipole is bound however it wanders within a run that is short; where they are stored whole, zero
+    is zero.  Empty where that is not known.
+    """
+    from spectra_app.runs.molecules import find_molecules  # with torch, which other spectra do without
+
+    states, stored = run.metadata.get("oxidation_states"), run.stored_positions_A
+    if states is None or stored is None or run.cell_A is None or len(run.trajectory_step) == 0:
+        return {}
+    carried = np.array([states.get(chemical_symbols[z], np.nan) for z in run.numbers.tolist()], dtype=float)
+    last = len(run.trajectory_step) - 1
+    first: np.ndarray | None = None
+    whole = True
+    for frame in sorted({0, last // 2, last}):
+        for replica, positions in enumerate(np.asarray(stored[frame])):
+            cell = np.asarray(run.cell_A if run.cell_A.ndim == 2 else run.cell_A[frame, replica])
+            found = find_molecules(positions, run.numbers, cell)
+            if found.endless or not (np.bincount(found.number, carried) == 0.0).all():
+                return {}
+            first = found.number if first is None else first
+            if not np.array_equal(found.number, first):
+                return {}
+            whole = whole and not found.shift.any()
+    return {"mobile_ions": False, **({"origin_eA": np.zeros(3)} if whole else {})}
+
+
 def with_f_sum(spectrum: S, run: Run) -> S:
     """An infrared spectrum of a run with the sentence on its f-sum, where the run holds Born charges."""
     if run.born_e is None or not isinstance(spectrum, InfraredSpectrum) or run.boundary == "slab":

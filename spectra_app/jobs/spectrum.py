@@ -12,6 +12,7 @@ from ase.data import chemical_symbols
 from spectra_app.config import NumberOrTensor, SpectraSettings, parse_settings
 from spectra_app.errors import ConfigError, SeriesError
 from spectra_app.jobs.policy import (
+    bound_dipole_of,
     eps_inf_of,
     integration_of,
     quanta_of,
@@ -169,7 +170,7 @@ def _of_run(run: Run, kind: Kind, settings: SpectraSettings) -> tuple[Any, dict[
         if kind == "dielectric" and eps_inf is None:
             raise SeriesError(f"eps_inf of {run.path}", got="none", wanted="a number", todo="Give eps_inf (--eps-inf)")
         if kind == "dielectric":
-            given |= {"quanta_eA": quanta_of(run)}
+            given |= {"quanta_eA": quanta_of(run), **bound_dipole_of(run)}
         given |= {"n_molecules": None} if kind == "ir" and not run.periodic else {}
     return values, {"timestep_fs": timestep_of(run), "temperature_K": temperature_of(run, settings), **given}
 

@@ -205,8 +205,10 @@ class Potential(nn.Module):
         own = system._replace(charge=self.sign * unit * system.charge)
         sigma = self.widths[0] if len(set(self.widths)) == 1 else Smearing(self.widths, species)
         latents = self.latent_head(own, species, neighbors, pair, features, unit, sigma, compiled)
-        self._near = near_pairs(system, k, sigma, self._near) if compiled and energy_only else None
-        interaction = prepare_interaction(system, k, sigma, self._highest_rank, self._near)
+        pairs: NearList | None = None
+        if compiled and energy_only:
+            pairs = self._near = near_pairs(system, k, sigma, self._near)
+        interaction = prepare_interaction(system, k, sigma, self._highest_rank, pairs)
         if latents.transfer_energy is not None:
             per_atom = per_atom + latents.transfer_energy
         susceptibility = Susceptibility(latents.alpha, latents.kappa, neighbors, pair.vectors)

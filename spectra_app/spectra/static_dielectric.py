@@ -115,7 +115,8 @@ def static_dielectric_constant(
             boundary shift it by charges times cell vectors); with ``mean="zero"``.
         quanta_eA: [vector, xyz], e A: M is defined up to sums of these (cell vectors times e, where every atom carries
             an integer charge); the sum nearest to each replica's mean is taken off; with ``mean="zero"``.
-        mobile_ions: True refuses, False does not look; None judges by the series itself.
+        mobile_ions: True refuses, False does not look, neither at the mean where ``origin_eA`` is given; None judges by
+            the series itself.
         timestep_fs: time between frames, for the relaxation time and a conductivity.
         blocks: points of ``running``.
         checks: as in ``infrared_spectrum``.
@@ -196,7 +197,11 @@ def static_response(
     guards.emit(sentences)
     if moving:
         return StaticResponse(None, conductivity, _moving_sentence(mobile_ions, conductivity))
-    shift, refusal = _shift(series, mobility, mean, origin_eA, quanta_eA)
+    if mean == "zero" and mobile_ions is False and origin_eA is not None:  # nothing is left to judge
+        origin = _vectors("origin_eA", origin_eA, series.n_replicas) - series.origin
+        shift, refusal = np.broadcast_to(origin, series.mean.shape), None
+    else:
+        shift, refusal = _shift(series, mobility, mean, origin_eA, quanta_eA)
     if refusal is not None:
         return StaticResponse(None, conductivity, refusal)
     high = np.asarray(eps_inf, dtype=np.float64) * (np.eye(3) if np.ndim(eps_inf) == 0 else 1.0)

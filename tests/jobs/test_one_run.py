@@ -17,7 +17,9 @@ from spectra_app import arrays, infrared_spectrum, read_run, run_recipe, run_spe
 from spectra_app.cli.main import main
 from spectra_app.config import SpectraSettings
 from spectra_app.errors import ConfigError, SeriesError, SpectraAppError
+from spectra_app.jobs.policy import bound_dipole_of
 from spectra_app.jobs.spectrum import KINDS
+from spectra_app.runs import Run
 from spectra_app.spectra import EstimatorSettings, Spectrum, SpectrumWarning
 from tests.cli.conftest import Outcome, write_tiny_model
 from tests.runs.synthetic import write_run
@@ -300,3 +302,29 @@ def test_a_run_that_is_replaced_meanwhile_is_not_mixed_up(tmp_path: Path, monkey
     write_run(tmp_path / "run.h5", 300, seed=5)
     with pytest.raises(SpectraAppError, match=r"got another run than when it was opened.*Read it again"):
         run_spectrum(run, "ir")
+
+
+def test_whole_neutral_molecules_of_known_charges_carry_nothing_through_the_cell(tmp_path: Path) -> None:
+    """What a short run cannot tell from its dipole, which wanders."""
+    waters = np.array([[0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0], [0, -2.8, 0], [0.76, -3.39, 0], [-0.76, -3.39, 0]])
+
+    def run_with(name: str, last: np.ndarray, **metadata: object) -> Run:
+        path = write_run(tmp_path / name, 40, **metadata)
+        with h5py.File(path, "r+") as file:
+            positions = next(file[f"particles/{group}/position/value"] for group in file["particles"])
+            positions[:] = waters
+            positions[-1] = last
+        return read_run(path)
+
+    states = {"H": 1, "O": -2}
+    wandered, cut, handed_over = waters.copy(), waters.copy(), waters.copy()
+    wandered[3:] += [6.0 * 11, 0.0, 0.0]
+    cut[3] += [6.0, 0.0, 0.0]
+    handed_over[2] = waters[3] + [0.0, 0.95, 0.0]  # a hydroxide and a hydronium
+    bound = {"mobile_ions": False, "origin_eA": pytest.approx([0.0, 0.0, 0.0])}
+    assert bound_dipole_of(run_with("whole.h5", waters, oxidation_states=states)) == bound
+    assert bound_dipole_of(run_with("wandered.h5", wandered, oxidation_states=states)) == bound
+    assert bound_dipole_of(run_with("cut.h5", cut, oxidation_states=states)) == {"mobile_ions": False}
+    assert bound_dipole_of(run_with("handed.h5", handed_over, oxidation_states=states)) == {}
+    assert bound_dipole_of(run_with("unknown.h5", waters)) == {}
+    assert bound_dipole_of(run_with("other.h5", waters, oxidation_states={"H": 1, "O": -1})) == {}

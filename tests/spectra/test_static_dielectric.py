@@ -240,3 +240,17 @@ def test_a_run_that_cannot_tell_says_so():
     told = [sentence for sentence in found if "cannot tell a slow relaxation from a dipole that diffuses" in sentence]
     assert 0 < len(told) < len(found)
     assert all(sentence.endswith("S/m at zero frequency.") for sentence in told)
+
+
+def test_a_dipole_known_to_be_bound_with_a_known_zero_is_not_judged_by_a_short_run() -> None:
+    """Of one relaxation time the mean is anything, and looks like an offset or like diffusion."""
+    refused = 0
+    for seed in range(12):
+        dipole = debye(600, 500.0, 1, np.random.default_rng(seed))
+        found = static_dielectric_constant(dipole, mobile_ions=False, origin_eA=[0.0, 0.0, 0.0], **COMMON)
+        assert found.value > 0.0
+        try:
+            static_dielectric_constant(dipole, **COMMON)
+        except SeriesError:
+            refused += 1
+    assert refused > 0
