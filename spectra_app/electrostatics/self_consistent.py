@@ -26,7 +26,6 @@ so that their errors are of second order in the residuals.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -46,7 +45,6 @@ from spectra_app.errors import ConvergenceError
 from spectra_app.structure.system import System, sum_by_structure
 
 MAX_ITERATIONS = 200
-_SHARE_OF_ROOT = 0.3  # of the square root of the tolerance, to which answers to uniform fields converge
 _N_NAMED = 3  # atoms that an error names
 
 
@@ -302,7 +300,8 @@ def relax(
                 whole = _together(direct, equation.respond(guess[:, 1:]))
                 made = torch.cat([made, equation.act(whole)], dim=1)
             start = guess, made - guess
-        phi, residual = equation.iterate(*start, looser=_looser(equation.tolerance))
+        # What answers to uniform fields leave over enters the polarizability squared: a root of the tolerance will do.
+        phi, residual = equation.iterate(*start, looser=equation.tolerance**-0.5)
         moments, alpha = phi.new_zeros(len(phi), 3), phi.new_zeros(len(phi), 3, 3)
         if answers:
             moments, alpha = _stationary(susceptibility.vectors, direct, equation.respond(phi[:, 1:]), residual)
@@ -310,11 +309,6 @@ def relax(
     work = sum_by_structure(induced.work(phi[:, :1, 0], phi[:, :1, 1:])[:, 0], system)
     energy = interaction.energy(_with_induced(multipoles, induced)) - 0.5 * work
     return Relaxed(energy, induced, moments, alpha, phi)
-
-
-def _looser(tolerance: float) -> float:
-    """By what factor the answers to uniform fields may be farther off, whose residual enters squared."""
-    return max(1.0, _SHARE_OF_ROOT / math.sqrt(tolerance))
 
 
 def _with_induced(multipoles: Multipoles, induced: Induced) -> Multipoles:
