@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numba
 import torch
 from torch import Tensor
 
@@ -78,6 +79,17 @@ class Susceptibility(NamedTuple):
             dipoles = self.alpha[:, None, None] * field if self.alpha.dim() == 1 else field @ self.alpha
         return Induced(charges, moved, dipoles)
 
+    def answer(self, potential: Tensor, field: Tensor) -> Induced:
+        """As ``respond``, charges and dipoles alone and without derivative; by a compiled loop on the CPU."""
+        alpha, kappa = self.alpha, self.kappa
+        on_cpu = potential.device.type == "cpu" and not torch.compiler.is_compiling()
+        if alpha is None or kappa is None or alpha.dim() != 3 or not self.by_pairs or not on_cpu:
+            return self.respond(potential, field)._replace(moved=None)
+        charges, dipoles = torch.empty_like(potential), torch.empty(*potential.shape, 3, dtype=potential.dtype)
+        arrays = (x.detach().contiguous().numpy() for x in (kappa, self.neighbors.other, alpha, potential, field))
+        _answer(*arrays, charges.numpy(), dipoles.numpy())
+        return Induced(charges, None, dipoles)
+
     def respond_to_uniform_fields(self) -> Induced:
         """Answer to fields of 1 V/A along x, y and z; [.., 3 sources].
 
@@ -89,6 +101,21 @@ class Susceptibility(NamedTuple):
         if dipoles is not None and dipoles.dim() == 1:
             dipoles = dipoles[:, None, None] * identity
         return Induced(None if moved is None else moved.sum(1), moved, dipoles)
+
+
+@numba.njit(cache=True, fastmath=True)
+def _answer(kappa, other, alpha, potential, field, charges, dipoles):  # type: ignore[no-untyped-def]
+    """dq_i = -sum_j kappa_ij (Phi_i - Phi_j) and du_i = alpha_i E_i, source by source; kappa is zero in empty slots."""
+    n_atoms, n_sources = potential.shape
+    for i in range(n_atoms):
+        for m in range(n_sources):
+            total = potential.dtype.type(0.0)
+            for s in range(other.shape[1]):
+                total += kappa[i, s] * (potential[other[i, s], m] - potential[i, m])
+            charges[i, m] = total
+            x, y, z = field[i, m, 0], field[i, m, 1], field[i, m, 2]
+            for a in range(3):
+                dipoles[i, m, a] = alpha[i, a, 0] * x + alpha[i, a, 1] * y + alpha[i, a, 2] * z
 
 
 def one_shot(system: System, susceptibility: Susceptibility, permanent: Electrostatics) -> tuple[Induced, Tensor]:

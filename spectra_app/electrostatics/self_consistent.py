@@ -61,6 +61,10 @@ class _Equation:
         """Chi phi."""
         return self.susceptibility.respond(phi[..., 0], phi[..., 1:])
 
+    def answer(self, phi: Tensor) -> Induced:
+        """As ``respond``, charges and dipoles alone and without derivative."""
+        return self.susceptibility.answer(phi[..., 0], phi[..., 1:])
+
     def act(self, induced: Induced) -> Tensor:
         """G x [atom, source, 4]."""
         return pack(*self.interaction.act(induced.charges, induced.dipoles))
@@ -88,11 +92,11 @@ class _Equation:
         Sources that have converged are left out of the sums.  ``looser``: factor of the tolerance for all sources but
         the first.
         """
-        answer = self.respond(residual)
+        answer = self.answer(residual)
         size = self.inner(answer, residual)
         tolerance = torch.full_like(size[:1], looser * self.tolerance)
         tolerance[:, :1] = self.tolerance
-        wanted = tolerance.square() * self.inner(self.respond(phi), phi)
+        wanted = tolerance.square() * self.inner(self.answer(phi), phi)
         point, slope = phi, residual  # of the sources that still move
         direction = slope
         places, batch = list(range(phi.shape[1])), self.system.batch
@@ -117,7 +121,7 @@ class _Equation:
                 raise self._catastrophe(unbounded, answer, direction)
             step = torch.where(active, size / torch.where(active, curvature, 1.0), 0.0)[batch, :, None]
             point, slope = point + step * direction, slope - step * image
-            new = self.respond(slope)
+            new = self.answer(slope)
             new_size = self.inner(new, slope)
             ratio = torch.where(active, new_size / torch.where(active, size, 1.0), 0.0)[batch, :, None]
             direction, size = slope + ratio * direction, new_size
@@ -294,10 +298,10 @@ def relax(
             rhs = pack(*(x[:, None] for x in interaction.potentials(multipoles)))
             start = equation.one_shot(torch.cat([rhs, equation.act(direct)], dim=1) if answers else rhs)
         else:
-            total = _with_induced(multipoles, equation.respond(guess[:, :1]))
+            total = _with_induced(multipoles, equation.answer(guess[:, :1]))
             made = pack(*(x[:, None] for x in interaction.potentials(total)))
             if answers:
-                whole = _together(direct, equation.respond(guess[:, 1:]))
+                whole = _together(direct, equation.answer(guess[:, 1:]))
                 made = torch.cat([made, equation.act(whole)], dim=1)
             start = guess, made - guess
         # What answers to uniform fields leave over enters the polarizability squared: a root of the tolerance will do.

@@ -113,3 +113,29 @@ def test_response_lowers_the_energy(variant):
     )
     without = permanent.evaluate(system, build_neighbors(system, permanent.cutoff), permanent.k_vectors(system))
     assert with_response < float(without.energy.sum()) - 1e-9
+
+
+@pytest.mark.parametrize("form", ["pairs and tensors", "pairs and scalars", "pairs", "atoms and tensors"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_the_compiled_answer_is_that_of_respond(form: str, dtype: torch.dtype) -> None:
+    system = structure()
+    neighbors, n_atoms = build_neighbors(system, 3.0).to(dtype=dtype), len(system.positions)
+    generator = torch.Generator().manual_seed(2)
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.rand(*shape, generator=generator, dtype=torch.float64).to(dtype)
+
+    root = random(n_atoms, 3, 3)
+    alpha = None if form == "pairs" else random(n_atoms) if "scalars" in form else root @ root.transpose(1, 2)
+    kappa = random(n_atoms) if "atoms" in form else random(*neighbors.mask.shape) * neighbors.mask
+    vectors = pair_vectors(system, build_neighbors(system, 3.0), 3.0).to(dtype)
+    susceptibility = Susceptibility(alpha, kappa, neighbors, vectors)
+    potential, field = random(n_atoms, 4), random(n_atoms, 4, 3)
+    expected, found = susceptibility.respond(potential, field), susceptibility.answer(potential, field)
+    assert found.moved is None
+    for one, other in ((found.charges, expected.charges), (found.dipoles, expected.dipoles)):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            assert one.numpy() == pytest.approx(
+                other.numpy(), abs=30 * torch.finfo(dtype).eps * float(other.abs().max())
+            )
