@@ -1,8 +1,8 @@
 """Engines: the ways in which a model is evaluated along a run, and the choice of the fastest one.
 
 ``eager`` is the reference, torch operation by operation.  ``compiled`` (CPU) has the loops of backbone, heads and
-electrostatics compiled when they are first used on a machine, which takes a minute once.  Both give the same numbers to
-the rounding of the dtype and ``model.ewald_tolerance``; a run keeps engine and threads that it began with, so that a
+electrostatics compiled when they are first used on a machine, which takes some seconds once.  Both give the same numbers
+to the rounding of the dtype and ``model.ewald_tolerance``; a run keeps engine and threads that it began with, so that a
 restart is exact.
 
 More threads are not always faster: a step of few atoms is hundreds of short operations, and beside other jobs every one

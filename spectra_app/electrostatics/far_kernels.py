@@ -38,12 +38,20 @@ def modes_of(waves, k, q, u, quad, modes):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, fastmath=True)
-def potentials(waves, k, weights, modes, potential, field):  # type: ignore[no-untyped-def]
-    """Adds potentials [atom] and fields [atom, xyz], self-terms included, of modes."""
-    n_k = k.shape[1]
+def _weighed(weights, modes):  # type: ignore[no-untyped-def]
+    """2 w S, real and imaginary part [k] each."""
+    n_k = len(weights)
     real, imaginary = np.empty(n_k, modes.dtype), np.empty(n_k, modes.dtype)
     for a in range(n_k):
         real[a], imaginary[a] = 2.0 * weights[a] * modes[0, a], 2.0 * weights[a] * modes[1, a]
+    return real, imaginary
+
+
+@numba.njit(cache=True, fastmath=True)
+def potentials(waves, k, weights, modes, potential, field):  # type: ignore[no-untyped-def]
+    """Adds potentials [atom] and fields [atom, xyz], self-terms included, of modes."""
+    n_k = k.shape[1]
+    real, imaginary = _weighed(weights, modes)
     zero = modes.dtype.type(0.0)
     for i in range(len(potential)):
         cosine, sine = waves[i, :n_k], waves[i, n_k:]
@@ -64,9 +72,7 @@ def potentials(waves, k, weights, modes, potential, field):  # type: ignore[no-u
 def gradients(waves, k, weights, modes, u, quad, q, dq, du, dquad, dr):  # type: ignore[no-untyped-def]
     """Sets gradients of sum w |S|^2 by charges, dipoles, quadrupoles (components) and positions."""
     n_k = k.shape[1]
-    real, imaginary = np.empty(n_k, modes.dtype), np.empty(n_k, modes.dtype)
-    for a in range(n_k):
-        real[a], imaginary[a] = 2.0 * weights[a] * modes[0, a], 2.0 * weights[a] * modes[1, a]
+    real, imaginary = _weighed(weights, modes)
     zero = modes.dtype.type(0.0)
     for i in range(len(q)):
         cosine, sine = waves[i, :n_k], waves[i, n_k:]

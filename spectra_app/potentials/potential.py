@@ -47,7 +47,7 @@ class Potential(nn.Module):
         eps_inf: high-frequency dielectric constant of the material.
 
     Attributes:
-        engine: how features are made where one derivative is enough: ``"eager"``, the reference, or ``"compiled"``.
+        engine: how it is evaluated where one derivative is enough: ``"eager"``, the reference, or ``"compiled"``.
         cutoff: A, to which a table of neighbours has to be complete: the larger one of backbone and heads.
     """
 
@@ -105,7 +105,7 @@ class Potential(nn.Module):
 
     @property
     def eps_inf(self) -> float | None:
-        """Of the material."""
+        """High-frequency dielectric constant of the material."""
         return self.scale.eps_inf
 
     @property

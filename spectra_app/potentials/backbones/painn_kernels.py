@@ -15,8 +15,9 @@ import math
 import numba
 import numpy as np
 
+from spectra_app.potentials.cutoff_kernel import smooth_cutoff
+
 N_HARMONICS = 9
-_FIRST, _SECOND = slice(1, 4), slice(4, 9)
 _ROOT3 = math.sqrt(3.0)
 
 
@@ -34,11 +35,7 @@ def pair_functions(vectors, count, cutoff, frequencies, radial, slope, angular):
             d = math.sqrt(x * x + y * y + z * z)
             inverse = 1.0 / d
             u = d / cutoff
-            f, df = 0.0, 0.0
-            if u < 1.0:
-                u4 = u * u * u * u
-                f = 1.0 + u4 * u * (-21.0 + u * (35.0 - 15.0 * u))
-                df = u4 * (-105.0 + u * (210.0 - 105.0 * u)) / cutoff
+            f, df = smooth_cutoff(u, cutoff)
             angle = math.pi * u
             first, last, now = 2.0 * math.cos(angle), 0.0, math.sin(angle)
             c_last, c_now = 1.0, math.cos(angle)

@@ -10,6 +10,8 @@ import math
 
 import numba
 
+from spectra_app.potentials.cutoff_kernel import smooth_cutoff
+
 
 @numba.njit(cache=True, fastmath=True)
 def pair_functions(vectors, count, cutoff, frequencies, direction, radial, slope, envelope):  # type: ignore[no-untyped-def]
@@ -23,11 +25,7 @@ def pair_functions(vectors, count, cutoff, frequencies, direction, radial, slope
             inverse = 1.0 / d
             direction[i, s, 0], direction[i, s, 1], direction[i, s, 2] = x * inverse, y * inverse, z * inverse
             u = d / cutoff
-            f, df = 0.0, 0.0
-            if u < 1.0:
-                u4 = u * u * u * u
-                f = 1.0 + u4 * u * (-21.0 + u * (35.0 - 15.0 * u))
-                df = u4 * (-105.0 + u * (210.0 - 105.0 * u)) / cutoff
+            f, df = smooth_cutoff(u, cutoff)
             envelope[i, s, 0], envelope[i, s, 1] = f, df
             for b in range(n_radial):
                 sine, cosine = math.sin(frequencies[b] * d), math.cos(frequencies[b] * d)
