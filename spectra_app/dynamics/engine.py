@@ -1,7 +1,7 @@
 """Engines: the ways in which a model is evaluated along a run, and the choice of the fastest one.
 
 ``eager`` is the reference, torch operation by operation.  ``compiled`` (CPU) has the loops of backbone, heads and
-electrostatics compiled when they are first used on a machine, which takes some seconds once.  Both give the same numbers
+electrostatics compiled when they are first used on a machine, some seconds, once.  Both give the same numbers
 to the rounding of the dtype and ``model.ewald_tolerance``; a run keeps engine and threads that it began with, so that a
 restart is exact.
 
