@@ -8,15 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 
 from spectra_app.config import MDSettings
-from spectra_app.dynamics.barostat import velocity_verlet_npt
+from spectra_app.dynamics.ensembles import check_ensemble, make_stepper
 from spectra_app.dynamics.fields import ExternalField, FieldFunction, FieldSchedule, make_field
 from spectra_app.dynamics.forces import ForceField, PotentialLike, PredictionLike
-from spectra_app.dynamics.integrators import langevin_baoab, update_forces, velocity_verlet
+from spectra_app.dynamics.integrators import update_forces
 from spectra_app.dynamics.recorder import Recorder
 from spectra_app.dynamics.state import (
     MDState,
@@ -27,13 +26,10 @@ from spectra_app.dynamics.state import (
     remove_drift,
     temperature,
 )
-from spectra_app.dynamics.thermostats import bussi_rescaling
-from spectra_app.errors import ConfigError, SimulationError
+from spectra_app.errors import SimulationError
 
 CHECK_STEPS = 50  # steps between looks at temperature and energy, each one host synchronisation
 EXPLOSION_FACTOR = 10.0  # hotter than this many times the target (or room temperature) means atoms fly apart
-
-Stepper = Callable[[MDState], tuple[MDState, PredictionLike]]
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,7 @@ class MolecularDynamics:
         field: FieldFunction | None = None,
     ) -> None:
         self.field: ExternalField | None = make_field(settings, field)
-        _check_settings(particles, settings, self.field)
+        check_ensemble(settings, particles, self.field)
         self.particles = particles
         self.settings = settings
         self.schedule = (
@@ -104,8 +100,8 @@ class MolecularDynamics:
             settings.timestep_fs,
             settings.timestep_fs * settings.record_stride,
         )
-        self._equilibrate = self._stepper(thermostat=True)
-        self._produce = self._stepper(thermostat=settings.ensemble != "nve")
+        self._equilibrate = make_stepper(settings, particles, self.force_field, thermostat=True)
+        self._produce = make_stepper(settings, particles, self.force_field, thermostat=settings.ensemble != "nve")
         self.ms_per_step = float("nan")
 
     @property
@@ -207,40 +203,6 @@ class MolecularDynamics:
             self.ms_per_step = 1e3 * (time.perf_counter() - timed_since) / (total - timed_from)
         return state
 
-    def _stepper(self, thermostat: bool) -> Stepper:
-        """The step function of an ensemble, with its constants bound."""
-        settings, particles, force_field = self.settings, self.particles, self.force_field
-        h, kelvin, tau = settings.timestep_fs, settings.temperature_K, settings.thermostat_time_fs
-        if settings.ensemble == "npt":
-            drive: Stepper = partial(
-                velocity_verlet_npt,
-                particles=particles,
-                evaluate=force_field,
-                timestep_fs=h,
-                temperature_K=kelvin,
-                pressure_GPa=settings.pressure_GPa,
-                relaxation_time_fs=settings.barostat_time_fs,
-            )
-        elif thermostat and settings.thermostat == "langevin":
-            return partial(
-                langevin_baoab,
-                particles=particles,
-                evaluate=force_field,
-                timestep_fs=h,
-                temperature_K=kelvin,
-                friction_time_fs=tau,
-            )
-        else:
-            drive = partial(velocity_verlet, particles=particles, evaluate=force_field, timestep_fs=h)
-        if not thermostat:
-            return drive
-
-        def with_bussi(state: MDState) -> tuple[MDState, PredictionLike]:
-            state, prediction = drive(state)
-            return bussi_rescaling(state, particles, h, kelvin, tau), prediction
-
-        return with_bussi
-
     def _begin_recording(self, state: MDState) -> MDState:
         """Restart the energy balance and remove what round-off has left of the total momentum."""
         return state._replace(
@@ -272,25 +234,4 @@ class MolecularDynamics:
             got=got if pair is None else f"{got}; closest {pair}",
             wanted=f"a stable run at {self.settings.temperature_K:g} K",
             todo="Use a smaller md.timestep_fs, a relaxed start structure, or a model trained for this material",
-        )
-
-
-def _check_settings(particles: Particles, settings: MDSettings, field: ExternalField | None) -> None:
-    """Refuse what does not fit together; see ``MolecularDynamics``."""
-    system = particles.system
-    if settings.ensemble == "npt" and not bool(system.periodic.all()):
-        raise ConfigError("md.ensemble", got="npt for an open structure", wanted="nve or nvt")
-    if settings.ensemble == "npt" and system.slab is not None:
-        raise ConfigError(
-            "md.ensemble",
-            got="npt for a slab, whose vacuum would collapse",
-            wanted="nve or nvt at fixed lateral vectors",
-        )
-    if settings.ensemble == "npt" and settings.thermostat != "bussi":
-        raise ConfigError("md.thermostat with md.ensemble npt", got=settings.thermostat, wanted="bussi")
-    if field is not None and bool((system.charge.abs() > 1e-9).any()):
-        raise ConfigError(
-            "external field",
-            got=f"a structure of charge {float(system.charge[0]):g} e, which it would accelerate for ever",
-            wanted="a neutral structure",
         )

@@ -1,0 +1,90 @@
+"""Ensembles: which step function a run takes, with its constants bound, and which settings do not fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from spectra_app.config import MDSettings
+from spectra_app.dynamics.barostat import velocity_verlet_npt
+from spectra_app.dynamics.fields import ExternalField
+from spectra_app.dynamics.forces import ForceFunction, PredictionLike
+from spectra_app.dynamics.integrators import langevin_baoab, velocity_verlet
+from spectra_app.dynamics.state import MDState, Particles
+from spectra_app.dynamics.thermostats import bussi_rescaling
+from spectra_app.errors import ConfigError
+
+Stepper = Callable[[MDState], tuple[MDState, PredictionLike]]
+"""One step: a state -> the next one and the model's prediction there; reads nothing back to the host by itself."""
+
+
+def make_stepper(settings: MDSettings, particles: Particles, evaluate: ForceFunction, thermostat: bool) -> Stepper:
+    """The step function of an ensemble.
+
+    Args:
+        settings: ensemble, thermostat, barostat.
+        particles: masses.
+        evaluate: the model.
+        thermostat: of the ensemble, or of equilibration; without one only the recorded part of ``nve`` runs.
+    """
+    h, kelvin, tau = settings.timestep_fs, settings.temperature_K, settings.thermostat_time_fs
+    if settings.ensemble == "npt":
+        drive: Stepper = partial(
+            velocity_verlet_npt,
+            particles=particles,
+            evaluate=evaluate,
+            timestep_fs=h,
+            temperature_K=kelvin,
+            pressure_GPa=settings.pressure_GPa,
+            relaxation_time_fs=settings.barostat_time_fs,
+        )
+    elif thermostat and settings.thermostat == "langevin":
+        return partial(
+            langevin_baoab,
+            particles=particles,
+            evaluate=evaluate,
+            timestep_fs=h,
+            temperature_K=kelvin,
+            friction_time_fs=tau,
+        )
+    else:
+        drive = partial(velocity_verlet, particles=particles, evaluate=evaluate, timestep_fs=h)
+    if not thermostat:
+        return drive
+
+    def with_bussi(state: MDState) -> tuple[MDState, PredictionLike]:
+        state, prediction = drive(state)
+        return bussi_rescaling(state, particles, h, kelvin, tau), prediction
+
+    return with_bussi
+
+
+def check_ensemble(settings: MDSettings, particles: Particles, field: ExternalField | None) -> None:
+    """Refuse what does not fit together.
+
+    Args:
+        settings: ensemble and thermostat.
+        particles: the start structure.
+        field: external field, or None.
+
+    Raises:
+        ConfigError: constant pressure without a cell that is periodic in three directions, or with another thermostat
+            than bussi; a field on a charged structure.
+    """
+    system = particles.system
+    if settings.ensemble == "npt" and not bool(system.periodic.all()):
+        raise ConfigError("md.ensemble", got="npt for an open structure", wanted="nve or nvt")
+    if settings.ensemble == "npt" and system.slab is not None:
+        raise ConfigError(
+            "md.ensemble",
+            got="npt for a slab, whose vacuum would collapse",
+            wanted="nve or nvt at fixed lateral vectors",
+        )
+    if settings.ensemble == "npt" and settings.thermostat != "bussi":
+        raise ConfigError("md.thermostat with md.ensemble npt", got=settings.thermostat, wanted="bussi")
+    if field is not None and bool((system.charge.abs() > 1e-9).any()):
+        raise ConfigError(
+            "external field",
+            got=f"a structure of charge {float(system.charge[0]):g} e, which it would accelerate for ever",
+            wanted="a neutral structure",
+        )
