@@ -24,7 +24,8 @@ from scipy import signal
 
 from spectra_app import units
 from spectra_app.spectra import EstimatorSettings
-from spectra_app.spectra.estimators import SpectralDensity, spectral_density
+from spectra_app.spectra.density import SpectralDensity
+from spectra_app.spectra.estimators import spectral_density
 from spectra_app.spectra.peaks import Peak, find_peaks
 from spectra_app.spectra.plan import EstimatorInput
 from spectra_app.spectra.uncertainty import resampling_error

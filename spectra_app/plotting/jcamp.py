@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from spectra_app.errors import DatasetError
 from spectra_app.plotting.curves import Array, to_wavenumber
-
-if TYPE_CHECKING:
-    from spectra_app.plotting.reference_files import Table
+from spectra_app.plotting.spectrum_table import Table
 
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 # One compressed ordinate: a letter that holds sign and first digit (SQZ, DIF) or a count (DUP), then digits.
@@ -50,8 +47,6 @@ def parse_jcamp(path: Path, text: str) -> Table:
     Raises:
         DatasetError: an unknown abscissa unit, a failed checkpoint, a missing or a wrong number of points.
     """
-    from spectra_app.plotting.reference_files import Table
-
     labels = _labels(text)
     unit_name = labels.get("XUNITS", "").strip().upper()
     if unit_name not in _X_UNITS:

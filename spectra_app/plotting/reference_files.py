@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from spectra_app.errors import DatasetError
 from spectra_app.plotting.curves import Array, Curve, PeakMark, make_curve, to_wavenumber
+from spectra_app.plotting.jcamp import parse_jcamp
 from spectra_app.plotting.results import absorption_times_index, describe_column
+from spectra_app.plotting.spectrum_table import Table
 
 # What names of columns end in or carry in brackets -> our name of the unit.  Longest first where one contains another.
 _ABSCISSAE: dict[str, str] = {
@@ -34,29 +35,6 @@ _PEAK = re.compile(r"peak: (?P<position>[-+.\deE]+) \+- (?P<error>[-+.\deEnan]+)
 
 _PEAK_REACH_PER_CM = 50.0
 """Largest distance between the position of a peak and its highest point."""
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """Columns of a spectrum file.
-
-    Attributes:
-        path: where it came from.
-        title: first metadata line, what the file is.
-        wavenumber_per_cm: [point], cm^-1.
-        names: names of the other columns, without units.
-        units: unit of each of them; empty where none is written.
-        values: [column, point].
-        peaks: peaks noted in the metadata of our own files.
-    """
-
-    path: Path
-    title: str
-    wavenumber_per_cm: Array
-    names: tuple[str, ...]
-    units: tuple[str, ...]
-    values: Array
-    peaks: tuple[PeakMark, ...] = ()
 
 
 def read_curve(
@@ -140,8 +118,6 @@ def read_table(path: Path | str, x_unit: str | None = None) -> Table:
     except (IsADirectoryError, UnicodeDecodeError) as error:
         raise DatasetError(f"spectrum {source}", got=f"not a text file ({error})", wanted="CSV or JCAMP-DX") from None
     if text.lstrip().startswith("##"):
-        from spectra_app.plotting.jcamp import parse_jcamp
-
         return parse_jcamp(source, text)
     return _parse_table(source, text, x_unit)
 

@@ -18,7 +18,7 @@ from spectra_app.spectra.parts import SpectrumParts, infrared_parts, raman_parts
 from spectra_app.spectra.peaks import Peak
 from spectra_app.spectra.plan import EstimatorSettings
 from spectra_app.spectra.raman import RamanSpectrum, raman_spectrum
-from spectra_app.spectra.result import Column, Spectrum
+from spectra_app.spectra.result import Spectrum
 from spectra_app.spectra.sfg import SFGSpectrum, sfg_spectrum
 from spectra_app.spectra.static_dielectric import StaticDielectricConstant, static_dielectric_constant
 from spectra_app.spectra.stream import StoredSeries
@@ -26,6 +26,7 @@ from spectra_app.spectra.sum_rule import FSum, FSumComparison, compare_f_sum, f_
 from spectra_app.spectra.uncertainty import LengthReport, Verdict
 from spectra_app.spectra.vdos import VDOS, vdos
 from spectra_app.spectra.verlet import timestep_effect
+from spectra_app.spectra.writers import Column
 
 __all__ = [
     "VDOS",

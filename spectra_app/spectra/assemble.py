@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import spectra_app
 from spectra_app.spectra import guards
-from spectra_app.spectra.estimators import SpectralDensity
+from spectra_app.spectra.density import SpectralDensity
 from spectra_app.spectra.integrals import Band, BandIntegral, integrate_bands
 from spectra_app.spectra.peaks import Peak, find_peaks, find_signed_peaks
 from spectra_app.spectra.plan import EstimatorInput, EstimatorSettings

@@ -32,15 +32,9 @@ from scipy import fft, special
 
 from spectra_app.errors import ConfigError
 from spectra_app.spectra import windows
-from spectra_app.spectra.estimators import (
-    SpectralDensity,
-    component_blocks,
-    read_samples,
-    row_batches,
-    time_means,
-)
+from spectra_app.spectra.density import SpectralDensity, make_transform
 from spectra_app.spectra.plan import EstimatorInput, EstimatorSettings, Plan, make_plan
-from spectra_app.spectra.transform import make_transform
+from spectra_app.spectra.samples import component_blocks, read_samples, row_batches, time_means
 
 Array = NDArray[np.float64]
 

@@ -25,8 +25,9 @@ from scipy import fft
 
 from spectra_app.errors import ConfigError, SeriesError
 from spectra_app.spectra import windows
-from spectra_app.spectra.estimators import SpectralDensity, density_from_sums, read_samples, time_means
+from spectra_app.spectra.density import SpectralDensity, density_from_sums
 from spectra_app.spectra.plan import EstimatorInput, EstimatorSettings, make_plan
+from spectra_app.spectra.samples import read_samples, time_means
 
 Array = NDArray[np.float64]
 

@@ -19,10 +19,11 @@ from spectra_app.spectra.estimators import spectral_density
 from spectra_app.spectra.guards import Checks
 from spectra_app.spectra.optics import kramers_kronig
 from spectra_app.spectra.plan import EstimatorInput, EstimatorSettings, as_estimator_settings
-from spectra_app.spectra.result import Column, Spectrum
+from spectra_app.spectra.result import Spectrum
 from spectra_app.spectra.static_dielectric import Mean, StaticDielectricConstant, StaticResponse, static_response
 from spectra_app.spectra.stream import integrate
 from spectra_app.spectra.verlet import Integrator, timestep_correction
+from spectra_app.spectra.writers import Column
 
 Array = NDArray[np.float64]
 

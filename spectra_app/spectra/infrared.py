@@ -20,8 +20,9 @@ from spectra_app.spectra.guards import Checks
 from spectra_app.spectra.integrals import Band, BandIntegral, checked_bands
 from spectra_app.spectra.plan import EstimatorInput, EstimatorSettings, as_estimator_settings
 from spectra_app.spectra.prefactors import QuantumFactor
-from spectra_app.spectra.result import Column, Spectrum, column, error_description
+from spectra_app.spectra.result import Spectrum, column, error_description
 from spectra_app.spectra.verlet import Integrator, Motion, timestep_correction
+from spectra_app.spectra.writers import Column
 
 Array = NDArray[np.float64]
 

@@ -20,8 +20,9 @@ from spectra_app.spectra.guards import Checks
 from spectra_app.spectra.plan import EstimatorInput, EstimatorSettings, as_estimator_settings
 from spectra_app.spectra.prefactors import RAMAN_UNITS, RamanPrefactor
 from spectra_app.spectra.raman import INVARIANT_WEIGHTS, tensor_basis
-from spectra_app.spectra.result import Column, Spectrum, error_description
+from spectra_app.spectra.result import Spectrum, error_description
 from spectra_app.spectra.verlet import Integrator, Motion, timestep_correction
+from spectra_app.spectra.writers import Column
 
 Array = NDArray[np.float64]
 RamanIntensity = Literal["total", "vv", "vh", "isotropic", "anisotropic"]

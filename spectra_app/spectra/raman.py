@@ -19,8 +19,9 @@ from spectra_app.spectra.estimators import spectral_density
 from spectra_app.spectra.guards import Checks
 from spectra_app.spectra.plan import EstimatorInput, EstimatorSettings, as_estimator_settings
 from spectra_app.spectra.prefactors import RAMAN_UNITS, RamanPrefactor
-from spectra_app.spectra.result import Column, Spectrum, column, error_description
+from spectra_app.spectra.result import Spectrum, column, error_description
 from spectra_app.spectra.verlet import Integrator, timestep_correction
+from spectra_app.spectra.writers import Column
 
 Array = NDArray[np.float64]
 

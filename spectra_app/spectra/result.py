@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +13,7 @@ from numpy.typing import NDArray
 from spectra_app.spectra import writers
 from spectra_app.spectra.peaks import Peak
 from spectra_app.spectra.uncertainty import LengthReport
-
-
-class Column(NamedTuple):
-    """One column of a spectrum's table."""
-
-    values: NDArray[np.float64]
-    unit: str
-    description: str
+from spectra_app.spectra.writers import Column
 
 
 def column(unit: str, description: str) -> dict[str, str]:

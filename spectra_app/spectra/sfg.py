@@ -36,9 +36,10 @@ from spectra_app.spectra.interface import InterfaceSeries
 from spectra_app.spectra.optics import kramers_kronig
 from spectra_app.spectra.plan import EstimatorInput, EstimatorSettings, as_estimator_settings
 from spectra_app.spectra.prefactors import QuantumFactor
-from spectra_app.spectra.result import Column, Spectrum, error_description
+from spectra_app.spectra.result import Spectrum, error_description
 from spectra_app.spectra.stream import JoinedSeries
 from spectra_app.spectra.verlet import Integrator, Motion, timestep_correction
+from spectra_app.spectra.writers import Column
 
 Array = NDArray[np.float64]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple, Protocol
 
 import h5py
 import numpy as np
@@ -16,13 +16,42 @@ from numpy.typing import NDArray
 import spectra_app
 from spectra_app.errors import ConfigError, TrajectoryError
 from spectra_app.files import atomic_path
-
-if TYPE_CHECKING:
-    from spectra_app.spectra.result import Spectrum
+from spectra_app.spectra.peaks import Peak
+from spectra_app.spectra.uncertainty import LengthReport
 
 _JCAMP_LARGEST = 2**31 - 1
 """JCAMP-DX ordinates are integers; readers of 1988 hold them in 32 bits."""
 _JCAMP_LINE = 76
+
+
+class Column(NamedTuple):
+    """One column of a spectrum's table."""
+
+    values: NDArray[np.float64]
+    unit: str
+    description: str
+
+
+class WritableSpectrum(Protocol):
+    """What is written of a ``result.Spectrum``; shapes and units stand there."""
+
+    @property
+    def title(self) -> str: ...  # noqa: D102
+    @property
+    def main(self) -> str: ...  # noqa: D102
+    @property
+    def jcamp_type(self) -> str: ...  # noqa: D102
+    @property
+    def wavenumber_per_cm(self) -> NDArray[np.float64]: ...  # noqa: D102
+    @property
+    def peaks(self) -> tuple[Peak, ...]: ...  # noqa: D102
+    @property
+    def report(self) -> LengthReport: ...  # noqa: D102
+    @property
+    def history(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def parameters(self) -> Mapping[str, object]: ...  # noqa: D102
+    def columns(self) -> dict[str, Column]: ...  # noqa: D102
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> Path:
@@ -36,7 +65,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> Path:
     return path
 
 
-def write(spectrum: Spectrum, path: Path) -> Path:
+def write(spectrum: WritableSpectrum, path: Path) -> Path:
     """Write by the ending of the path.
 
     Raises:
@@ -52,7 +81,7 @@ def write(spectrum: Spectrum, path: Path) -> Path:
     raise ConfigError(f"output {path}", got=f"ending '{path.suffix}'", wanted=".csv, .h5 or .jdx")
 
 
-def header(spectrum: Spectrum) -> list[str]:
+def header(spectrum: WritableSpectrum) -> list[str]:
     """Lines that say what a file is, how it was made, and how far to trust it."""
     lines = [
         spectrum.title,
@@ -72,7 +101,7 @@ def header(spectrum: Spectrum) -> list[str]:
     return lines
 
 
-def write_csv(spectrum: Spectrum, path: Path) -> Path:
+def write_csv(spectrum: WritableSpectrum, path: Path) -> Path:
     """CSV: ``#`` lines, one header line with ``name [unit]``, one line per wavenumber."""
     columns = spectrum.columns()
 
@@ -88,7 +117,7 @@ def write_csv(spectrum: Spectrum, path: Path) -> Path:
     return write_atomically(path, fill)
 
 
-def write_hdf5(spectrum: Spectrum, path: Path) -> Path:
+def write_hdf5(spectrum: WritableSpectrum, path: Path) -> Path:
     """HDF5: a dataset per column with its unit and description; a group ``peaks``; settings as attributes."""
 
     def fill(temporary: Path) -> None:
@@ -113,7 +142,7 @@ def write_hdf5(spectrum: Spectrum, path: Path) -> Path:
     return write_atomically(path, fill)
 
 
-def write_jcamp(spectrum: Spectrum, path: Path, name: str) -> Path:
+def write_jcamp(spectrum: WritableSpectrum, path: Path, name: str) -> Path:
     """JCAMP-DX 4.24 (McDonald, Appl. Spectrosc. 42, 151, 1988), ``(X++(Y..Y))``, AFFN: one column, NaN as 0.
 
     Raises:

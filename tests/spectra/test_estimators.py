@@ -12,10 +12,10 @@ from spectra_app.errors import ConfigError, SeriesError
 from spectra_app.spectra import (
     EstimatorSettings,
     correlation,
-    estimators,
     infrared_spectrum,
     optics,
     prefactors,
+    samples,
     vdos,
     windows,
 )
@@ -155,7 +155,7 @@ def test_chunks_of_components_do_not_change_the_result(monkeypatch):
         settings = EstimatorSettings(resolution_per_cm=300.0, method=method, **FULL)
         with pytest.warns(match="Nyquist|highest peak"):
             whole = vdos(v, masses, timestep_fs=2.0, settings=settings)
-        monkeypatch.setattr(estimators, "_BATCH_BYTES", 20000)
+        monkeypatch.setattr(samples, "BATCH_BYTES", 20000)
         with pytest.warns(match="Nyquist|highest peak"):
             chunked = vdos(v, masses, timestep_fs=2.0, settings=settings)
         monkeypatch.undo()

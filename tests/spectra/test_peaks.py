@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spectra_app.spectra import EstimatorSettings
-from spectra_app.spectra.estimators import density_from_sums
+from spectra_app.spectra.density import density_from_sums
 from spectra_app.spectra.peaks import find_peaks
 from spectra_app.spectra.plan import EstimatorInput, make_plan
 

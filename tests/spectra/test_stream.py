@@ -13,11 +13,11 @@ from spectra_app.spectra import (
     EstimatorSettings,
     StoredSeries,
     dielectric_function,
-    estimators,
     guards,
     infrared_spectrum,
     plan,
     raman_spectrum,
+    samples,
     static_dielectric_constant,
     stream,
     vdos,
@@ -160,8 +160,8 @@ def test_vdos_read_in_small_blocks_equals_the_one_in_memory(method, monkeypatch)
     whole = vdos(x, masses, **options)
     with StoredSeries.from_chunks(in_chunks(x, (97, 200))) as stored:
         streamed = vdos(stored, masses, **options)
-        monkeypatch.setattr(estimators, "_BLOCK_BYTES", 8 * 1600 * 4)
-        monkeypatch.setattr(estimators, "_BATCH_BYTES", 1000)
+        monkeypatch.setattr(samples, "_BLOCK_BYTES", 8 * 1600 * 4)
+        monkeypatch.setattr(samples, "BATCH_BYTES", 1000)
         monkeypatch.setattr(plan, "_PIECE_BYTES", 8 * 15 * 37)
         small = vdos(stored, masses, **options)
     for name in ("H", "O", "X"):

@@ -7,7 +7,7 @@ pairs x channels x harmonics stands in memory, and a hundred small operations be
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -17,9 +17,6 @@ from torch.nn.functional import silu
 from spectra_app.potentials.backbones import painn_kernels as kernels
 from spectra_app.potentials.once import refuse_second_derivative
 from spectra_app.structure.neighbors import Neighbors
-
-if TYPE_CHECKING:
-    from spectra_app.potentials.backbones.painn import PaiNN
 
 _MIXED = ("left", "right", "left2", "right2")  # factors of products, made from vectors and from tensors
 SMALL = 1e-8  # keeps the norm of a vanishing vector differentiable twice
@@ -41,6 +38,16 @@ class _Layer(NamedTuple):
     gate: tuple[Tensor, Tensor, Tensor, Tensor]
 
 
+class PaiNNLike(Protocol):
+    """What is read of a ``painn.PaiNN``."""
+
+    radial: Any
+    embedding: Any
+    rank2_basis: Tensor
+    messages: Any
+    updates: Any
+
+
 class FusedWeights:
     """What the kernels read of a backbone, laid out for them.
 
@@ -48,7 +55,7 @@ class FusedWeights:
         backbone: of rank 2; its weights are read now.
     """
 
-    def __init__(self, backbone: PaiNN) -> None:
+    def __init__(self, backbone: PaiNNLike) -> None:
         self.cutoff, self.n_radial = backbone.radial.cutoff, backbone.radial.n_radial
         self.frequencies = backbone.radial.frequencies.double().numpy()
         self.embedding = backbone.embedding.weight.detach()
