@@ -22,6 +22,7 @@ from spectra_app.interrupts import Interrupts
 from spectra_app.readers.trajectories.dispatch import open_trajectory
 from spectra_app.readers.trajectories.frames import Frame, Trajectory
 from spectra_app.runs.layout import Parts, RunHeader
+from spectra_app.runs.molecules import find_molecules
 from spectra_app.runs.partition import find_parts
 from spectra_app.runs.provenance import versions
 from spectra_app.runs.restart_file import checkpoint_path, load_checkpoint, save_checkpoint
@@ -91,7 +92,7 @@ def record_trajectory(
         temperature_K: temperature of the simulation, K; None leaves it to the velocities, where there are some.
         charge: total charge, e.
         batch_size: frames per model call.
-        store_trajectory: also store unwrapped positions and velocities.
+        store_trajectory: also store unwrapped positions, with molecules whole, and velocities.
         parts: also record what each molecule (as bonded in the first frame) or atom contributes to dipole and
             polarizability.
         restart: continue after the last checkpoint; without output file begins anew.
@@ -122,7 +123,7 @@ def record_trajectory(
     else:
         choose_engine("auto", model, start, n_frames if before is None else 0)
     whole = _whole(trajectory, parts)
-    header = _header(trajectory, model, temperature_K, store_trajectory, None if whole is None else whole.parts)
+    header = _header(trajectory, model, temperature_K, store_trajectory, whole.parts)
     job = _Decoration(trajectory, model, charge, batch_size, store_trajectory, whole)
     if before is not None:
         job.restore(before)
@@ -165,23 +166,24 @@ def record_trajectory(
 
 
 class _Whole(NamedTuple):
-    """The parts of a trajectory, and the cell shifts [atom, vector] that make its molecules whole."""
+    """The parts of a trajectory, and the cell shifts [atom, vector] that make its molecules whole; None: no shift."""
 
-    parts: Parts
-    shift: np.ndarray
+    parts: Parts | None
+    shift: np.ndarray | None
 
     def apply(self, frame: Frame) -> Frame:
-        """A frame with its molecules whole."""
-        if frame.cell_A is None:
+        """A frame with its molecules whole, so that its dipole has no offset from the choice of images."""
+        if frame.cell_A is None or self.shift is None:
             return frame
         return replace(frame, positions_A=frame.positions_A + self.shift @ frame.cell_A)
 
 
-def _whole(trajectory: Trajectory, level: Literal["none", "molecules", "atoms"]) -> _Whole | None:
-    if level == "none":
-        return None
-    first = trajectory.first
-    return _Whole(*find_parts(level, first.positions_A, np.asarray(trajectory.numbers), first.cell_A))
+def _whole(trajectory: Trajectory, level: Literal["none", "molecules", "atoms"]) -> _Whole:
+    first, numbers = trajectory.first, np.asarray(trajectory.numbers)
+    if level != "none":
+        return _Whole(*find_parts(level, first.positions_A, numbers, first.cell_A))
+    molecules = find_molecules(first.positions_A, numbers, first.cell_A)
+    return _Whole(None, None if molecules.endless else molecules.shift)
 
 
 class _Decoration:
@@ -194,19 +196,19 @@ class _Decoration:
         charge: float,
         batch_size: int,
         store: bool,
-        whole: _Whole | None,
+        whole: _Whole,
     ) -> None:
         self._trajectory, self._model, self._charge = trajectory, model, charge
         self._batch_size, self._store, self._whole = batch_size, store, whole
-        atom_part = None if whole is None else whole.parts.atom_part
-        self._maker = BlockMaker(_kind(trajectory, model, whole is not None), 1, atom_part)
+        atom_part = None if whole.parts is None else whole.parts.atom_part
+        self._maker = BlockMaker(_kind(trajectory, model, whole.parts is not None), 1, atom_part)
         self.n_frames = 0
 
     def batches(self) -> Iterator[list[Frame]]:
         """Batches of the frames not yet done; the others are read too, as unwrapping follows atoms from the start."""
         frames = islice(self._trajectory.frames(), self.n_frames, None)
         while batch := list(islice(frames, self._batch_size)):
-            yield batch if self._whole is None else [self._whole.apply(frame) for frame in batch]
+            yield [self._whole.apply(frame) for frame in batch]
 
     def add(self, batch: list[Frame], writer: RunWriter) -> None:
         """Evaluate and write a batch."""
@@ -245,10 +247,12 @@ class _Decoration:
         Raises:
             SimulationError: it belongs to another trajectory, model or setting.
         """
+        then = {"parts": "none", "whole_molecules": False, **content["identity"]}  # earlier versions knew neither
+        if then["parts"] == "none" and not then["whole_molecules"]:
+            self._whole = _Whole(self._whole.parts, None)  # goes on as it began
         for key, value in self._identity().items():
-            before = content["identity"].get(key, "none" if key == "parts" else None)  # earlier versions knew no parts
-            if before != value:
-                raise SimulationError(f"restart, {key}", got=value, wanted=before)
+            if then.get(key) != value:
+                raise SimulationError(f"restart, {key}", got=value, wanted=then.get(key))
         self.n_frames = content["n_frames"]
         self._maker.restore(content)
 
@@ -260,7 +264,8 @@ class _Decoration:
             "charge": self._charge,
             "store_trajectory": self._store,
             "eps_inf": self._model.eps_inf,
-            "parts": "none" if self._whole is None else self._whole.parts.level,
+            "parts": "none" if self._whole.parts is None else self._whole.parts.level,
+            "whole_molecules": self._whole.shift is not None,
         }
 
     def _system(self, batch: list[Frame]) -> System:

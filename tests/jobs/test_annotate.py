@@ -131,6 +131,24 @@ def test_wrapped_frames_without_velocities(run_path: Path, tmp_path: Path) -> No
         run.positions_A  # noqa: B018
 
 
+def test_molecules_cut_by_the_faces_are_made_whole(tmp_path: Path) -> None:
+    # Four O-H dumbbells across a face: wrapped, each would add a lattice vector times its charge to the dipole.
+    places = np.array([[0.1, 1.0, 1.0], [2.9, 3.5, 0.2], [5.0, 0.1, 4.4], [7.9, 7.9, 7.9]])
+    whole = Atoms("OH" * 4, np.repeat(places, 2, axis=0), cell=[8.0, 8.0, 8.0], pbc=True)
+    whole.positions[1::2] -= [0.5, 0.6, 0.4]
+    cut = whole.copy()
+    cut.wrap()
+    assert np.abs(cut.positions - whole.positions).max() > 7.0
+    runs = []
+    for name, atoms in (("whole", whole), ("cut", cut)):
+        ase.io.write(tmp_path / f"{name}.extxyz", [atoms] * 3)
+        record_trajectory(tmp_path / f"{name}.extxyz", Ions(), tmp_path / f"{name}.h5", timestep_fs=1.0)
+        runs.append(read_run(tmp_path / f"{name}.h5"))
+    np.testing.assert_allclose(runs[1].dipole_latent_eA, runs[0].dipole_latent_eA, atol=1e-6)
+    vectors = np.diff(runs[1].positions_A[0, 0], axis=0)[::2]
+    np.testing.assert_allclose(vectors, np.tile([-0.5, -0.6, -0.4], (4, 1)), atol=1e-6)
+
+
 def test_several_replicas_are_refused(tmp_path: Path) -> None:
     settings = MDSettings(steps=4, equilibration_steps=0, replicas=2)
     Simulation(ToyPotential(), dumbbells(), settings, tmp_path / "md.h5").run()
