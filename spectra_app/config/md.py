@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from spectra_app.config.base import Settings
+
+
+def _positive(value: Any) -> Any:
+    """A number, several in a list, or text of them between commas; all of them positive."""
+    given = value.split(",") if isinstance(value, str) else value
+    several = given if isinstance(given, list | tuple) else [given]
+    try:
+        numbers = [float(number) for number in several]
+    except (TypeError, ValueError):
+        numbers = []
+    if not numbers or any(isinstance(number, bool) for number in several):
+        raise ValueError("a positive number, or several between commas")
+    if not all(0.0 < number < math.inf for number in numbers):
+        raise ValueError("positive numbers" if len(numbers) > 1 else "a positive number")
+    return tuple(numbers) if len(numbers) > 1 else numbers[0]
+
+
+Kelvin = Annotated[float | tuple[float, ...], BeforeValidator(_positive)]
+"""One temperature, or one for each replica."""
 
 
 class MDSettings(Settings):
@@ -16,13 +36,15 @@ class MDSettings(Settings):
     ensemble: Literal["nve", "nvt", "npt"] = Field("nvt", description="ensemble of the recorded part")
     thermostat: Literal["bussi", "langevin"] = Field("bussi", description="thermostat of nvt and of equilibration")
     timestep_fs: float = Field(0.5, gt=0, le=10, description="time step, fs")
-    temperature_K: float = Field(300.0, gt=0, description="temperature, K")
+    temperature_K: Kelvin = Field(300.0, description="temperature, K; several, between commas: one for each replica")
     pressure_GPa: float = Field(0.0, description="pressure of npt, GPa")
     thermostat_time_fs: float = Field(500.0, gt=0, description="coupling time of the thermostat, fs")
     barostat_time_fs: float = Field(1000.0, gt=0, description="coupling time of the barostat, fs")
     equilibration_steps: int = Field(2000, ge=0, description="steps before recording, always with a thermostat")
     steps: int = Field(20000, ge=1, description="recorded steps")
-    replicas: int = Field(1, ge=1, description="independent copies with different velocities")
+    replicas: int = Field(
+        1, ge=1, description="independent copies with own velocities and random numbers; at least one per temperature"
+    )
     record_stride: int = Field(1, ge=1, description="steps between recorded dipoles and polarizabilities")
     trajectory_stride: int = Field(4, ge=1, description="steps between stored positions and velocities")
     parts: Literal["none", "molecules", "atoms"] = Field(
@@ -44,3 +66,13 @@ class MDSettings(Settings):
     eps_inf: float | None = Field(
         None, ge=1, description="high-frequency dielectric constant; None takes the model card's"
     )
+
+    @property
+    def temperatures_K(self) -> tuple[float, ...]:  # noqa: N802
+        """The temperature, or one for each replica."""
+        return self.temperature_K if isinstance(self.temperature_K, tuple) else (self.temperature_K,)
+
+    @property
+    def n_replicas(self) -> int:
+        """Replicas, at least one for each temperature."""
+        return max(self.replicas, len(self.temperatures_K))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from spectra_app.dynamics.field_work import field_pressure
 from spectra_app.dynamics.forces import ForceFunction, PredictionLike
 from spectra_app.dynamics.integrators import update_forces
-from spectra_app.dynamics.state import MDState, Particles, kinetic_energy
+from spectra_app.dynamics.state import MDState, Particles, for_atoms, kinetic_energy
+from spectra_app.dynamics.streams import noise_of_replicas
 from spectra_app.units import BOLTZMANN, EV_PER_A3_TO_GPA, FORCE_TO_ACCELERATION
 
 COMPRESSIBILITY_PER_GPA = 0.46
@@ -19,7 +21,7 @@ def velocity_verlet_npt(
     particles: Particles,
     evaluate: ForceFunction,
     timestep_fs: float,
-    temperature_K: float,
+    temperature_K: float | Tensor,
     pressure_GPa: float,
     relaxation_time_fs: float,
 ) -> tuple[MDState, PredictionLike]:
@@ -39,7 +41,7 @@ def velocity_verlet_npt(
         particles: masses.
         evaluate: the model, with stress.
         timestep_fs: h, fs.
-        temperature_K: T of the ensemble.
+        temperature_K: T of the ensemble; one, or [replica].
         pressure_GPa: P_0.
         relaxation_time_fs: tau, fs.
     """
@@ -55,10 +57,10 @@ def velocity_verlet_npt(
     thermal = BOLTZMANN * temperature_K
     root = torch.sqrt(volume)
     drift = 0.5 * rate * root * (internal - pressure_GPa / EV_PER_A3_TO_GPA + thermal / (2.0 * volume))
-    noise = torch.randn(volume.shape, generator=state.generator, device=volume.device, dtype=volume.dtype)
+    noise = noise_of_replicas(state.streams, [1] * particles.n_replicas)[:, 0]
     root = root + drift * timestep_fs + noise * (0.5 * thermal * rate * timestep_fs) ** 0.5
     scale = (root * root / volume) ** (1.0 / 3.0)
-    per_atom = scale.repeat_interleave(particles.n_atoms)[:, None]
+    per_atom = for_atoms(scale, particles)[:, None]
     velocities = velocities / per_atom
     positions = positions * per_atom + 0.5 * timestep_fs * velocities
     work = kinetic * (1.0 / (scale * scale) - 1.0)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import torch
+from torch import Tensor
+
 from spectra_app.config import MDSettings
 from spectra_app.dynamics.barostat import velocity_verlet_npt
 from spectra_app.dynamics.fields import ExternalField
@@ -27,7 +30,7 @@ def make_stepper(settings: MDSettings, particles: Particles, evaluate: ForceFunc
         evaluate: the model.
         thermostat: of the ensemble, or of equilibration; without one only the recorded part of ``nve`` runs.
     """
-    h, kelvin, tau = settings.timestep_fs, settings.temperature_K, settings.thermostat_time_fs
+    h, kelvin, tau = settings.timestep_fs, bath_temperature(settings, particles), settings.thermostat_time_fs
     if settings.ensemble == "npt":
         drive: Stepper = partial(
             velocity_verlet_npt,
@@ -57,6 +60,24 @@ def make_stepper(settings: MDSettings, particles: Particles, evaluate: ForceFunc
         return bussi_rescaling(state, particles, h, kelvin, tau), prediction
 
     return with_bussi
+
+
+def bath_temperature(settings: MDSettings, particles: Particles) -> float | Tensor:
+    """One temperature, or [replica] where they differ, K.
+
+    Raises:
+        ConfigError: neither one nor as many as replicas.
+    """
+    given = settings.temperatures_K
+    if len(given) not in (1, particles.n_replicas):
+        raise ConfigError(
+            "md.temperature_K",
+            got=f"{len(given)} temperatures",
+            wanted=f"one, or one for each of the {particles.n_replicas} replicas",
+        )
+    if len(set(given)) == 1:
+        return given[0]
+    return torch.tensor(given, dtype=torch.float64, device=particles.masses.device)
 
 
 def check_ensemble(settings: MDSettings, particles: Particles, field: ExternalField | None) -> None:

@@ -254,11 +254,11 @@ class ForceField:
             excess = float((moved * moved).sum(dim=1).max()) ** 0.5 - 0.5 * self.skin_A
             return _checked(excess) > 0.0
         scale = (torch.linalg.det(cell) / torch.linalg.det(reference_cell)) ** (1.0 / 3.0)  # [replica]
-        per_replica = positions.view(scale.shape[0], -1, 3)
-        moved = per_replica / scale[:, None, None] - reference.view_as(per_replica)
-        largest = (moved * moved).sum(dim=2).amax(dim=1).sqrt()
         budget = 0.5 * (self.model.cutoff + self.skin_A - self.model.cutoff / scale).clamp(max=self.skin_A)
-        return _checked(float((largest - budget).max())) > 0.0
+        batch = self._template.batch
+        moved = positions / scale[batch][:, None] - reference
+        excess = (moved * moved).sum(dim=1).sqrt() - budget[batch]
+        return _checked(float(excess.max())) > 0.0
 
 
 def _checked(excess_A: float) -> float:

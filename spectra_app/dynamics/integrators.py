@@ -43,7 +43,7 @@ def langevin_baoab(
     particles: Particles,
     evaluate: ForceFunction,
     timestep_fs: float,
-    temperature_K: float,
+    temperature_K: float | Tensor,
     friction_time_fs: float,
 ) -> tuple[MDState, PredictionLike]:
     """One step of Langevin dynamics in the splitting BAOAB (Leimkuhler & Matthews 2013, DOI 10.1063/1.4802990).
@@ -56,7 +56,7 @@ def langevin_baoab(
         particles: masses.
         evaluate: the model.
         timestep_fs: h, fs.
-        temperature_K: of the bath.
+        temperature_K: of the bath; one, or [replica].
         friction_time_fs: 1/gamma, decay time of a velocity, fs.
     """
     half = 0.5 * timestep_fs
@@ -64,7 +64,7 @@ def langevin_baoab(
     positions = state.positions + half * velocities
     before = kinetic_energy(velocities, particles)
     decay = math.exp(-timestep_fs / friction_time_fs)
-    velocities = ornstein_uhlenbeck(velocities, particles, temperature_K, decay, state.generator)
+    velocities = ornstein_uhlenbeck(velocities, particles, temperature_K, decay, state.streams)
     heat = kinetic_energy(velocities, particles) - before
     positions = positions + half * velocities
     moved, prediction = update_forces(state, positions, state.cell, evaluate, state.step + 1)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from spectra_app.config import MDSettings
-from spectra_app.dynamics.ensembles import check_ensemble, make_stepper
+from spectra_app.dynamics.ensembles import bath_temperature, check_ensemble, make_stepper
 from spectra_app.dynamics.fields import ExternalField, FieldFunction, FieldSchedule, make_field
 from spectra_app.dynamics.forces import ForceField, PotentialLike, PredictionLike
 from spectra_app.dynamics.integrators import update_forces
@@ -26,6 +26,7 @@ from spectra_app.dynamics.state import (
     remove_drift,
     temperature,
 )
+from spectra_app.dynamics.streams import replica_seeds, streams_from_seeds
 from spectra_app.errors import SimulationError
 
 CHECK_STEPS = 50  # steps between looks at temperature and energy, each one host synchronisation
@@ -70,6 +71,8 @@ class MolecularDynamics:
 
     Attributes:
         field: external field, or None.
+        seeds: of the replicas.
+        kelvin: temperature of the thermostat: one, or [replica] where replicas have their own, K.
         schedule: the field along the steps, or None.
         ms_per_step: wall time of a recorded step, ms, after ``run``; NaN before.
     """
@@ -85,6 +88,8 @@ class MolecularDynamics:
         check_ensemble(settings, particles, self.field)
         self.particles = particles
         self.settings = settings
+        self.seeds = replica_seeds(settings.seed, particles.n_replicas)
+        self.kelvin = bath_temperature(settings, particles)
         self.schedule = (
             None
             if self.field is None
@@ -127,9 +132,8 @@ class MolecularDynamics:
     def start(self) -> tuple[MDState, PredictionLike]:
         """The first state: velocities from the seed, forces from the model."""
         system = self.particles.system
-        generator = torch.Generator(device=system.positions.device)
-        generator.manual_seed(self.settings.seed)
-        velocities = maxwell_boltzmann(self.particles, self.settings.temperature_K, generator)
+        streams = streams_from_seeds(self.seeds, system.positions.device)
+        velocities = maxwell_boltzmann(self.particles, self.kelvin, streams)
         zeros = torch.zeros(self.particles.n_replicas, dtype=torch.float64, device=system.positions.device)
         state = MDState(
             positions=system.positions,
@@ -142,7 +146,7 @@ class MolecularDynamics:
             reference_positions=system.positions,
             reference_cell=system.cell,
             step=0,
-            generator=generator,
+            streams=streams,
         )
         return update_forces(state, state.positions, state.cell, self.force_field, 0)
 
@@ -212,7 +216,7 @@ class MolecularDynamics:
     @property
     def explosion_limit(self) -> float:
         """Temperature of a replica above which it has exploded, K."""
-        return EXPLOSION_FACTOR * max(self.settings.temperature_K, 300.0)
+        return EXPLOSION_FACTOR * max(*self.settings.temperatures_K, 300.0)
 
     def check(self, state: MDState) -> tuple[float, float]:
         """Mean temperature [K] and energy [eV] of a state; one host synchronisation.
@@ -232,6 +236,6 @@ class MolecularDynamics:
         return SimulationError(
             f"molecular dynamics near step {step} (equilibration included)",
             got=got if pair is None else f"{got}; closest {pair}",
-            wanted=f"a stable run at {self.settings.temperature_K:g} K",
+            wanted=f"a stable run at {' or '.join(f'{kelvin:g}' for kelvin in self.settings.temperatures_K)} K",
             todo="Use a smaller md.timestep_fs, a relaxed start structure, or a model trained for this material",
         )

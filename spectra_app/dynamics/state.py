@@ -1,7 +1,7 @@
 """The state of molecular dynamics: one immutable record that holds all a restart needs, and kinetic quantities of it.
 
-Replicas are independent copies of one structure in one batch; the atoms of replica 0 come first, then those of
-replica 1, and so on.
+Replicas are independent systems in one batch: copies of one structure, or structures of any size.  The atoms of
+replica 0 come first, then those of replica 1, and so on.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spectra_app.dynamics.streams import Streams, noise_of_atoms
 from spectra_app.errors import SimulationError, StructureError
 from spectra_app.structure.distances import nearest_neighbors
 from spectra_app.structure.system import System, concatenate
@@ -25,16 +26,38 @@ class Particles(NamedTuple):
     Attributes:
         system: the replicas at the start, float64, on the model's device.
         masses: [atom, 1], amu.
-        n_replicas: independent copies.
-        n_atoms: atoms of one replica.
-        degrees_of_freedom: of one replica, 3 N - 3 (centre-of-mass momentum is zero and stays zero).
+        degrees_of_freedom: [replica], 3 N - 3 (centre-of-mass momentum is zero and stays zero).
     """
 
     system: System
     masses: Tensor
-    n_replicas: int
-    n_atoms: int
-    degrees_of_freedom: int
+    degrees_of_freedom: Tensor
+
+    @property
+    def n_replicas(self) -> int:
+        """Independent systems."""
+        return self.system.n_structures
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Atoms of each replica."""
+        return self.system.sizes
+
+    @property
+    def alike(self) -> bool:
+        """Whether all replicas have the same number of atoms."""
+        return self.sizes.count(self.sizes[0]) == len(self.sizes)
+
+    @property
+    def n_atoms(self) -> int:
+        """Atoms of one replica, where all have the same number.
+
+        Raises:
+            ValueError: they do not.
+        """
+        if not self.alike:
+            raise ValueError(f"replicas of {sorted(set(self.sizes))} atoms")
+        return self.sizes[0]
 
 
 class MDState(NamedTuple):
@@ -52,7 +75,7 @@ class MDState(NamedTuple):
         reference_positions: [atom, xyz], A, from which the neighbour table was built (a restart builds the same one).
         reference_cell: [replica, vector, xyz], A, at that moment.
         step: steps done since the very start, equilibration included.
-        generator: random numbers on the device; advanced in place, its state belongs to the record.
+        streams: random numbers on the device; advanced in place, their state belongs to the record.
         moments: [replica, 14], what the external field acts on (``field_work.field_moments``); None without field.
         fields: [kept, atom, 1, 4], solutions of self-consistent response at the last steps, newest first
             (``predictor``); None without such a response.
@@ -69,39 +92,56 @@ class MDState(NamedTuple):
     reference_positions: Tensor
     reference_cell: Tensor
     step: int
-    generator: torch.Generator
+    streams: Streams
     moments: Tensor | None = None
     fields: Tensor | None = None
     answers: Tensor | None = None
 
 
 def make_particles(system: System, masses_amu: Tensor, replicas: int = 1) -> Particles:
-    """Replicate one structure.
+    """Replicate one structure, or take several of any size.
 
     Args:
-        system: one structure, or one per replica (same atoms in the same order).
-        masses_amu: [atom of one structure], amu.
-        replicas: independent copies.
+        system: one structure, or one per replica.
+        masses_amu: [atom] of all structures; or of one, where all have the same atoms; amu.
+        replicas: independent systems.
 
     Raises:
-        StructureError: a single atom, or structures of different composition.
+        StructureError: a single atom, or a number of structures that does not fit.
     """
     if system.n_structures not in (1, replicas):
         raise StructureError(
             "start structures", got=f"{system.n_structures}", wanted=f"one, or one for each of the {replicas} replicas"
         )
-    n_atoms = system.sizes[0]
-    if n_atoms < 2:
+    if min(system.sizes) < 2:
         raise StructureError("structure for molecular dynamics", got="a single atom", wanted="at least two atoms")
-    first = system.numbers[:n_atoms]
-    if any(size != n_atoms for size in system.sizes) or not bool((system.numbers.view(-1, n_atoms) == first).all()):
-        raise StructureError(
-            "start structures", got="different atoms", wanted="the same atoms in the same order in each"
-        )
     batch = system if system.n_structures == replicas else concatenate([system] * replicas)
     batch = batch.to(dtype=torch.float64)
-    masses = masses_amu.to(device=batch.positions.device, dtype=torch.float64).repeat(replicas)[:, None]
-    return Particles(batch, masses, replicas, n_atoms, 3 * n_atoms - 3)
+    device = batch.positions.device
+    masses = masses_amu.to(device=device, dtype=torch.float64)
+    if len(masses) != len(batch.numbers):
+        masses = masses.repeat(replicas)
+    free = torch.tensor([3 * size - 3 for size in batch.sizes], dtype=torch.float64, device=device)
+    return Particles(batch, masses[:, None], free)
+
+
+def sum_over_atoms(values: Tensor, particles: Particles) -> Tensor:
+    """Sums [replica, ...] of values [atom, ...] over the atoms of each replica."""
+    if particles.alike:
+        return values.view(particles.n_replicas, -1, *values.shape[1:]).sum(dim=1)
+    return values.new_zeros(particles.n_replicas, *values.shape[1:]).index_add(0, particles.system.batch, values)
+
+
+def for_atoms(values: Tensor, particles: Particles) -> Tensor:
+    """The value of its replica for every atom: [atom, ...] of values [replica, ...]."""
+    if particles.n_replicas == 1:
+        return values.expand(particles.sizes[0], *values.shape[1:])
+    return values[particles.system.batch]
+
+
+def bath(temperature_K: float | Tensor, particles: Particles) -> float | Tensor:
+    """A temperature as every atom sees it: a number as it is, [atom, 1] of one for each replica [replica], K."""
+    return for_atoms(temperature_K, particles)[:, None] if isinstance(temperature_K, Tensor) else temperature_K
 
 
 def closest_atoms(state: MDState, particles: Particles) -> str | None:
@@ -109,16 +149,16 @@ def closest_atoms(state: MDState, particles: Particles) -> str | None:
 
     Of replicas with an energy that is not finite where there are some, else of all.
     """
-    numbers = particles.system.numbers[: particles.n_atoms].cpu().numpy()
-    periodic = bool(particles.system.periodic[0])
-    positions = state.positions.cpu().view(particles.n_replicas, -1, 3).numpy()
+    numbers = [some.numpy() for some in particles.system.numbers.cpu().split(list(particles.sizes))]
+    positions = [some.numpy() for some in state.positions.cpu().split(list(particles.sizes))]
+    periodic = particles.system.periodic.tolist()
     suspects = [k for k, energy in enumerate(state.energy.tolist()) if not math.isfinite(energy)]
     best = None
     for replica in suspects or range(particles.n_replicas):
         if not np.isfinite(positions[replica]).all():
             continue
-        cell = state.cell[replica].cpu().numpy() if periodic else None
-        pair = nearest_neighbors(positions[replica], numbers, cell, reach_A=3.0).closest
+        cell = state.cell[replica].cpu().numpy() if periodic[replica] else None
+        pair = nearest_neighbors(positions[replica], numbers[replica], cell, reach_A=3.0).closest
         if pair is not None and (best is None or pair.ratio < best[0].ratio):
             best = pair, replica
     if best is None:
@@ -128,7 +168,11 @@ def closest_atoms(state: MDState, particles: Particles) -> str | None:
 
 def kinetic_energy(velocities: Tensor, particles: Particles) -> Tensor:
     """K = sum_i m_i v_i^2 / 2 [replica], eV, of velocities [atom, xyz], A/fs."""
-    doubled = (particles.masses * velocities * velocities).view(particles.n_replicas, -1).sum(dim=1)
+    doubled = particles.masses * velocities * velocities
+    if particles.alike:
+        doubled = doubled.view(particles.n_replicas, -1).sum(dim=1)
+    else:
+        doubled = sum_over_atoms(doubled.sum(dim=1), particles)
     return doubled * (0.5 * AMU_A2_PER_FS2_TO_EV)
 
 
@@ -139,6 +183,9 @@ def temperature(kinetic_eV: Tensor, particles: Particles) -> Tensor:
 
 def remove_drift(velocities: Tensor, particles: Particles) -> Tensor:
     """Velocities [atom, xyz], A/fs, with zero centre-of-mass momentum in every replica."""
+    if not particles.alike:
+        momentum, mass = (sum_over_atoms(of, particles) for of in (particles.masses * velocities, particles.masses))
+        return velocities - for_atoms(momentum / mass, particles)
     shape = (particles.n_replicas, particles.n_atoms, 3)
     masses = particles.masses.view(*shape[:2], 1)
     per_replica = velocities.view(shape)
@@ -146,15 +193,18 @@ def remove_drift(velocities: Tensor, particles: Particles) -> Tensor:
     return (per_replica - drift).view(-1, 3)
 
 
-def maxwell_boltzmann(particles: Particles, temperature_K: float, generator: torch.Generator) -> Tensor:
+def maxwell_boltzmann(particles: Particles, temperature_K: float | Tensor, streams: Streams) -> Tensor:
     """Velocities [atom, xyz], A/fs, of the canonical ensemble with zero total momentum.
 
     They are not rescaled to the exact temperature: K has its canonical spread, so that replicas sample the ensemble.
+
+    Args:
+        particles: masses.
+        temperature_K: one, or [replica], K.
+        streams: random numbers on the device.
     """
-    noise = torch.randn(
-        particles.system.positions.shape, generator=generator, device=generator.device, dtype=torch.float64
-    )
-    width = torch.sqrt(BOLTZMANN * temperature_K * FORCE_TO_ACCELERATION / particles.masses)
+    noise = noise_of_atoms(streams, particles.sizes)
+    width = torch.sqrt(BOLTZMANN * bath(temperature_K, particles) * FORCE_TO_ACCELERATION / particles.masses)
     return remove_drift(width * noise, particles)
 
 
@@ -163,8 +213,8 @@ def state_to_dict(state: MDState) -> dict[str, Any]:
     record: dict[str, Any] = {
         name: value.cpu() if isinstance(value, Tensor) else value for name, value in state._asdict().items()
     }
-    record["generator"] = state.generator.get_state()
-    record["generator_device"] = state.generator.device.type
+    record["streams"] = [generator.get_state() for generator in state.streams]
+    record["streams_device"] = state.streams[0].device.type
     return record
 
 
@@ -175,7 +225,9 @@ def state_from_dict(record: dict[str, Any], device: torch.device) -> MDState:
         SimulationError: the random numbers were drawn on another kind of device.
     """
     fields = dict(record)
-    kind = fields.pop("generator_device")
+    if "generator" in fields:  # one stream for all replicas, in checkpoints of earlier versions
+        fields["streams"], fields["streams_device"] = [fields.pop("generator")], fields.pop("generator_device")
+    kind = fields.pop("streams_device")
     if kind != device.type:
         raise SimulationError(
             "restart",
@@ -183,9 +235,8 @@ def state_from_dict(record: dict[str, Any], device: torch.device) -> MDState:
             wanted=f"{kind}, on which the run began",
             todo=f"Use --device {kind}",
         )
-    generator = torch.Generator(device=device)
-    generator.set_state(fields.pop("generator"))
+    streams = tuple(torch.Generator(device=device).set_state(drawn) for drawn in fields.pop("streams"))
     moved: dict[str, Any] = {
         name: value.to(device) if isinstance(value, Tensor) else value for name, value in fields.items()
     }
-    return MDState(**moved, generator=generator)
+    return MDState(**moved, streams=streams)

@@ -7,12 +7,13 @@ import math
 import torch
 from torch import Tensor
 
-from spectra_app.dynamics.state import MDState, Particles, kinetic_energy, remove_drift
+from spectra_app.dynamics.state import MDState, Particles, bath, for_atoms, kinetic_energy, remove_drift
+from spectra_app.dynamics.streams import Streams, noise_of_atoms, noise_of_replicas
 from spectra_app.units import BOLTZMANN, FORCE_TO_ACCELERATION
 
 
 def ornstein_uhlenbeck(
-    velocities: Tensor, particles: Particles, temperature_K: float, decay: float, generator: torch.Generator
+    velocities: Tensor, particles: Particles, temperature_K: float | Tensor, decay: float, streams: Streams
 ) -> Tensor:
     """Exact solution of dv = -gamma v dt + sqrt(2 gamma k_B T / m) dW over one step.
 
@@ -22,20 +23,20 @@ def ornstein_uhlenbeck(
     Args:
         velocities: [atom, xyz], A/fs, of zero total momentum.
         particles: masses.
-        temperature_K: of the bath.
+        temperature_K: of the bath; one, or [replica].
         decay: c, in (0, 1).
-        generator: random numbers on the device.
+        streams: random numbers on the device.
 
     Returns:
         [atom, xyz], A/fs.
     """
-    noise = torch.randn(velocities.shape, generator=generator, device=velocities.device, dtype=velocities.dtype)
-    variance = (1.0 - decay * decay) * BOLTZMANN * temperature_K * FORCE_TO_ACCELERATION
+    noise = noise_of_atoms(streams, particles.sizes)
+    variance = (1.0 - decay * decay) * BOLTZMANN * bath(temperature_K, particles) * FORCE_TO_ACCELERATION
     return remove_drift(decay * velocities + torch.sqrt(variance / particles.masses) * noise, particles)
 
 
 def bussi_rescaling(
-    state: MDState, particles: Particles, timestep_fs: float, temperature_K: float, relaxation_time_fs: float
+    state: MDState, particles: Particles, timestep_fs: float, temperature_K: float | Tensor, relaxation_time_fs: float
 ) -> MDState:
     """Stochastic velocity rescaling over one step (Bussi, Donadio, Parrinello 2007, DOI 10.1063/1.2408420, eq. A7).
 
@@ -48,15 +49,12 @@ def bussi_rescaling(
         state: velocities of one instant.
         particles: masses and degrees of freedom.
         timestep_fs: h, fs.
-        temperature_K: of the bath.
+        temperature_K: of the bath; one, or [replica].
         relaxation_time_fs: tau, fs.
     """
-    n_free = particles.degrees_of_freedom
     decay = math.exp(-timestep_fs / relaxation_time_fs)
     kinetic = kinetic_energy(state.velocities, particles)  # [replica]
-    normal = torch.randn(
-        (particles.n_replicas, n_free), generator=state.generator, device=kinetic.device, dtype=kinetic.dtype
-    )
+    normal = noise_of_replicas(state.streams, [3 * size - 3 for size in particles.sizes])  # [replica, N_f]
     first = normal[:, 0]
     ratio = (0.5 * BOLTZMANN * temperature_K) / kinetic  # Kbar / (N_f K)
     alpha_squared = (
@@ -66,5 +64,5 @@ def bussi_rescaling(
     )
     sign = torch.where(first + torch.sqrt(decay / ((1.0 - decay) * ratio)) < 0.0, -1.0, 1.0)
     alpha = sign * torch.sqrt(alpha_squared.clamp(min=0.0))
-    velocities = (state.velocities.view(particles.n_replicas, -1) * alpha[:, None]).view(-1, 3)
+    velocities = state.velocities * for_atoms(alpha, particles)[:, None]
     return state._replace(velocities=velocities, reservoir=state.reservoir + kinetic * (alpha_squared - 1.0))

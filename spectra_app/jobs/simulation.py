@@ -21,7 +21,7 @@ from spectra_app.dynamics.molecular_dynamics import MolecularDynamics, Progress
 from spectra_app.dynamics.observables import RunKind, stored_observables
 from spectra_app.dynamics.recorder import Recorder
 from spectra_app.dynamics.state import MDState, Particles, make_particles, state_from_dict, state_to_dict
-from spectra_app.errors import SimulationError, StoppedError
+from spectra_app.errors import SimulationError, StoppedError, StructureError
 from spectra_app.interrupts import Interrupts
 from spectra_app.memory import keep_freed_blocks
 from spectra_app.runs.layout import Parts, RunHeader, write_born_charges
@@ -109,7 +109,7 @@ class Simulation:
         self.progress = progress
         self.checkpoint_s = checkpoint_s
         self._field_of_start: dict[str, Any] | None = None
-        self.particles = _particles(structure, model.device, self.settings.replicas)
+        self.particles = _particles(structure, model.device, self.settings.n_replicas)
         model.check_system(self.particles.system)
         _check_start(self.particles)
         self.parts: Parts | None = None
@@ -289,6 +289,7 @@ class Simulation:
             "eps_inf": self.model.eps_inf,
             "oxidation_states": self.model.oxidation_states,
             "seed": settings.seed,
+            "seeds": list(self.dynamics.seeds),
             "device": str(self.model.device),
             "engine": self._engine.name,
             "threads": self._engine.threads,
@@ -391,5 +392,9 @@ def _particles(structure: Atoms | System | Sequence[Atoms], device: torch.device
         masses = np.asarray(atomic_masses)[structure.numbers[:size].cpu().numpy()]
         return make_particles(structure.to(device=device), torch.from_numpy(masses), replicas)
     starts = [structure] if isinstance(structure, Atoms) else list(structure)
+    if any(not np.array_equal(atoms.numbers, starts[0].numbers) for atoms in starts):
+        raise StructureError(
+            "start structures", got="different atoms", wanted="the same atoms in the same order in each"
+        )
     system = concatenate([from_ase(atoms, device=device, name=f"structure {k}") for k, atoms in enumerate(starts)])
     return make_particles(system, torch.from_numpy(starts[0].get_masses()), replicas)

@@ -15,6 +15,7 @@ from spectra_app.dynamics import MDState, MolecularDynamics, Particles, make_par
 from spectra_app.dynamics.barostat import velocity_verlet_npt
 from spectra_app.dynamics.forces import Evaluated
 from spectra_app.dynamics.state import kinetic_energy, maxwell_boltzmann, temperature
+from spectra_app.dynamics.streams import Streams
 from spectra_app.dynamics.thermostats import bussi_rescaling, ornstein_uhlenbeck
 from spectra_app.structure.system import from_ase
 from spectra_app.units import BOLTZMANN, EV_PER_A3_TO_GPA
@@ -30,12 +31,12 @@ def gas(replicas: int, n_atoms: int = 4, box: float = 8.0, symbols: str = "OHOH"
     return make_particles(from_ase(atoms), torch.from_numpy(atoms.get_masses()), replicas)
 
 
-def state_of(particles: Particles, velocities: torch.Tensor, generator: torch.Generator) -> MDState:
+def state_of(particles: Particles, velocities: torch.Tensor, streams: Streams) -> MDState:
     zeros = torch.zeros(particles.n_replicas, dtype=torch.float64)
     system = particles.system
     return MDState(
         system.positions, velocities, torch.zeros_like(velocities), zeros, system.cell, zeros, zeros,
-        system.positions, system.cell, 0, generator,
+        system.positions, system.cell, 0, streams,
     )  # fmt: skip
 
 
@@ -48,7 +49,7 @@ def check_canonical(kinetic: np.ndarray, n_free: int, n_independent: int) -> Non
 
 def test_initial_velocities_are_canonical() -> None:
     particles = gas(4000)
-    velocities = maxwell_boltzmann(particles, KELVIN, torch.Generator().manual_seed(1))
+    velocities = maxwell_boltzmann(particles, KELVIN, (torch.Generator().manual_seed(1),))
     kinetic = kinetic_energy(velocities, particles)
     check_canonical(kinetic.numpy(), 9, 4000)
     assert float(temperature(kinetic, particles).mean()) == pytest.approx(KELVIN, rel=0.04)
@@ -57,14 +58,14 @@ def test_initial_velocities_are_canonical() -> None:
 def test_bussi_relaxes_the_mean_exactly_and_reaches_the_canonical_distribution() -> None:
     replicas, tau, step = 6000, 20.0, 2.0
     particles = gas(replicas)
-    generator = torch.Generator().manual_seed(2)
+    streams = (torch.Generator().manual_seed(2),)
     hot = 3.0
-    velocities = maxwell_boltzmann(particles, KELVIN, generator)
+    velocities = maxwell_boltzmann(particles, KELVIN, streams)
     velocities = (
         velocities
         * torch.sqrt(hot * 4.5 * THERMAL / kinetic_energy(velocities, particles)).repeat_interleave(4)[:, None]
     )
-    state = state_of(particles, velocities, generator)
+    state = state_of(particles, velocities, streams)
     for n in range(1, 61):
         state = bussi_rescaling(state, particles, step, KELVIN, tau)
         if n in (1, 5, 10):
@@ -81,8 +82,8 @@ def test_bussi_relaxes_the_mean_exactly_and_reaches_the_canonical_distribution()
 
 def test_bussi_changes_no_direction_except_by_its_sign() -> None:
     particles = gas(50)
-    generator = torch.Generator().manual_seed(3)
-    before = state_of(particles, maxwell_boltzmann(particles, KELVIN, generator), generator)
+    streams = (torch.Generator().manual_seed(3),)
+    before = state_of(particles, maxwell_boltzmann(particles, KELVIN, streams), streams)
     after = bussi_rescaling(before, particles, 1.0, KELVIN, 10.0)
     ratio = (after.velocities / before.velocities).view(50, -1)
     torch.testing.assert_close(ratio, ratio[:, :1].expand_as(ratio))
@@ -92,9 +93,9 @@ def test_bussi_changes_no_direction_except_by_its_sign() -> None:
 def test_ornstein_uhlenbeck_has_the_exact_memory_and_variance() -> None:
     replicas, decay = 6000, 0.7
     particles = gas(replicas)
-    generator = torch.Generator().manual_seed(4)
-    old = maxwell_boltzmann(particles, KELVIN, generator)
-    new = ornstein_uhlenbeck(old, particles, KELVIN, decay, generator)
+    streams = (torch.Generator().manual_seed(4),)
+    old = maxwell_boltzmann(particles, KELVIN, streams)
+    new = ornstein_uhlenbeck(old, particles, KELVIN, decay, streams)
     check_canonical(kinetic_energy(new, particles).numpy(), 9, replicas)
     memory = float((particles.masses * old * new).sum() / (particles.masses * old * old).sum())
     assert abs(memory - decay) < 4.5 * np.sqrt(1 - decay**2) / np.sqrt(9 * replicas)
@@ -158,8 +159,8 @@ def test_barostat_gives_the_volume_distribution_of_the_ideal_gas() -> None:
     # N particles with resting centre of mass: rho(V) ~ V^(N-1) exp(-P V / kT), a Gamma distribution of shape N.
     replicas, n_atoms = 400, 16
     particles = gas(replicas, n_atoms, symbols="OH" * 8)
-    generator = torch.Generator().manual_seed(7)
-    state = state_of(particles, maxwell_boltzmann(particles, KELVIN, generator), generator)
+    streams = (torch.Generator().manual_seed(7),)
+    state = state_of(particles, maxwell_boltzmann(particles, KELVIN, streams), streams)
     pressure = n_atoms * THERMAL / 8.0**3
 
     def no_forces(
