@@ -34,7 +34,11 @@ class MDSettings(Settings):
     """A molecular dynamics run."""
 
     ensemble: Literal["nve", "nvt", "npt"] = Field("nvt", description="ensemble of the recorded part")
-    thermostat: Literal["bussi", "langevin"] = Field("bussi", description="thermostat of nvt and of equilibration")
+    thermostat: Literal["bussi", "nose-hoover", "langevin"] = Field(
+        "bussi",
+        description="thermostat of nvt, npt and of equilibration; bussi and nose-hoover leave spectra alone, langevin "
+        "widens every line",
+    )
     timestep_fs: float = Field(0.5, gt=0, le=10, description="time step, fs")
     temperature_K: Kelvin = Field(300.0, description="temperature, K; several, between commas: one for each replica")
     pressure_GPa: float = Field(0.0, description="pressure of npt, GPa")

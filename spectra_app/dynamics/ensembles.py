@@ -13,6 +13,7 @@ from spectra_app.dynamics.barostat import velocity_verlet_npt
 from spectra_app.dynamics.fields import ExternalField
 from spectra_app.dynamics.forces import ForceFunction, PredictionLike
 from spectra_app.dynamics.integrators import langevin_baoab, velocity_verlet
+from spectra_app.dynamics.nose_hoover import nose_hoover
 from spectra_app.dynamics.state import MDState, Particles
 from spectra_app.dynamics.thermostats import bussi_rescaling
 from spectra_app.errors import ConfigError
@@ -54,6 +55,13 @@ def make_stepper(settings: MDSettings, particles: Particles, evaluate: ForceFunc
         drive = partial(velocity_verlet, particles=particles, evaluate=evaluate, timestep_fs=h)
     if not thermostat:
         return drive
+    if settings.thermostat == "nose-hoover":
+
+        def with_chain(state: MDState) -> tuple[MDState, PredictionLike]:
+            state, prediction = drive(nose_hoover(state, particles, 0.5 * h, kelvin, tau))
+            return nose_hoover(state, particles, 0.5 * h, kelvin, tau), prediction
+
+        return with_chain
 
     def with_bussi(state: MDState) -> tuple[MDState, PredictionLike]:
         state, prediction = drive(state)
@@ -89,8 +97,8 @@ def check_ensemble(settings: MDSettings, particles: Particles, field: ExternalFi
         field: external field, or None.
 
     Raises:
-        ConfigError: constant pressure without a cell that is periodic in three directions, or with another thermostat
-            than bussi; a field on a charged structure.
+        ConfigError: constant pressure without a cell that is periodic in three directions, or with langevin as its
+            thermostat; a field on a charged structure.
     """
     system = particles.system
     if settings.ensemble == "npt" and not bool(system.periodic.all()):
@@ -101,8 +109,8 @@ def check_ensemble(settings: MDSettings, particles: Particles, field: ExternalFi
             got="npt for a slab, whose vacuum would collapse",
             wanted="nve or nvt at fixed lateral vectors",
         )
-    if settings.ensemble == "npt" and settings.thermostat != "bussi":
-        raise ConfigError("md.thermostat with md.ensemble npt", got=settings.thermostat, wanted="bussi")
+    if settings.ensemble == "npt" and settings.thermostat == "langevin":
+        raise ConfigError("md.thermostat with md.ensemble npt", got=settings.thermostat, wanted="bussi or nose-hoover")
     if field is not None and bool((system.charge.abs() > 1e-9).any()):
         raise ConfigError(
             "external field",

@@ -16,6 +16,7 @@ from spectra_app.dynamics.ensembles import bath_temperature, check_ensemble, mak
 from spectra_app.dynamics.fields import ExternalField, FieldFunction, FieldSchedule, make_field
 from spectra_app.dynamics.forces import ForceField, PotentialLike, PredictionLike
 from spectra_app.dynamics.integrators import update_forces
+from spectra_app.dynamics.nose_hoover import start_chain
 from spectra_app.dynamics.recorder import Recorder
 from spectra_app.dynamics.state import (
     MDState,
@@ -66,8 +67,8 @@ class MolecularDynamics:
         field: external field in time: time of the run file, fs -> [xyz], V/A; see also ``settings``.
 
     Raises:
-        ConfigError: constant pressure without a cell that is periodic in three directions, or with another thermostat
-            than bussi; a field on a charged structure; see also ``make_field``.
+        ConfigError: constant pressure without a cell that is periodic in three directions, or with langevin as its
+            thermostat; a field on a charged structure; see also ``make_field``.
 
     Attributes:
         field: external field, or None.
@@ -111,7 +112,7 @@ class MolecularDynamics:
 
     @property
     def integrator(self) -> str:
-        """Of the recorded part: ``velocity-verlet`` (also with bussi or in a fluctuating cell) or ``langevin-baoab``.
+        """Of the recorded part: ``langevin-baoab``, or ``velocity-verlet`` (whatever else acts on all atoms alike).
 
         Both show a mode of frequency w at w_num with sin(w_num h/2) = w h/2, which a spectrum may correct.
         """
@@ -147,6 +148,7 @@ class MolecularDynamics:
             reference_cell=system.cell,
             step=0,
             streams=streams,
+            chain=start_chain(self.particles, streams) if self.settings.thermostat == "nose-hoover" else None,
         )
         return update_forces(state, state.positions, state.cell, self.force_field, 0)
 

@@ -80,6 +80,7 @@ class MDState(NamedTuple):
         fields: [kept, atom, 1, 4], solutions of self-consistent response at the last steps, newest first
             (``predictor``); None without such a response.
         answers: [kept, atom, 3, 4], likewise, of the answers to uniform fields at the last recorded steps.
+        chain: [replica, 2, link], positions and velocities of a Nose-Hoover chain (``nose_hoover``); None without one.
     """
 
     positions: Tensor
@@ -96,6 +97,7 @@ class MDState(NamedTuple):
     moments: Tensor | None = None
     fields: Tensor | None = None
     answers: Tensor | None = None
+    chain: Tensor | None = None
 
 
 def make_particles(system: System, masses_amu: Tensor, replicas: int = 1) -> Particles:

@@ -87,7 +87,8 @@ def total_momentum(state: MDState, particles: Particles) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("ensemble", "thermostat"), [("nve", "bussi"), ("nvt", "bussi"), ("nvt", "langevin"), ("npt", "bussi")]
+    ("ensemble", "thermostat"),
+    [("nve", "bussi"), ("nvt", "bussi"), ("nvt", "langevin"), ("nvt", "nose-hoover"), ("npt", "bussi")],
 )
 def test_total_momentum_stays_zero(ensemble: str, thermostat: str) -> None:
     settings = MDSettings.model_validate({"ensemble": ensemble, "thermostat": thermostat, "replicas": 2})
@@ -183,7 +184,7 @@ def test_explosion_is_met() -> None:
 def test_impossible_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="npt for an open structure"):
         dynamics_of(Atoms("OH", positions=[[0, 0, 0], [0, 0, 1]]), ToyPotential(), ensemble="npt")
-    with pytest.raises(ConfigError, match="npt: got langevin, wanted bussi"):
+    with pytest.raises(ConfigError, match="npt: got langevin, wanted bussi or nose-hoover"):
         dynamics_of(dumbbells(), ToyPotential(), ensemble="npt", thermostat="langevin")
     with pytest.raises(StructureError, match="a single atom"):
         particles_of(Atoms("O", positions=[[0, 0, 0]]))

@@ -33,7 +33,8 @@ def after(md: MolecularDynamics, n_steps: int) -> MDState:
 
 
 @pytest.mark.parametrize(
-    ("ensemble", "thermostat"), [("nvt", "bussi"), ("nvt", "langevin"), ("npt", "bussi"), ("nve", "bussi")]
+    ("ensemble", "thermostat"),
+    [("nvt", "bussi"), ("nvt", "langevin"), ("nvt", "nose-hoover"), ("npt", "bussi"), ("nve", "bussi")],
 )
 def test_a_replica_takes_the_steps_that_it_takes_alone_with_its_seed(ensemble: str, thermostat: str) -> None:
     # Of another number of atoms and at another temperature than those beside it.

@@ -76,6 +76,7 @@ def assert_same_file(first: Path, second: Path) -> None:
         ("nve", "bussi", 138),
         ("nvt", "bussi", 138),
         ("nvt", "langevin", 138),
+        ("nvt", "nose-hoover", 138),
         ("npt", "bussi", 138),
         ("nve", "langevin", 14),  # in the equilibration
     ],
