@@ -12,12 +12,14 @@ from dataclasses import dataclass
 import torch
 
 from spectra_app.config import MDSettings
+from spectra_app.dynamics.engine.eager import StepByStep
+from spectra_app.dynamics.engine.steps import StepEngine
 from spectra_app.dynamics.ensembles import bath_temperature, check_ensemble, make_stepper
 from spectra_app.dynamics.fields import ExternalField, FieldFunction, FieldSchedule, make_field
 from spectra_app.dynamics.forces import ForceField, PotentialLike, PredictionLike
 from spectra_app.dynamics.integrators import update_forces
 from spectra_app.dynamics.nose_hoover import start_chain
-from spectra_app.dynamics.recorder import Recorder
+from spectra_app.dynamics.recorder import Recorder, Rows
 from spectra_app.dynamics.state import (
     MDState,
     Particles,
@@ -181,17 +183,19 @@ class MolecularDynamics:
                 recorder.observe(0, state, prediction)
             if after_step is not None:
                 after_step(state)
+        engine = self._engine(recorder)
+        state = engine.prepare(state)
         first_step, began = state.step, time.perf_counter()
         timed_from, timed_since = total, began
         while state.step < total:
             try:
-                state, prediction = (self._equilibrate if state.step < equilibration else self._produce)(state)
+                done = engine.advance(state, self._steps_to_decision(state.step, engine.steps_at_once))
             except SimulationError as error:
                 raise self._explosion(state.step + 1, str(error), state) from None
-            if state.step >= equilibration:
-                if state.step == equilibration:
-                    state = self._begin_recording(state)
-                recorder.observe(state.step - equilibration, state, prediction)
+            state = done.state
+            recorder.take(done.rows)
+            if any(done.flags):
+                state = engine.rebuild(state, done.flags)
             if after_step is not None:
                 after_step(state)
             if state.step % CHECK_STEPS == 0 or state.step == total:
@@ -208,6 +212,27 @@ class MolecularDynamics:
         if total > timed_from:
             self.ms_per_step = 1e3 * (time.perf_counter() - timed_since) / (total - timed_from)
         return state
+
+    def _engine(self, recorder: Recorder) -> StepEngine:
+        """What makes the steps of a run that is recorded so."""
+        equilibration = self.settings.equilibration_steps
+
+        def rows(state: MDState, prediction: PredictionLike) -> Rows:
+            return recorder.rows(state.step - equilibration, state, prediction)
+
+        return StepByStep(self._step, rows)
+
+    def _step(self, state: MDState) -> tuple[MDState, PredictionLike]:
+        """One step of the part of the run that the state is in; the last one of the equilibration begins recording."""
+        equilibration = self.settings.equilibration_steps
+        state, prediction = (self._equilibrate if state.step < equilibration else self._produce)(state)
+        return (self._begin_recording(state) if state.step == equilibration else state), prediction
+
+    def _steps_to_decision(self, step: int, n_steps: int) -> int:
+        """As many steps as wanted, up to the next one after which the host has something to decide."""
+        equilibration = self.settings.equilibration_steps
+        ends = [step - step % CHECK_STEPS + CHECK_STEPS, self.total_steps]
+        return min(n_steps, *(end - step for end in (*ends, equilibration) if end > step))
 
     def _begin_recording(self, state: MDState) -> MDState:
         """Restart the energy balance and remove what round-off has left of the total momentum."""

@@ -6,9 +6,9 @@ on the device (about 20 us); everything else, also the physical dipole, is done 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -38,6 +38,45 @@ class TrajectoryBlock:
     positions_A: np.ndarray
     velocities_A_per_fs: np.ndarray | None
     cell_A: np.ndarray
+
+
+class Rows(NamedTuple):
+    """What consecutive steps have to record, on the device.
+
+    Attributes:
+        steps: since recording began, of the observables.
+        columns: [row, replica, column], of ``BlockMaker.columns``, one row for each of them; None without any.
+        frames: steps since recording began, of the configurations.
+        positions: [frame, replica * atom, xyz], A, unwrapped; None without any.
+        velocities: [frame, replica * atom, xyz], A/fs; None without any.
+        cells: [frame, replica, vector, xyz], A; None without any.
+    """
+
+    steps: Sequence[int] = ()
+    columns: Tensor | None = None
+    frames: Sequence[int] = ()
+    positions: Tensor | None = None
+    velocities: Tensor | None = None
+    cells: Tensor | None = None
+
+    @classmethod
+    def joined(cls, parts: Sequence[Rows]) -> Rows:
+        """Rows of steps one after the other."""
+        steps = [step for part in parts for step in part.steps]
+        frames = [step for part in parts for step in part.frames]
+
+        def one(found: list[Tensor | None]) -> Tensor | None:
+            there = [tensor for tensor in found if tensor is not None]
+            return torch.cat(there) if there else None
+
+        return cls(
+            steps,
+            one([part.columns for part in parts]),
+            frames,
+            one([part.positions for part in parts]),
+            one([part.velocities for part in parts]),
+            one([part.cells for part in parts]),
+        )
 
 
 class BlockWriter(Protocol):
@@ -152,33 +191,80 @@ class Recorder:
         self.n_trajectory = 0
 
     def observe(self, recorded_step: int, state: MDState, prediction: PredictionLike) -> None:
-        """Record an instant if it is due.
+        """Record an instant if it is due; see ``rows``."""
+        self.take(self.rows(recorded_step, state, prediction))
+
+    def rows(self, recorded_step: int, state: MDState, prediction: PredictionLike) -> Rows:
+        """What an instant has to record.
 
         Args:
-            recorded_step: steps since recording began.
+            recorded_step: steps since recording began; before, nothing is recorded.
             state: positions and velocities.
             prediction: the model at these positions.
         """
-        if recorded_step % self._record_stride == 0:
-            kinetic = kinetic_energy(state.velocities, self._particles)
-            instant = Instant(
-                prediction,
-                state.positions,
-                state.velocities,
-                state.cell,
-                temperature(kinetic, self._particles),
-                prediction.energy.double() + kinetic - state.reservoir,
+        rows = Rows()
+        if self.is_row(recorded_step):
+            rows = rows._replace(steps=(recorded_step,), columns=self.columns(state, prediction)[None])
+        if self.is_frame(recorded_step):
+            rows = rows._replace(
+                frames=(recorded_step,),
+                positions=state.positions[None],
+                velocities=state.velocities[None],
+                cells=state.cell[None],
             )
-            self._maker.columns(instant, out=self._rows[len(self._steps)])
-            self._steps.append(recorded_step)
+        return rows
+
+    def is_row(self, recorded_step: int) -> bool:
+        """Whether a step has observables to record."""
+        return recorded_step >= 0 and recorded_step % self._record_stride == 0
+
+    def is_frame(self, recorded_step: int) -> bool:
+        """Whether a step has a configuration to record."""
+        return recorded_step >= 0 and recorded_step % self._trajectory_stride == 0
+
+    def columns(self, state: MDState, prediction: PredictionLike) -> Tensor:
+        """The observables of an instant [replica, column], float64, on the device; nothing is read back."""
+        kinetic = kinetic_energy(state.velocities, self._particles)
+        instant = Instant(
+            prediction,
+            state.positions,
+            state.velocities,
+            state.cell,
+            temperature(kinetic, self._particles),
+            prediction.energy.double() + kinetic - state.reservoir,
+        )
+        return self._maker.columns(instant)
+
+    @property
+    def n_columns(self) -> int:
+        """Numbers per replica in a row."""
+        return self._maker.n_columns
+
+    def take(self, rows: Rows) -> None:
+        """Keep rows in the buffers, which are handed on when they are full.
+
+        Args:
+            rows: of the steps after those taken before.
+
+        Raises:
+            SimulationError: a recorded number is NaN or infinite.
+        """
+        for begin, end, slot in _pieces(len(rows.steps), len(self._steps), len(self._rows)):
+            assert rows.columns is not None
+            self._rows[slot : slot + end - begin].copy_(rows.columns[begin:end])
+            self._steps.extend(rows.steps[begin:end])
             if len(self._steps) == len(self._rows):
                 self._flush_observables()
-        if recorded_step % self._trajectory_stride == 0:
-            slot = len(self._trajectory_steps)
-            self._positions[slot].copy_(state.positions.view(self._positions.shape[1:]))
-            self._velocities[slot].copy_(state.velocities.view(self._positions.shape[1:]))
-            self._cells[slot].copy_(state.cell)
-            self._trajectory_steps.append(recorded_step)
+        for begin, end, slot in _pieces(len(rows.frames), len(self._trajectory_steps), len(self._positions)):
+            assert rows.positions is not None
+            assert rows.velocities is not None
+            assert rows.cells is not None
+            place = slice(slot, slot + end - begin)
+            shape = (end - begin, *self._positions.shape[1:])
+            self._positions[place].copy_(rows.positions[begin:end].reshape(shape))
+            self._velocities[place].copy_(rows.velocities[begin:end].reshape(shape))
+            self._cells[place].copy_(rows.cells[begin:end])
+            self._trajectory_steps.extend(rows.frames[begin:end])
             if len(self._trajectory_steps) == len(self._positions):
                 self._flush_trajectory()
 
@@ -261,6 +347,15 @@ class Recorder:
         if self._writer is not None:
             self._writer.append_trajectory(block)
         self.n_trajectory += n_frames
+
+
+def _pieces(n_rows: int, filled: int, room: int) -> Iterator[tuple[int, int, int]]:
+    """Begin and end of consecutive pieces of rows, and the slot where each begins, that fill a buffer of some room."""
+    begin = 0
+    while begin < n_rows:
+        end = min(n_rows, begin + room - filled)
+        yield begin, end, filled
+        begin, filled = end, 0
 
 
 def _to_numpy(values: Tensor) -> np.ndarray:

@@ -13,7 +13,7 @@ from spectra_app.dynamics import (
     physical_dipoles,
     physical_polarizabilities,
 )
-from spectra_app.dynamics.recorder import Statistics
+from spectra_app.dynamics.recorder import Rows, Statistics
 from spectra_app.dynamics.state import make_particles
 from spectra_app.errors import SimulationError
 from spectra_app.potentials.scale import PhysicalScale
@@ -84,9 +84,10 @@ def test_polarizability_is_asked_for_where_it_is_recorded() -> None:
     dynamics, wanted = MolecularDynamics(ToyPotential(), particles, settings), []
 
     class Spy(Recorder):
-        def observe(self, recorded_step, state, prediction):  # type: ignore[no-untyped-def]
-            super().observe(recorded_step, state, prediction)
-            wanted.append((recorded_step, bool(prediction.polarizability.any())))
+        def rows(self, recorded_step, state, prediction):  # type: ignore[no-untyped-def]
+            if recorded_step >= 0:
+                wanted.append((recorded_step, bool(prediction.polarizability.any())))
+            return super().rows(recorded_step, state, prediction)
 
     memory = Memory()
     spy = Spy(particles, SCALE, memory, 0.5, record_stride=3, trajectory_stride=5, has_polarizability=True)
@@ -94,6 +95,25 @@ def test_polarizability_is_asked_for_where_it_is_recorded() -> None:
     spy.flush()
     assert wanted == [(step, step % 3 == 0) for step in range(8)]
     assert memory.observables[0].values["polarizability"].any(axis=(2, 3)).all()
+
+
+def test_rows_of_many_steps_at_once_fill_the_same_blocks() -> None:
+    memory, seen = record(230)
+    particles = make_particles(from_ase(dumbbells()), torch.from_numpy(dumbbells().get_masses()), 2)
+    again = Memory()
+    recorder = Recorder(particles, SCALE, again, 0.5, record_stride=2, trajectory_stride=5, has_polarizability=True)
+    rows = [recorder.rows(step, *instant) for step, instant in enumerate(seen)]  # type: ignore[misc]
+    for start, end in ((0, 3), (3, 3), (3, 120), (120, 231)):  # more than one block, none, several, the rest
+        recorder.take(Rows.joined(rows[start:end]))
+    recorder.flush()
+    assert [block.step.tolist() for block in again.observables] == [b.step.tolist() for b in memory.observables]
+    for block, wanted in zip(again.observables, memory.observables, strict=True):
+        for name, values in wanted.values.items():
+            np.testing.assert_array_equal(block.values[name], values)
+    assert len(again.trajectory) == len(memory.trajectory)
+    for frames, wanted_frames in zip(again.trajectory, memory.trajectory, strict=True):
+        for name in ("step", "positions_A", "velocities_A_per_fs", "cell_A"):
+            np.testing.assert_array_equal(getattr(frames, name), getattr(wanted_frames, name))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

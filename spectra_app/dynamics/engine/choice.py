@@ -1,4 +1,4 @@
-"""Engines: the ways in which a model is evaluated along a run, and the choice of the fastest one.
+"""The choice of an engine: the ways in which a model is evaluated along a run, of which the fastest counts.
 
 ``eager`` is the reference, torch operation by operation.  ``compiled`` (CPU) has the loops of backbone, heads and
 electrostatics compiled when they are first used on a machine, some seconds, once.  Both give the same numbers

@@ -1,0 +1,9 @@
+"""Engines: the ways in which the steps of a run are made, behind one protocol (``steps``), and the choice of one."""
+
+from __future__ import annotations
+
+from spectra_app.dynamics.engine.choice import ChosenEngine, choose_engine
+from spectra_app.dynamics.engine.eager import StepByStep
+from spectra_app.dynamics.engine.steps import Advanced, Flags, StepEngine
+
+__all__ = ["Advanced", "ChosenEngine", "Flags", "StepByStep", "StepEngine", "choose_engine"]
