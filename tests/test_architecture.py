@@ -17,6 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
     ("errors", "units"),
     ("config", "zoo", "files", "interrupts", "memory", "arrays"),
+    ("joined",),
     ("structure",),
     ("electrostatics",),
     ("potentials",),
@@ -29,7 +30,7 @@ FLOORS = [
     ("cli",),
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-WITHOUT_TORCH = ("arrays", "spectra", "born", "readers", "runs", "jobs")
+WITHOUT_TORCH = ("arrays", "joined", "spectra", "born", "readers", "runs", "jobs")
 # Those that run a model or keep its state: imported where they are called.
 WITH_TORCH = {
     "jobs/annotate.py",

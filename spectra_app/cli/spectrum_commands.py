@@ -12,31 +12,34 @@ from spectra_app.cli import options
 from spectra_app.cli.console import list_files, print_json, say
 from spectra_app.cli.tables import TableOptions, is_run, takes_table
 from spectra_app.config import SpectraSettings
+from spectra_app.errors import SeriesError
 
 if TYPE_CHECKING:
     from spectra_app.jobs.spectrum import Kind
     from spectra_app.spectra import Spectrum
 
+_RUNS = "run file, or several of one system, to be merged"
+
 MotionInput = Annotated[
-    Path,
+    list[Path],
     typer.Argument(
-        metavar="INPUT",
-        help="run file; or, without any model, a trajectory: TRR, NetCDF, LAMMPS dump, extxyz, XDATCAR, XTC, DCD, CP2K "
-        "or H5MD",
+        metavar="INPUT...",
+        help=f"{_RUNS}; or, without any model, a trajectory: TRR, NetCDF, LAMMPS dump, extxyz, XDATCAR, XTC, DCD, "
+        "CP2K or H5MD",
     ),
 ]
 DipoleInput = Annotated[
-    Path,
+    list[Path],
     typer.Argument(
-        metavar="INPUT",
-        help="run file; or dipoles of GPUMD, CP2K, LAMMPS, i-PI; or a table (CSV, text, NPY, NPZ, HDF5)",
+        metavar="INPUT...",
+        help=f"{_RUNS}; or dipoles of GPUMD, CP2K, LAMMPS, i-PI; or a table (CSV, text, NPY, NPZ, HDF5)",
     ),
 ]
 AlphaInput = Annotated[
-    Path,
+    list[Path],
     typer.Argument(
-        metavar="INPUT",
-        help="run file; or polarizabilities of GPUMD, CP2K, TRAVIS; or a table (CSV, text, NPY, NPZ, HDF5: nine "
+        metavar="INPUT...",
+        help=f"{_RUNS}; or polarizabilities of GPUMD, CP2K, TRAVIS; or a table (CSV, text, NPY, NPZ, HDF5: nine "
         "columns xx xy xz yx ... or six xx yy zz yz xz xy)",
     ),
 ]
@@ -48,7 +51,7 @@ References = Annotated[
 @options.takes_spectra_settings("ir")
 @takes_table("dipole")
 def ir(
-    source: DipoleInput,
+    sources: DipoleInput,
     settings: SpectraSettings,
     table: TableOptions,
     output: options.Output = None,
@@ -60,13 +63,13 @@ def ir(
     Absorption coefficient times refractive index of a cell (cm^-1), with eps_inf also n, k, absorption, reflectivity,
     with the number of molecules molar quantities; intensity of an isolated molecule (km/mol).
     """
-    finish("ir", _spectrum("ir", source, settings, table), source, output, reference, json)
+    finish("ir", _spectrum("ir", sources, settings, table), sources[0], output, reference, json)
 
 
 @options.takes_spectra_settings("raman")
 @takes_table("polarizability")
 def raman(
-    source: AlphaInput,
+    sources: AlphaInput,
     settings: SpectraSettings,
     table: TableOptions,
     output: options.Output = None,
@@ -77,12 +80,12 @@ def raman(
 
     Unpolarized, VV, VH, isotropic and anisotropic parts; any geometry in Porto notation, as the sample lies.
     """
-    finish("raman", _spectrum("raman", source, settings, table), source, output, reference, json)
+    finish("raman", _spectrum("raman", sources, settings, table), sources[0], output, reference, json)
 
 
 @options.takes_spectra_settings("vdos")
 def vdos(
-    source: MotionInput,
+    sources: MotionInput,
     settings: SpectraSettings,
     output: options.Output = None,
     topology: options.TrajectoryTopology = None,
@@ -99,7 +102,9 @@ def vdos(
     from spectra_app.jobs import run_spectrum
     from spectra_app.runs import is_run_file
 
-    if source.is_file() and not is_run_file(source):
+    source = sources[0]
+    if any(path.is_file() and not is_run_file(path) for path in sources):
+        _refuse_several(sources)
         from spectra_app.jobs.trajectory_vdos import vdos_of_trajectory
 
         found, notes = vdos_of_trajectory(
@@ -117,13 +122,13 @@ def vdos(
     options.refuse_for_run_file(
         source, topology=topology, timestep_fs=timestep_fs, species=species, lammps_units=lammps_units
     )
-    finish("vdos", run_spectrum(source, "vdos", settings), source, output, reference, json)
+    finish("vdos", run_spectrum(sources, "vdos", settings), source, output, reference, json)
 
 
 @options.takes_spectra_settings("dielectric")
 @takes_table("dipole")
 def dielectric(
-    source: DipoleInput,
+    sources: DipoleInput,
     settings: SpectraSettings,
     table: TableOptions,
     output: options.Output = None,
@@ -134,15 +139,32 @@ def dielectric(
 
     The full tensor and its trace/3, and the static dielectric constant with its error.
     """
-    finish("dielectric", _spectrum("dielectric", source, settings, table), source, output, reference, json)
+    finish("dielectric", _spectrum("dielectric", sources, settings, table), sources[0], output, reference, json)
 
 
-def _spectrum(kind: Kind, source: Path, settings: SpectraSettings, table: TableOptions) -> Spectrum:
+def _spectrum(kind: Kind, sources: Sequence[Path], settings: SpectraSettings, table: TableOptions) -> Spectrum:
     from spectra_app.jobs import run_spectrum, series_spectrum
 
-    if is_run(source):
-        return run_spectrum(source, kind, settings)
-    return series_spectrum(source, kind, settings, request=table.request(), say=say)
+    if all(is_run(source) for source in sources):
+        return run_spectrum(sources, kind, settings)
+    _refuse_several(sources)
+    return series_spectrum(sources[0], kind, settings, request=table.request(), say=say)
+
+
+def _refuse_several(sources: Sequence[Path]) -> None:
+    """Refuse files of other programs beside others.
+
+    Raises:
+        SeriesError: more than one file, not all of them run files.
+    """
+    if len(sources) > 1:
+        other = next(source for source in sources if not is_run(source))
+        raise SeriesError(
+            f"merging {len(sources)} files, {other}",
+            got="no run file",
+            wanted="run files of md or record",
+            todo="Series of other programs: one [frame, replica, ...] array in Python (infrared_spectrum)",
+        )
 
 
 def finish(

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound="Spectrum")
 
+_RUNS_NAMED = 6
+"""Runs of a merged spectrum that are named."""
+
 
 def obstacle(kind: str, boundary: Boundary, settings: SpectraSettings) -> Literal["cell", "volume"] | None:
     """What stands in the way of a spectrum of a system with these boundaries.
@@ -147,6 +150,9 @@ def bound_dipole_of(run: Run) -> dict[str, Any]:
     """
     from spectra_app.runs.molecules import find_molecules  # with torch, which other spectra do without
 
+    if run.joined:
+        known = [bound_dipole_of(one) for one in run.joined]
+        return {key: value for key, value in known[0].items() if all(key in one for one in known)}
     states, stored = run.metadata.get("oxidation_states"), run.stored_positions_A
     if states is None or stored is None or run.cell_A is None or len(run.trajectory_step) == 0:
         return {}
@@ -167,6 +173,16 @@ def bound_dipole_of(run: Run) -> dict[str, Any]:
     return {"mobile_ions": False, **({"origin_eA": np.zeros(3)} if whole else {})}
 
 
+def with_runs(spectrum: S, run: Run) -> S:
+    """A spectrum of several runs with the sentence that says so."""
+    if not run.joined:
+        return spectrum
+    names = [f"{one.path} {one.duration_ps:.3g} ps" for one in run.joined]
+    shown = names if len(names) <= _RUNS_NAMED else [*names[: _RUNS_NAMED - 1], f"{len(names) - _RUNS_NAMED + 1} more"]
+    sentence = f"merged: {len(names)} runs, {run.n_replicas} replicas in all ({', '.join(shown)})"
+    return replace(spectrum, history=(*spectrum.history, sentence))
+
+
 def with_f_sum(spectrum: S, run: Run) -> S:
     """An infrared spectrum of a run with the sentence on its f-sum, where the run holds Born charges."""
     if run.born_e is None or not isinstance(spectrum, InfraredSpectrum) or run.boundary == "slab":
@@ -185,6 +201,8 @@ def contributions_of(run: Run, quantity: Literal["dipole", "polarizability"]) ->
     Raises:
         SeriesError: the run has none of this kind.
     """
+    if run.joined:
+        raise SeriesError("contributions of the parts", got=f"{len(run.joined)} runs", wanted="one")
     if run.parts is None:
         raise SeriesError(
             f"contributions in {run.path}",

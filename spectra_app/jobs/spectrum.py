@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -21,9 +21,10 @@ from spectra_app.jobs.policy import (
     volume_of,
     with_f_sum,
     with_field_note,
+    with_runs,
 )
 from spectra_app.readers.series import FORMATS, Request, open_series
-from spectra_app.runs import Run, is_run_file, read_run
+from spectra_app.runs import Run, is_run_file, join_runs, read_run
 from spectra_app.spectra import (
     dielectric_function,
     infrared_spectrum,
@@ -51,15 +52,22 @@ _QUANTITIES: dict[Kind, Literal["dipole", "polarizability"]] = {
 
 
 def run_spectrum(
-    run: Run | Path | str, kind: Kind, settings: SpectraSettings | None = None, **overrides: Any
+    run: Run | Path | str | Sequence[Run | Path | str],
+    kind: Kind,
+    settings: SpectraSettings | None = None,
+    **overrides: Any,
 ) -> Spectrum:
     """A spectrum of a run: what ``spectra-app ir run.h5`` and a recipe give, number for number.
 
     Volume (the mean of a cell that changes), temperature, time step and eps_inf are those of the run, unless the
     settings say otherwise; a molecule has an intensity in km/mol, and of a slab the settings must tell the volume.
 
+    Several runs of one system are replicas of it: every segment (time origin) of any of them counts the same, so that a
+    run weighs by its length, and error bars come from leaving out runs, replicas and blocks of long ones
+    (docs/spectra.md).
+
     Args:
-        run: a run or its file, of any length.
+        run: a run or its file, of any length; or several of one system, of equal length or not.
         kind: ``ir``, ``raman``, ``vdos`` or ``dielectric``.
         settings: of the spectrum; None takes the defaults.
         overrides: single settings, e.g. ``resolution_per_cm=10``; they win over ``settings``.
@@ -67,7 +75,7 @@ def run_spectrum(
     Raises:
         SeriesError: a slab without ``volume_A3``; no polarizability, velocities, temperature or eps_inf where one is
             needed; a dielectric function of a slab or molecule; too few frames; a jump of the dipole.
-        TrajectoryError: no such file, damaged, or not a run file.
+        TrajectoryError: no such file, damaged, or not a run file; runs that do not belong together.
         ConfigError: unknown kind or setting.
 
     Warns:
@@ -76,10 +84,23 @@ def run_spectrum(
     chosen = spectra_settings(settings, overrides)
     if kind not in KINDS:
         raise ConfigError("kind of spectrum", got=repr(kind), wanted=", ".join(KINDS))
-    run = run if isinstance(run, Run) else read_run(run)
+    run = opened(run)
     values, given = _of_run(run, kind, chosen)
     spectrum = _compute(kind, chosen, values, {**given, **integration_of(run, chosen)})
-    return with_field_note(with_f_sum(spectrum, run), run)
+    return with_field_note(with_f_sum(with_runs(spectrum, run), run), run)
+
+
+def opened(source: Run | Path | str | Sequence[Run | Path | str]) -> Run:
+    """A run, from itself, its file, or several of either.
+
+    Raises:
+        TrajectoryError: see ``read_run`` and ``join_runs``.
+    """
+    if isinstance(source, Run):
+        return source
+    if isinstance(source, Path | str):
+        return read_run(source)
+    return join_runs([opened(one) for one in source])
 
 
 def series_spectrum(

@@ -56,6 +56,8 @@ class Run:
             None.
         observables: by name, everything recorded at each step, those above too, [frame, replica, ...]; the table
             ``dynamics/observables.py`` says what they are.
+        joined: the runs that this one was made of (``joining.join_runs``); of unequal length, one replica of a series
+            is read at a time.
     """
 
     path: Path
@@ -83,6 +85,7 @@ class Run:
     parts: RunParts | None = None
     born_e: np.ndarray | None = None
     observables: Mapping[str, Frames] = field(default_factory=dict)
+    joined: tuple[Run, ...] = ()
 
     @property
     def positions_A(self) -> Frames:  # noqa: N802
@@ -132,6 +135,11 @@ class Run:
     def pbc(self) -> tuple[bool, bool, bool]:
         """Whether each cell vector is periodic."""
         return (True, True, False) if self.slab else (self.periodic,) * 3
+
+    @property
+    def duration_ps(self) -> float:
+        """Time from the first recorded frame to the last, ps; of joined runs that of the longest."""
+        return float(self.time_fs[-1] - self.time_fs[0]) / 1000.0
 
     @property
     def complete(self) -> bool:

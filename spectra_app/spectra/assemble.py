@@ -158,7 +158,7 @@ def _report(
 ) -> LengthReport:
     """The length verdict of the main array."""
     plan, jackknife = density.plan, density.resampling == "jackknife"
-    duration_ps = plan.n_samples * series.timestep_fs * series.n_replicas / 1000.0
+    duration_ps = plan.n_total * series.timestep_fs / 1000.0
     relative = relative_error(values, errors) if mains else math.nan
     wanted_resolution = settings.resolution_per_cm
     if settings.method == "cepstral":
@@ -204,10 +204,16 @@ def estimator_history(series: EstimatorInput, density: SpectralDensity, settings
         rate = f"; rate by {rate}"
     return (
         f"spectra-app {spectra_app.__version__}",
-        f"series: {series.n_frames} frames x {series.n_replicas} replicas, {series.timestep_fs:g} fs",
+        f"series: {_frames(series)} frames x {series.n_replicas} replicas, {series.timestep_fs:g} fs",
         f"{settings.method}: {how}, window {window}, resolution {plan.resolution_per_cm:.4g} cm^-1{rate}",
         f"errors: {errors}",
     )
+
+
+def _frames(series: EstimatorInput) -> str:
+    """Frames per replica, in words where they are not the same."""
+    shortest = int(series.lengths.min())
+    return f"{series.n_frames}" if shortest == series.n_frames else f"{shortest} to {series.n_frames}"
 
 
 def estimator_parameters(settings: EstimatorSettings) -> dict[str, object]:

@@ -23,6 +23,7 @@ needs nearly all coefficients, and gains nothing.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -31,6 +32,7 @@ from numpy.typing import NDArray
 from scipy import fft, special
 
 from spectra_app.errors import ConfigError
+from spectra_app.joined import of_equal_length
 from spectra_app.spectra import windows
 from spectra_app.spectra.density import SpectralDensity, make_transform
 from spectra_app.spectra.plan import EstimatorInput, EstimatorSettings, Plan, make_plan
@@ -122,6 +124,8 @@ def cepstral_density(series: EstimatorInput, weights: Array, settings: Estimator
         raise ConfigError(
             "spectra.method", got="cepstral", wanted="welch or lag", todo="A cross spectrum is not positive"
         )
+    values, sentences = of_equal_length(series.values)
+    series = dataclasses.replace(series, values=values)
     n = fft.prev_fast_len(make_plan(series, settings).n_samples, real=True)
     cepstra = [one for chunk in _periodograms(series, settings, n) for one in chunk]
     longest = max([1, *(len(c.coefficients) for c in cepstra if c is not None)])
@@ -130,7 +134,10 @@ def cepstral_density(series: EstimatorInput, weights: Array, settings: Estimator
     size = fft.next_fast_len(settings.zero_padding * max(2 * longest, min(wanted, n)), real=True)
     transform = make_transform(series, settings, size)
     total, samples = _sum(cepstra, weights, size)
-    plan = Plan(longest, windows.resolution_of_length(longest, dt, "none", "lag"), (), n, ())
+    warnings = tuple(f"The cepstral estimate is {sentence}." for sentence in sentences)
+    plan = Plan(
+        longest, windows.resolution_of_length(longest, dt, "none", "lag"), (), n, n * series.n_replicas, warnings
+    )
     return SpectralDensity(
         omega_per_fs=transform.omega_per_fs,
         total=transform.place(total, size),

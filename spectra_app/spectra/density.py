@@ -19,7 +19,7 @@ from scipy import fft, interpolate
 from spectra_app import units
 from spectra_app.spectra import windows
 from spectra_app.spectra.plan import EstimatorInput, EstimatorSettings, Plan
-from spectra_app.spectra.uncertainty import Resampling
+from spectra_app.spectra.uncertainty import Resampling, stretch_of_groups
 from spectra_app.spectra.verlet import TimestepCorrection
 
 Array = NDArray[np.float64]
@@ -179,6 +179,9 @@ def density_from_sums(
     without = correlation[None]
     if len(sums) > 1:
         without = (sums.sum(axis=0) - sums) / (counts.sum(axis=0) - counts)
+        if np.ptp(series.lengths) > 0:
+            stretch = stretch_of_groups(counts[:, 0, 0] / counts[:, 0, 0].sum())
+            without = correlation + stretch[:, None, None] * (without - correlation)
     if settings.method == "lag":
         taper = windows.lag_window(settings.window, plan.length)
         correlation, without = correlation * taper, without * taper

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from spectra_app import units
 from spectra_app.config import SpectraSettings
 from spectra_app.errors import ConfigError
+from spectra_app.joined import of_equal_length
 from spectra_app.spectra import guards, prefactors
 from spectra_app.spectra.assemble import Arrays, assemble, estimator_history, estimator_parameters
 from spectra_app.spectra.conductivity import StaticConductivity
@@ -183,7 +184,7 @@ def dielectric_function(
         quanta_eA=quanta_eA,
         mobile_ions=mobile_ions,
         timestep_fs=float(timestep_fs),
-        blocks=min(max(10, settings.blocks), values.shape[0] // 2),
+        blocks=min(max(10, settings.blocks), len(of_equal_length(values)[0]) // 2),
         checks="off",
     )
     report = parts.report

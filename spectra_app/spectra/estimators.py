@@ -89,7 +89,7 @@ def _lag_sums(
     series: EstimatorInput, weights: NDArray[np.float64], settings: EstimatorSettings, plan: Plan, differenced: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sums over time origins of x(t) x(t + lag) [group, channel, lag], and numbers of origins [group, 1, lag]."""
-    n_lags, n = plan.length, plan.n_samples
+    n_lags = plan.length
     lags = np.arange(n_lags)
     sums = np.zeros((len(plan.groups), len(weights), n_lags))
     counts = np.zeros((len(plan.groups), 1, n_lags))
@@ -98,6 +98,7 @@ def _lag_sums(
     for g, group in enumerate(plan.groups):
         total = OriginSums(len(weights), n_lags, longest, settings.threads)
         for replica, marks in group:
+            n = int(series.lengths[replica]) - int(differenced)
             for start, stop in itertools.pairwise(marks):
                 end = min(n, stop + n_lags - 1)
                 counts[g, 0] += np.clip(np.minimum(stop, n - lags) - start, 0, None)

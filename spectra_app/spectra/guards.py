@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spectra_app.errors import SeriesError
+from spectra_app.joined import equal_parts
 from spectra_app.spectra.stream import OneReplica
 
 Checks = Literal["error", "warn", "off"]
@@ -150,10 +152,32 @@ def check_series(values: Any, name: str, checks: Checks, *, continuous: bool, dr
     Raises:
         SeriesError: NaN, or a jump when checks are ``error``; the frame number is named; the same value in every frame.
     """
-    n_frames, n_replicas = values.shape[:2]
-    still = np.ones(n_replicas, dtype=bool)
+    parts = equal_parts(values)
+    names = [name] if len(parts) == 1 else [f"{name} of run {number}" for number in range(1, len(parts) + 1)]
+    still = [_still(part, its_name) for part, its_name in zip(parts, names, strict=True)]
+    sentences = _standing(np.concatenate(still), name, len(values))
+    if checks == "off" or not continuous:
+        return tuple(sentences)
+    owners = [(part, replica) for part in parts for replica in range(part.shape[1])]
+    for number, (part, replica) in enumerate(owners):
+        if len(part) < 8:
+            continue
+        jumps, thin = _scan(part, replica)
+        for component, jump in enumerate(jumps):
+            where = f"{name}, component {component}" + (f", replica {number}" if len(owners) > 1 else "")
+            sentences += _continuity(thin[:, component] if drift else None, jump, where, checks)
+    return tuple(sentences)
+
+
+def _still(values: Any, name: str) -> NDArray[np.bool_]:
+    """Whether each replica [replica] has the same value in all frames.
+
+    Raises:
+        SeriesError: NaN; the frame number is named.
+    """
+    still = np.ones(values.shape[1], dtype=bool)
     first_frame = np.asarray(values[:1])
-    for start in range(0, n_frames, chunk := max(1, _CHUNK_NUMBERS // math.prod(values.shape[1:]))):
+    for start in range(0, len(values), chunk := max(1, _CHUNK_NUMBERS // math.prod(values.shape[1:]))):
         block = np.asarray(values[start : start + chunk])
         # One sum is several times cheaper than isfinite with its temporary, and NaN or inf survive it.
         if not np.isfinite(np.sum(block, dtype=np.float64)):
@@ -161,15 +185,7 @@ def check_series(values: Any, name: str, checks: Checks, *, continuous: bool, dr
             raise SeriesError(f"{name} in frame {frame}", got="NaN or infinity", wanted="finite numbers")
         if still.any():
             still[still] = np.all(block[:, still] == first_frame[:, still], axis=(0, *range(2, block.ndim)))
-    sentences = _standing(still, name, n_frames)
-    if checks == "off" or not continuous or n_frames < 8:
-        return tuple(sentences)
-    for replica in range(n_replicas):
-        jumps, thin = _scan(values, replica)
-        for component, jump in enumerate(jumps):
-            where = f"{name}, component {component}" + (f", replica {replica}" if n_replicas > 1 else "")
-            sentences += _continuity(thin[:, component] if drift else None, jump, where, checks)
-    return tuple(sentences)
+    return still
 
 
 def _standing(still: NDArray[np.bool_], name: str, n_frames: int) -> list[str]:
@@ -199,12 +215,8 @@ def check_tensor_parts(values: Any) -> tuple[str, ...]:
     """
     kind = np.dtype(values.dtype)
     tolerance = 8.0 * float(np.finfo(kind if kind.kind == "f" else np.float64).eps)
-    first = np.asarray(values[:1], dtype=np.float64)
     moves = {"isotropic": False, "anisotropic": False}
-    step = max(1, _CHUNK_NUMBERS // math.prod(values.shape[1:]))
-    for start in range(0, values.shape[0], step):
-        block = np.asarray(values[start : start + step], dtype=np.float64)
-        change = block - first
+    for block, change in _changes(values):
         trace = np.trace(change, axis1=-2, axis2=-1)[..., None, None] / 3.0
         limit = tolerance * float(np.max(np.abs(block), initial=0.0))
         moves["isotropic"] |= bool(np.any(np.abs(trace) > limit))
@@ -218,6 +230,16 @@ def check_tensor_parts(values: Any) -> tuple[str, ...]:
         for part, moving in moves.items()
         if not moving
     )
+
+
+def _changes(values: Any) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Frames of a series, a piece at a time, and what changed since the first one of the same replica."""
+    for part in equal_parts(values):
+        first = np.asarray(part[:1], dtype=np.float64)
+        step = max(1, _CHUNK_NUMBERS // math.prod(part.shape[1:]))
+        for start in range(0, len(part), step):
+            block = np.asarray(part[start : start + step], dtype=np.float64)
+            yield block, block - first
 
 
 def _scan(values: Any, replica: int) -> tuple[list[tuple[int, float, float] | None], NDArray[np.float64]]:

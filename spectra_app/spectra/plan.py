@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from spectra_app.config import SpectraSettings
 from spectra_app.errors import ConfigError, SeriesError
+from spectra_app.joined import replica_lengths, shared_frames
 from spectra_app.spectra import windows
 from spectra_app.spectra.verlet import TimestepCorrection
 from spectra_app.spectra.windows import Estimator, Method, WindowName
@@ -116,8 +117,13 @@ class EstimatorInput:
 
     @property
     def n_frames(self) -> int:
-        """Frames per replica."""
+        """Frames of the longest replica."""
         return int(self.values.shape[0])
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """[replica] frames; not the same for all where runs of unequal length were joined."""
+        return replica_lengths(self.values)
 
     @property
     def n_replicas(self) -> int:
@@ -162,14 +168,16 @@ class Plan:
         length: samples per segment, or number of lags.
         resolution_per_cm: resolution reached.
         groups: per group, the (replica, first, last) of its segments (starts) or of its time origins.
-        n_samples: samples per replica, after differencing.
-        warnings: sentence if the resolution had to be widened.
+        n_samples: samples per replica, after differencing; of replicas of unequal length the most that enough have.
+        n_total: samples of all replicas that are used.
+        warnings: sentences if the resolution had to be widened, or replicas left out.
     """
 
     length: int
     resolution_per_cm: float
     groups: tuple[tuple[tuple[int, NDArray[np.int64]], ...], ...]
     n_samples: int
+    n_total: int
     warnings: tuple[str, ...]
 
 
@@ -177,20 +185,24 @@ def make_plan(series: EstimatorInput, settings: EstimatorSettings) -> Plan:
     """Choose the segment length (or number of lags) and split the run into jackknife groups.
 
     A single run keeps at least two segments side by side (three with their overlap), replicas one each; where that is
-    shorter than the resolution wants, the resolution is widened and said so.
+    shorter than the resolution wants, the resolution is widened and said so.  Of replicas of unequal length each gives
+    as many segments (time origins) as it has, and one that is shorter than a segment none.
 
     Raises:
         SeriesError: fewer than ``MIN_FRAMES`` frames.
     """
     differenced = series.derivative and settings.derivative == "difference"
-    n = series.n_frames - int(differenced)
+    lengths = series.lengths - int(differenced)
+    n, n_long = shared_frames(lengths)
     dt, window = series.timestep_fs, settings.window
     method: Method = "lag" if settings.method == "lag" else "welch"
     wanted = windows.length_for_resolution(settings.resolution_per_cm, dt, window, method)
     if n < MIN_FRAMES:
         todo = f"{settings.resolution_per_cm:g} cm^-1 need at least {2 * wanted + 1} frames of {dt:g} fs"
-        raise SeriesError("length of the series", got=f"{series.n_frames} frames", wanted=MIN_FRAMES + 1, todo=todo)
-    longest = n // 2 if series.n_replicas == 1 or method == "lag" else n
+        raise SeriesError(
+            "length of the series", got=f"{n + int(differenced)} frames", wanted=MIN_FRAMES + 1, todo=todo
+        )
+    longest = n // 2 if n_long == 1 or method == "lag" else n
     length = min(wanted, longest)
     resolution = windows.resolution_of_length(length, dt, window, method)
     warnings: tuple[str, ...] = ()
@@ -199,24 +211,35 @@ def make_plan(series: EstimatorInput, settings: EstimatorSettings) -> Plan:
             f"{n * dt / 1000:.3g} ps are too short for a resolution of {settings.resolution_per_cm:.3g} cm^-1; "
             f"widened to {resolution:.3g} cm^-1 ({2 * wanted * dt / 1000:.3g} ps needed).",
         )
-    if method == "welch":
+    used = lengths >= length
+    if not used.all():
+        segment = f"{length * dt / 1000:.3g} ps"
+        warnings += (f"{np.sum(~used)} of {len(used)} replicas are shorter than {segment}, one segment: left out.",)
+    marks = [(r, _marks(int(k), length, settings)) for r, k in enumerate(lengths) if used[r]]
+    total = int(lengths[used].sum())
+    return Plan(length, resolution, _group(marks, lengths, total, settings), n, total, warnings)
+
+
+def _marks(n: int, length: int, settings: EstimatorSettings) -> NDArray[np.int64]:
+    """Where the segments of a replica of n samples begin, or the edges of its intervals of time origins."""
+    if settings.method != "lag":
         n_segments = 1 + math.ceil((n - length) / max(1, round(length * (1.0 - settings.overlap))))
-        marks = np.round(np.linspace(0, n - length, n_segments)).astype(np.int64)  # the last segment ends with the run
-    else:
-        n_chunks = max(settings.blocks, math.ceil(n / max(8 * length, 2**15)))
-        marks = np.round(np.linspace(0, n, n_chunks + 1)).astype(np.int64)
-    return Plan(length, resolution, _group(marks, series.n_replicas, settings), n, warnings)
+        return np.round(np.linspace(0, n - length, n_segments)).astype(np.int64)  # the last segment ends with the run
+    n_chunks = max(settings.blocks, math.ceil(n / max(8 * length, 2**15)))
+    return np.round(np.linspace(0, n, n_chunks + 1)).astype(np.int64)
 
 
 def _group(
-    marks: NDArray[np.int64], n_replicas: int, settings: EstimatorSettings
+    marks: list[tuple[int, NDArray[np.int64]]], lengths: NDArray[np.int64], total: int, settings: EstimatorSettings
 ) -> tuple[tuple[tuple[int, NDArray[np.int64]], ...], ...]:
-    """Jackknife groups: blocks of each replica, and whole replicas together where there are many."""
-    n_pieces = len(marks) if settings.method == "welch" else len(marks) - 1
-    blocks = min(n_pieces, math.ceil(settings.blocks / n_replicas))
-    edges = np.round(np.linspace(0, n_pieces, blocks + 1)).astype(int)
-    extra = 0 if settings.method == "welch" else 1  # origins are intervals between marks, segments begin at marks
-    parts = [(replica, marks[edges[b] : edges[b + 1] + extra]) for replica in range(n_replicas) for b in range(blocks)]
+    """Jackknife groups: blocks of each replica, as many as its length is worth, and whole replicas together."""
+    parts: list[tuple[int, NDArray[np.int64]]] = []
+    extra = 0 if settings.method != "lag" else 1  # origins are intervals between marks, segments begin at marks
+    for replica, own in marks:
+        n_pieces = len(own) - extra
+        blocks = min(n_pieces, math.ceil(settings.blocks * int(lengths[replica]) / total))
+        edges = np.round(np.linspace(0, n_pieces, blocks + 1)).astype(int)
+        parts += [(replica, own[edges[b] : edges[b + 1] + extra]) for b in range(blocks)]
     n_groups = min(len(parts), max(_MAX_GROUPS, settings.blocks))
     splits = np.round(np.linspace(0, len(parts), n_groups + 1)).astype(int)
     return tuple(tuple(parts[splits[g] : splits[g + 1]]) for g in range(n_groups))

@@ -56,10 +56,11 @@ class Spectrum:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of the numbers must know besides the report: the time step's effect, the f-sum."""
+        """What a reader of the numbers must know besides the report: runs merged, the time step's effect, the f-sum."""
         corrected = [line for line in self.history if line.startswith("integration time step")]
         sums = [line for line in self.history if line.startswith("f-sum")]
-        return (*(corrected or ["integration time step: its effect is left in"]), *sums)
+        merged = [line for line in self.history if line.startswith("merged")]
+        return (*merged, *(corrected or ["integration time step: its effect is left in"]), *sums)
 
     def unit_of(self, name: str) -> str:
         """Unit of a column by its field name."""

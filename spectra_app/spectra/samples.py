@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from spectra_app.joined import equal_parts
 from spectra_app.spectra.plan import EstimatorInput
 
 BATCH_BYTES = 8 * 2**20
@@ -48,10 +51,15 @@ def time_means(series: EstimatorInput, differenced: bool) -> NDArray[np.float64]
     """Time means [replica, component] to subtract, or nothing where the series is a rate with zero mean."""
     if differenced or not (series.derivative or series.remove_mean):
         return np.zeros(0)
-    total = np.zeros((series.n_replicas, series.n_components))
-    step = max(1, BATCH_BYTES // (8 * series.n_components * series.n_replicas))
-    for start in range(0, series.n_frames, step):
-        block = np.asarray(series.values[start : start + step], dtype=np.float64).reshape(-1, total.size)
+    return np.concatenate([_time_means(part, series.n_components) for part in equal_parts(series.values)])
+
+
+def _time_means(values: Any, n_components: int) -> NDArray[np.float64]:
+    """Time means [replica, component] of replicas of equal length [frame, replica, component...]."""
+    total = np.zeros((values.shape[1], n_components))
+    step = max(1, BATCH_BYTES // (8 * total.size))
+    for start in range(0, len(values), step):
+        block = np.asarray(values[start : start + step], dtype=np.float64).reshape(-1, total.size)
         # A product with ones is a sum that runs at the speed of memory; numpy's over the first axis does not.
         total += (np.ones(len(block)) @ block).reshape(total.shape)
-    return total / series.n_frames
+    return total / len(values)

@@ -26,6 +26,7 @@ from scipy import stats
 
 from spectra_app import units
 from spectra_app.errors import ConfigError, SeriesError
+from spectra_app.joined import of_equal_length
 from spectra_app.spectra import guards, prefactors
 from spectra_app.spectra.conductivity import StaticConductivity, static_conductivity
 from spectra_app.spectra.dipole_fluctuations import DipoleSeries, Mobility, memory_of, mobility_of, read_dipoles
@@ -183,6 +184,8 @@ def static_response(
     sentences = guards.check_series(values, "dipole", checks, continuous=True)
     if mean not in ("zero", "replica", "pooled"):
         raise ConfigError("mean", got=repr(mean), wanted="zero, replica or pooled")
+    values, cut = of_equal_length(values)
+    sentences += tuple(f"The static dielectric constant is {sentence}." for sentence in cut)
     if len(values) < 2 * blocks:
         raise SeriesError("length of the series", got=f"{len(values)} frames", wanted=f"{2 * blocks}")
     series = read_dipoles(values, blocks)

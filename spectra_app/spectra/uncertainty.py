@@ -41,6 +41,25 @@ def jackknife_error(leave_one_out: NDArray[np.float64]) -> NDArray[np.float64]:
     return resampling_error(leave_one_out, "jackknife")
 
 
+def stretch_of_groups(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Factors [group] on what leaving out a group changes, so that the formula of equal groups holds for unequal ones.
+
+    A group with the share w of the data changes a mean by w/(1 - w) times its own deviation, and the squares of these
+    changes are to be weighted by 1/w - 1 (delete-m_j jackknife, Busing, Meijer and van der Leeden, Stat. Comput. 9, 3,
+    1999, doi 10.1023/A:1008800423698).  A common factor makes the expected error of a mean of independent data exact;
+    for equal groups all factors are 1.
+
+    Args:
+        shares: [group] of the data, adding up to 1; at least two groups.
+    """
+    n = len(shares)
+    stretch = np.sqrt((1.0 / shares - 1.0) / (n - 1))
+    change = stretch / (1.0 - shares)  # of the mean, in deviations of the group times its share
+    squares, mean = np.sum(shares * change**2), np.sum(shares * change)
+    expected = (n - 1) / n * (squares - np.sum((shares * change) ** 2) - (squares - mean**2) / n)
+    return np.asarray(stretch / math.sqrt(expected))
+
+
 def resampling_error(values: Iterable[NDArray[np.float64]], resampling: Resampling) -> NDArray[np.float64]:
     """Standard error [...] of a quantity from its values [resample, ...] on resampled data."""
     accumulator = SpreadAccumulator(resampling)
@@ -103,7 +122,7 @@ class LengthReport:
         verdict: the answer in one word.
         sentence: the answer in one sentence.
         duration_ps: sampled time, all replicas together.
-        n_frames: frames per replica.
+        n_frames: frames per replica, of the longest.
         n_replicas: independent replicas.
         timestep_fs: time between frames.
         resolution_per_cm: full width at half maximum of the window's spectral kernel.

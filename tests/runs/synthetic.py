@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +34,14 @@ def write_run(
     velocities: bool = True,
     polarizability: bool = True,
     temperature_K: float = 300.0,
+    noise: int = 0,
+    numbers: Sequence[int] = (8, 1, 1, 8, 1, 1),
+    cell_A: Sequence[float] = (6.0, 6.5, 7.0),
     **metadata: object,
 ) -> Path:
-    """A run of two water-like molecules, 1 fs between frames, configurations every second one."""
-    numbers, masses = np.array([8, 1, 1, 8, 1, 1]), np.array([16.0, 1.0, 1.0, 16.0, 1.0, 1.0])
-    cell = np.diag([6.0, 6.5, 30.0 if boundary == "slab" else 7.0])
+    """A run of two water-like molecules, 1 fs between frames, configurations every second one; ``noise`` is a seed."""
+    numbers, masses = np.asarray(numbers), np.where(np.asarray(numbers) == 8, 16.0, 1.0)
+    cell = np.diag([*cell_A[:2], 30.0 if boundary == "slab" else cell_A[2]])
     names = ["dipole", "dipole_latent", "screening", "energy", "temperature"]
     names += ["polarizability"] * polarizability + ["volume"] * npt + ["field"] * field
     header = RunHeader(
@@ -64,9 +68,9 @@ def write_run(
         slab=boundary == "slab",
     )
     swell = 1.0 + 0.02 * np.sin(np.arange(n_frames) / 50.0)[:, None] * np.ones(n_replicas)  # of the volume
-    dipole = 0.05 * bands(n_frames, (n_replicas, 3))
-    alpha = bands(n_frames, (n_replicas, 3, 3), seed=1)
-    rng = np.random.default_rng(2)
+    dipole = 0.05 * bands(n_frames, (n_replicas, 3), 10 * noise)
+    alpha = bands(n_frames, (n_replicas, 3, 3), 10 * noise + 1)
+    rng = np.random.default_rng(10 * noise + 2)
     values = {
         "dipole": dipole,
         "dipole_latent": dipole / 1.3,
@@ -88,7 +92,9 @@ def write_run(
         n_stored = len(step[::2])
         extend(particles["position/value"], np.zeros((n_stored, len(numbers), 3)))
         if velocities:
-            extend(particles["velocity/value"], 0.01 * bands(n_stored, (len(numbers), 3), 3 + replica, 2.0))
+            extend(
+                particles["velocity/value"], 0.01 * bands(n_stored, (len(numbers), 3), 10 * noise + 3 + replica, 2.0)
+            )
         if boundary != "open":
             edges = cell * np.cbrt(swell[::2, replica])[:, None, None] if npt else np.tile(cell, (n_stored, 1, 1))
             extend(particles["box/edges/value"], edges)
