@@ -142,5 +142,6 @@ def describe(result: SimulationResult) -> list[str]:
         f"{result.n_atoms} atoms{copies}",
         f"{result.ms_per_step:.3g} ms per step on {result.device} ({result.engine}); {result.temperature_K:.1f} K; "
         f"energy drift {result.energy_drift_meV_per_atom_per_ps:.2g} meV/atom/ps",
-        f"{result.n_frames} frames in {result.path}",
+        f"{result.n_frames} frames in {result.path}"
+        + ("" if result.restarted_at_step is None else f", continued at step {result.restarted_at_step}"),
     ]

@@ -25,7 +25,7 @@ from spectra_app.runs.layout import Parts, RunHeader
 from spectra_app.runs.molecules import find_molecules
 from spectra_app.runs.partition import find_parts
 from spectra_app.runs.provenance import versions
-from spectra_app.runs.restart_file import checkpoint_path, load_checkpoint, save_checkpoint
+from spectra_app.runs.restart_file import is_begun, load_checkpoint, save_checkpoint
 from spectra_app.runs.writer import RunWriter
 from spectra_app.structure.neighbors import build_neighbors
 from spectra_app.structure.system import System, check_vacuum, concatenate, make_system
@@ -115,8 +115,7 @@ def record_trajectory(
     start = make_system(first.positions_A, trajectory.numbers, first.cell_A, charge, model.device, slab=first.slab)
     model.check_system(start)
     output, began = Path(output), time.perf_counter()
-    goes_on = restart and (output.exists() or checkpoint_path(output).exists())
-    before = load_checkpoint(output, "record") if goes_on else None
+    before = load_checkpoint(output, "record") if restart and is_begun(output) else None
     n_frames = _MANY if trajectory.n_frames is None else trajectory.n_frames
     if before is not None and "engine" in before:
         ChosenEngine(*before["engine"]).use(model)
@@ -129,7 +128,7 @@ def record_trajectory(
         job.restore(before)
         writer = RunWriter.resume(output, header, job.n_frames, job.n_frames if store_trajectory else 0)
     else:
-        writer = RunWriter(output, header, overwrite)
+        writer = RunWriter(output, header, overwrite or restart)
     skipped = job.n_frames
     with writer, Interrupts(max_minutes) as interrupts:
         saved = time.monotonic()

@@ -152,14 +152,14 @@ def run_state(settings: RunFileSettings, atoms: Atoms, run_file: Path) -> str:
     """
     from spectra_app.dynamics import read_field_table
     from spectra_app.potentials.folder import read_card
-    from spectra_app.runs.restart_file import checkpoint_path
+    from spectra_app.runs.restart_file import checkpoint_path, is_begun
 
     if not run_file.exists():
         return "absent"
     try:
         run = read_run(run_file)
     except TrajectoryError:
-        if checkpoint_path(run_file).is_file():  # stopped before the first block was written
+        if checkpoint_path(run_file).is_file() or not is_begun(run_file):  # stopped before the first block was written
             return "interrupted"
         raise
     then = run.metadata["configuration"].get("md", {})

@@ -28,7 +28,7 @@ from spectra_app.runs.layout import Parts, RunHeader, write_born_charges
 from spectra_app.runs.partition import common_parts, whole_molecules
 from spectra_app.runs.provenance import versions
 from spectra_app.runs.reader import read_run
-from spectra_app.runs.restart_file import checkpoint_path, load_checkpoint, save_checkpoint
+from spectra_app.runs.restart_file import is_begun, load_checkpoint, save_checkpoint
 from spectra_app.runs.writer import RunWriter
 from spectra_app.structure.distances import check_distances
 from spectra_app.structure.neighbors import build_neighbors
@@ -145,7 +145,7 @@ class Simulation:
             self.dynamics.run(recorder, progress=self.progress)
             recorder.flush()
             return self._result(recorder, began, None, self.dynamics.ms_per_step)
-        if restart and (self.output.exists() or checkpoint_path(self.output).exists()):
+        if restart and is_begun(self.output):
             content = load_checkpoint(self.output, "md")
             self._check_same_run(content)
             state = state_from_dict(content["state"], self.model.device)
@@ -156,7 +156,7 @@ class Simulation:
         else:
             state, carry, ms_per_step = None, None, float("nan")
             self._choose_engine()
-            writer = RunWriter(self.output, self._header(), overwrite)
+            writer = RunWriter(self.output, self._header(), overwrite or restart)
         with writer:
             recorder = recorder_of(writer)
             if carry is not None:

@@ -86,6 +86,15 @@ def is_run_file(path: Path) -> bool:
         return True
 
 
+def is_empty_run(path: Path) -> bool:
+    """Whether a file is a run file in which nothing was recorded yet."""
+    try:
+        with open_h5(path) as file:
+            return METADATA in file and len(file["observables/dipole/step"]) == 0
+    except (OSError, KeyError):
+        return False
+
+
 @dataclass(frozen=True)
 class RunFile:
     """A run file that is opened again for every read, so that it may go on growing meanwhile.

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from spectra_app.errors import TrajectoryError
+from spectra_app.runs.opening import is_empty_run
 from spectra_app.runs.writer import explained
 
 VERSION = 2  # of the content; 1 kept latent dipoles and their screening
@@ -18,6 +19,16 @@ VERSION = 2  # of the content; 1 kept latent dipoles and their screening
 def checkpoint_path(output: Path) -> Path:
     """``run.h5`` -> ``run.h5.checkpoint``."""
     return output.with_name(output.name + ".checkpoint")
+
+
+def is_begun(output: Path) -> bool:
+    """Whether there is something to continue: a checkpoint, or a file that is more than a run without any frame.
+
+    A process that was killed before its first checkpoint leaves such a run.
+    """
+    if checkpoint_path(output).exists():
+        return True
+    return output.exists() and not is_empty_run(output)
 
 
 def save_checkpoint(output: Path, content: dict[str, Any]) -> None:

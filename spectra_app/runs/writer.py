@@ -21,6 +21,7 @@ import numpy as np
 from spectra_app.dynamics.observables import ObservableBlock
 from spectra_app.dynamics.recorder import TrajectoryBlock
 from spectra_app.errors import TrajectoryError
+from spectra_app.runs.claim import Claim
 from spectra_app.runs.layout import RunHeader, create_run_file, replica_names
 from spectra_app.runs.opening import open_run_file
 
@@ -38,7 +39,7 @@ class RunWriter:
         overwrite: replace an existing file.
 
     Raises:
-        TrajectoryError: the file exists, or cannot be written.
+        TrajectoryError: the file exists, cannot be written, or another process is writing it.
     """
 
     def __init__(self, path: Path, header: RunHeader, overwrite: bool = False) -> None:
@@ -52,8 +53,15 @@ class RunWriter:
         self._header = header
         with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.unlink(missing_ok=True)  # a reader may still hold the old file open
-            self._file = create_run_file(path, header)
+            self._claim = Claim(path)
+            try:
+                # Under its name only when it can be read: a kill leaves a whole file or none.
+                new = path.with_name(path.name + ".new")
+                self._file = create_run_file(new, header)
+                os.replace(new, path)  # a reader may still hold the old file open
+            except BaseException:
+                self._claim.release()
+                raise
         self._flushed = time.monotonic()
 
     @classmethod
@@ -64,11 +72,19 @@ class RunWriter:
         file in, the new one is clean, and a second kill during the copy loses nothing.
 
         Raises:
-            TrajectoryError: the old file is damaged, or holds fewer frames.
+            TrajectoryError: the old file is damaged, holds fewer frames, or another process is writing it.
         """
+        with explained(path):
+            claim = Claim(path)
         partial = path.with_name(path.name + ".partial")
         partial.unlink(missing_ok=True)
-        writer = cls(partial, header)
+        try:
+            writer = cls(partial, header)
+        except BaseException:
+            claim.release()
+            raise
+        writer._claim.release()
+        writer._claim = claim
         try:
             with open_run_file(path) as old, explained(partial):
                 _copy_frames(old, writer._file, header, n_observables, n_trajectory, path)
@@ -134,6 +150,7 @@ class RunWriter:
         """Close the file; never raises, so that it cannot hide the error that led here."""
         with contextlib.suppress(Exception):
             self._file.close()
+        self._claim.release()
 
     def __enter__(self) -> RunWriter:
         return self
