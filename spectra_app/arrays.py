@@ -126,6 +126,7 @@ class RecordedArray(FrameArray):
         in_blocks: read ``BLOCK_BYTES`` together and keep them, for series that are read from end to end; otherwise,
             where the whole is longer than that, only what is asked for is read.
         boundary: of the system.
+        replicas: of one dataset [frame, replica, ...], those that are seen; None: all, or it has none.
     """
 
     def __init__(
@@ -137,8 +138,9 @@ class RecordedArray(FrameArray):
         *,
         in_blocks: bool = True,
         boundary: Boundary | None = None,
+        replicas: tuple[int, ...] | None = None,
     ) -> None:
-        self._open, self._names = open_file, names
+        self._open, self._names, self._replicas = open_file, names, replicas
         self.shape, self.dtype, self.boundary = shape, dtype, boundary
         bytes_per_frame = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
         self._block_frames = max(1, BLOCK_BYTES // max(1, bytes_per_frame))
@@ -171,7 +173,11 @@ class RecordedArray(FrameArray):
     def _from_file(self, frames: slice, rest: tuple[Any, ...]) -> NDArray:
         with self._open() as file:
             if isinstance(self._names, str):
-                return np.asarray(file[self._names][(frames, *rest)])
+                if self._replicas is None:
+                    return np.asarray(file[self._names][(frames, *rest)])
+                if rest and isinstance(rest[0], int | np.integer):
+                    return np.asarray(file[self._names][(frames, self._replicas[int(rest[0])], *rest[1:])])
+                return np.asarray(file[self._names][frames])[:, list(self._replicas)][:, *rest]
             if rest and isinstance(rest[0], int | np.integer):  # of one replica nothing else is read
                 return np.asarray(file[self._names[int(rest[0])]][frames])[:, *rest[1:]]
             return np.stack([file[name][frames] for name in self._names], axis=1)[:, *rest]

@@ -34,6 +34,7 @@ WITHOUT_TORCH = ("arrays", "joined", "spectra", "born", "readers", "runs", "jobs
 # Those that run a model or keep its state: imported where they are called.
 WITH_TORCH = {
     "jobs/annotate.py",
+    "jobs/batch.py",
     "jobs/simulation.py",
     "readers/trajectories/dispatch.py",
     "readers/trajectories/frames.py",

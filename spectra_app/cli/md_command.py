@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spectra_app.cli import options
-from spectra_app.cli.console import ProgressBar, print_json, progress_bar, say
+from spectra_app.cli.console import ProgressBar, print_json, progress_bar, say, warn
 from spectra_app.config import MDSettings
 from spectra_app.errors import StoppedError
 
@@ -61,6 +61,7 @@ def md(
     """Molecular dynamics: equilibrate, then record.
 
     Ctrl-C saves everything; --restart goes on from there.
+    A replica that goes wrong stops alone; the others run on, and only where none is left the command fails.
     So do SIGTERM, SIGUSR1 and --max-minutes, with exit code 75: submit again.
     """
     given = dict(locals())
@@ -73,6 +74,8 @@ def md(
         print_json(asdict(result))
     else:
         print("\n".join(describe(result)))
+    for sentence in failures_of(result):
+        warn(sentence)
 
 
 def simulate(
@@ -131,6 +134,15 @@ def say_stopped(bar: ProgressBar, stop: StoppedError) -> typer.Exit:
     say(f"spectra-app: {str(stop).removesuffix('. Continue with --restart')}")
     say(f"Continue with: {options.continue_command(*extra)}")
     return typer.Exit(stop.exit_code)
+
+
+def failures_of(result: SimulationResult) -> list[str]:
+    """One sentence for each replica that went wrong while others ran on."""
+    return [
+        f"replica {replica} of {result.n_replicas} went wrong near step {step} (equilibration included) and was left "
+        f"behind: {reason}. Its record up to there is kept; spectra are made of the others"
+        for replica, step, reason in result.failures
+    ]
 
 
 def describe(result: SimulationResult) -> list[str]:

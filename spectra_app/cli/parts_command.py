@@ -79,9 +79,9 @@ def parts(
             values, intensity=intensity, laser_nm=settings.laser_nm, prefactor=settings.prefactor, **common
         )
     if run is not None:
-        from spectra_app.jobs.policy import with_field_note
+        from spectra_app.jobs.policy import with_run_notes
 
-        found = with_field_note(found, run)
+        found = with_run_notes(found, run)
     finish(f"{spectrum}_parts", found, source, output, reference, json)
 
 

@@ -91,9 +91,9 @@ def sfg(
     else:
         spectrum = sfg_spectrum(*(arrays[name] for name in WHOLE), **common)
     if run is not None:
-        from spectra_app.jobs.policy import with_field_note
+        from spectra_app.jobs.policy import with_run_notes
 
-        spectrum = with_field_note(spectrum, run)
+        spectrum = with_run_notes(spectrum, run)
     finish("sfg", spectrum, source, output, None, json)
 
 

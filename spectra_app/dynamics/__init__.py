@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from spectra_app.dynamics.blocks import TrajectoryBlock
 from spectra_app.dynamics.contributions import Contributions, physical_dipoles, physical_polarizabilities
 from spectra_app.dynamics.fields import FieldFunction, TableField, read_field_table
 from spectra_app.dynamics.forces import ForceField, PotentialLike, PredictionLike
 from spectra_app.dynamics.molecular_dynamics import MolecularDynamics, Progress
 from spectra_app.dynamics.observables import Observable, ObservableBlock
-from spectra_app.dynamics.recorder import Recorder, TrajectoryBlock
+from spectra_app.dynamics.recorder import Recorder
 from spectra_app.dynamics.state import MDState, Particles, make_particles
 
 __all__ = [

@@ -12,9 +12,9 @@ from torch import Tensor
 from spectra_app.dynamics.field_work import field_moments, field_weights
 from spectra_app.dynamics.fields import FieldSchedule
 from spectra_app.dynamics.predictor import NO_HISTORY, History
-from spectra_app.errors import SimulationError
+from spectra_app.errors import ConvergenceError, SimulationError
 from spectra_app.structure.neighbors import Neighbors, build_neighbors
-from spectra_app.structure.system import System, check_vacuum
+from spectra_app.structure.system import System, check_vacuum, select_structures
 from spectra_app.structure.tightening import tighten
 
 MAX_MOVE_A = 5.0  # in one step; hydrogen at 300 K moves 0.02 A in 0.5 fs
@@ -135,6 +135,10 @@ class ForceField:
 
     The table itself is a cache; which table is used is decided by the reference positions, which belong to the state.
 
+    Attributes:
+        n_rebuilds: tables built.
+        lost: replicas of several that went wrong since the caller last emptied it, and what was found.
+
     Args:
         model: the potential.
         system: the replicas, float64, on the model's device; gives everything but positions and cell.
@@ -170,6 +174,7 @@ class ForceField:
         self._built_from: Tensor | None = None
         self._fixed_cell = not stress
         self.n_rebuilds = 0
+        self.lost: dict[int, str] = {}
 
     def __call__(
         self,
@@ -191,9 +196,17 @@ class ForceField:
             history: solutions of self-consistent response up to the last step.
 
         Raises:
-            SimulationError: atoms fly apart, or a position is not a number.
+            SimulationError: atoms fly apart, or a position is not a number, in the only replica.  One of several is put
+                back to where its neighbours were looked for, and noted in ``lost``.
+            ConvergenceError: the response of the only replica has no solution; likewise.
         """
-        if self._too_far(positions, cell, reference_positions, reference_cell):
+        excess = self._excess(positions, cell, reference_positions, reference_cell)
+        furthest = float(excess.max())  # the one host synchronisation of a step
+        if not furthest <= MAX_MOVE_A:
+            self._note_flown(excess)
+            positions, cell = self._put_back(positions, cell, reference_positions, reference_cell)
+            furthest = float(self._excess(positions, cell, reference_positions, reference_cell).max())
+        if furthest > 0.0:
             reference_positions, reference_cell = positions, cell
         if reference_positions is not self._built_from:
             self._rebuild(reference_positions, reference_cell)
@@ -201,27 +214,85 @@ class ForceField:
         system = self._cast._replace(positions=positions.to(self.model.dtype))
         if not self._fixed_cell:
             system = system._replace(cell=cell.to(self.model.dtype))
-        neighbors = self._neighbors
-        if system.positions.device.type == "cpu":
-            neighbors = tighten(neighbors, system, self.model.cutoff)
+        neighbors = self._table_for(system)
         field = self._field_at(step)
         value = None if field is None else field.value
         recorded = self._is_recorded is None or self._is_recorded(step)
-        prediction = self.model(
-            system,
-            neighbors,
-            forces=True,
-            stress=self.stress,
-            field=value,
-            polarizability=recorded,
-            guess=history.guess(recorded, self._timestep_fs, self._record_fs),
-        )
+        guess = history.guess(recorded, self._timestep_fs, self._record_fs)
+        try:
+            prediction = self._predict(system, neighbors, value, recorded, guess)
+        except ConvergenceError as error:
+            self._note_unsolvable(system, value, error)
+            positions, cell = self._put_back(positions, cell, reference_positions, reference_cell)
+            system = system._replace(positions=positions.to(self.model.dtype))
+            prediction = self._predict(system, self._table_for(system), value, recorded, None)
         history = history.after(prediction.solution)
         if field is None:
             return Evaluated(prediction, reference_positions, reference_cell, history)
         dipole = self.model.scale.vectors(prediction.dipole, system)
         moments = field_moments(dipole, self.model.scale.tensors(prediction.polarizability, system), field.weights)
         return Evaluated(prediction, reference_positions, reference_cell, history, moments, field.middle)
+
+    def _predict(
+        self, system: System, neighbors: Neighbors, field: Tensor | None, recorded: bool, guess: Tensor | None
+    ) -> PredictionLike:
+        return self.model(
+            system, neighbors, forces=True, stress=self.stress, field=field, polarizability=recorded, guess=guess
+        )
+
+    def _table_for(self, system: System) -> Neighbors:
+        """The table of neighbours, on the CPU without what lies beyond the cutoff."""
+        assert self._neighbors is not None
+        if system.positions.device.type != "cpu":
+            return self._neighbors
+        return tighten(self._neighbors, system, self.model.cutoff)
+
+    def _note_flown(self, excess: Tensor) -> None:
+        """Note the replicas whose atoms fly apart.
+
+        Args:
+            excess: of every atom, A (``_excess``).
+
+        Raises:
+            SimulationError: it is the only replica.
+        """
+        for k, part in enumerate(excess.split(list(self._template.sizes))):
+            furthest = float(part.max())
+            if furthest <= MAX_MOVE_A:
+                continue
+            if self._template.n_structures == 1:
+                raise SimulationError(
+                    "atomic positions", got=f"a move by {furthest:.3g} A in one step", wanted="a small one"
+                )
+            self.lost[k] = f"a move by {furthest:.3g} A in one step"
+
+    def _note_unsolvable(self, system: System, field: Tensor | None, error: ConvergenceError) -> None:
+        """Note the replicas whose response has no solution, which the model tells of the whole batch only.
+
+        Raises:
+            ConvergenceError: it is the only replica, or each has one by itself.
+        """
+        atoms = torch.arange(len(system.positions), device=system.positions.device)
+        found = {}
+        for k in range(system.n_structures if system.n_structures > 1 else 0):
+            one = select_structures(system, torch.tensor([k], device=atoms.device), atoms[system.batch == k])
+            neighbors = build_neighbors(one.to(dtype=torch.float64), self.model.cutoff).to(dtype=self.model.dtype)
+            try:
+                self._predict(one, neighbors, field, False, None)
+            except ConvergenceError as alone:
+                found[k] = str(alone)
+        if not found:
+            raise error
+        self.lost |= found
+
+    def _put_back(
+        self, positions: Tensor, cell: Tensor, reference: Tensor, reference_cell: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Positions and cell with the lost replicas where the table was built from, where the model can treat them."""
+        lost = torch.zeros_like(self._template.periodic)
+        lost[list(self.lost)] = True
+        positions = torch.where(lost[self._template.batch][:, None], reference, positions)
+        return positions, torch.where(lost[:, None, None], reference_cell, cell)
 
     def _field_at(self, step: int) -> _Field | None:
         """The field at a step; made anew only where it changes."""
@@ -240,29 +311,17 @@ class ForceField:
         self._built_from = positions
         self.n_rebuilds += 1
 
-    def _too_far(self, positions: Tensor, cell: Tensor, reference: Tensor, reference_cell: Tensor) -> bool:
-        """Whether a pair inside the cutoff may be missing from the table: the one host synchronisation of a step.
+    def _excess(self, positions: Tensor, cell: Tensor, reference: Tensor, reference_cell: Tensor) -> Tensor:
+        """By how much every atom has moved further than the table allows [atom], A; positive: it is not valid.
 
         A table complete to cutoff + skin stays valid while no atom moves more than skin / 2.  In a cell scaled by s
         the displacement is measured in the scaled frame and the budget shrinks to (cutoff + skin - cutoff / s) / 2.
-
-        Raises:
-            SimulationError: an atom has moved by more than ``MAX_MOVE_A`` in one step, or is nowhere (NaN).
         """
         if self._fixed_cell:
             moved = positions - reference
-            excess = float((moved * moved).sum(dim=1).max()) ** 0.5 - 0.5 * self.skin_A
-            return _checked(excess) > 0.0
+            return (moved * moved).sum(dim=1).sqrt() - 0.5 * self.skin_A
         scale = (torch.linalg.det(cell) / torch.linalg.det(reference_cell)) ** (1.0 / 3.0)  # [replica]
         budget = 0.5 * (self.model.cutoff + self.skin_A - self.model.cutoff / scale).clamp(max=self.skin_A)
         batch = self._template.batch
         moved = positions / scale[batch][:, None] - reference
-        excess = (moved * moved).sum(dim=1).sqrt() - budget[batch]
-        return _checked(float(excess.max())) > 0.0
-
-
-def _checked(excess_A: float) -> float:
-    """The same number, unless it tells of atoms that fly apart (then a search for neighbours would not end well)."""
-    if not excess_A <= MAX_MOVE_A:
-        raise SimulationError("atomic positions", got=f"a move by {excess_A:.3g} A in one step", wanted="a small one")
-    return excess_A
+        return (moved * moved).sum(dim=1).sqrt() - budget[batch]

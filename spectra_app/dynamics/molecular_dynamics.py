@@ -13,8 +13,9 @@ import torch
 
 from spectra_app.config import MDSettings
 from spectra_app.dynamics.engine.eager import StepByStep
-from spectra_app.dynamics.engine.steps import StepEngine
+from spectra_app.dynamics.engine.steps import Advanced, StepEngine
 from spectra_app.dynamics.ensembles import bath_temperature, check_ensemble, make_stepper
+from spectra_app.dynamics.failures import Vitals, Watch, hold
 from spectra_app.dynamics.fields import ExternalField, FieldFunction, FieldSchedule, make_field
 from spectra_app.dynamics.forces import ForceField, PotentialLike, PredictionLike
 from spectra_app.dynamics.integrators import update_forces
@@ -23,17 +24,13 @@ from spectra_app.dynamics.recorder import Recorder, Rows
 from spectra_app.dynamics.state import (
     MDState,
     Particles,
-    closest_atoms,
-    kinetic_energy,
     maxwell_boltzmann,
     remove_drift,
-    temperature,
 )
 from spectra_app.dynamics.streams import replica_seeds, streams_from_seeds
 from spectra_app.errors import SimulationError
 
 CHECK_STEPS = 50  # steps between looks at temperature and energy, each one host synchronisation
-EXPLOSION_FACTOR = 10.0  # hotter than this many times the target (or room temperature) means atoms fly apart
 
 
 @dataclass(frozen=True)
@@ -77,6 +74,7 @@ class MolecularDynamics:
         seeds: of the replicas.
         kelvin: temperature of the thermostat: one, or [replica] where replicas have their own, K.
         schedule: the field along the steps, or None.
+        watch: looks after the replicas, and knows which have failed.
         ms_per_step: wall time of a recorded step, ms, after ``run``; NaN before.
     """
 
@@ -110,6 +108,7 @@ class MolecularDynamics:
         )
         self._equilibrate = make_stepper(settings, particles, self.force_field, thermostat=True)
         self._produce = make_stepper(settings, particles, self.force_field, thermostat=settings.ensemble != "nve")
+        self.watch = Watch(particles, settings.temperatures_K)
         self.ms_per_step = float("nan")
 
     @property
@@ -158,7 +157,7 @@ class MolecularDynamics:
         self,
         recorder: Recorder,
         state: MDState | None = None,
-        after_step: Callable[[MDState], None] | None = None,
+        after_step: Callable[[MDState], MDState] | None = None,
         progress: Callable[[Progress], None] | None = None,
     ) -> MDState:
         """All steps from a state to the end.
@@ -166,52 +165,68 @@ class MolecularDynamics:
         Args:
             recorder: gets every state of the recorded part.
             state: of a restart; None begins anew.
-            after_step: called with every state, recorded already; it may raise to stop the run.
+            after_step: called with every state, recorded already, gives the state to go on with (``settle``); it may
+                raise to stop the run.
             progress: called about every ``CHECK_STEPS`` steps.
 
         Returns:
             The last state.
 
         Raises:
-            SimulationError: atoms fly apart, or a number becomes NaN; names the step.
+            SimulationError: in every replica atoms flew apart, or a number became NaN; names step and atoms.  A
+                replica that goes wrong before the last one is laid to rest and found in ``watch.failures``.
         """
         equilibration, total = self.settings.equilibration_steps, self.total_steps
         if state is None:
             state, prediction = self.start()
-            self.check(state)
+            state, _ = self.settle(state, recorder)
             if equilibration == 0:
                 recorder.observe(0, state, prediction)
             if after_step is not None:
-                after_step(state)
+                state = after_step(state)
         engine = self._engine(recorder)
-        state = engine.prepare(state)
+        state, n_failed = engine.prepare(state), len(self.watch.failures)
         first_step, began = state.step, time.perf_counter()
         timed_from, timed_since = total, began
         while state.step < total:
-            try:
-                done = engine.advance(state, self._steps_to_decision(state.step, engine.steps_at_once))
-            except SimulationError as error:
-                raise self._explosion(state.step + 1, str(error), state) from None
+            before, done = state, self._advance(engine, state, recorder)
             state = done.state
+            if self.force_field.lost:
+                state = self._rest_lost(before, state, recorder)
             recorder.take(done.rows)
             if any(done.flags):
                 state = engine.rebuild(state, done.flags)
             if after_step is not None:
-                after_step(state)
+                state = after_step(state)
             if state.step % CHECK_STEPS == 0 or state.step == total:
-                kelvin, energy = self.check(state)
+                state, vitals = self.settle(state, recorder)
                 now = time.perf_counter()
                 if progress is not None:
                     pace = (now - began) / max(1, state.step - first_step)
                     phase = "equilibration" if state.step < equilibration else "recording"
                     left = pace * (total - state.step)
-                    progress(Progress(phase, state.step, total, kelvin, energy, 1e3 * pace, left))
+                    progress(Progress(phase, state.step, total, *vitals, 1e3 * pace, left))
+            if len(self.watch.failures) > n_failed:
+                state, n_failed = engine.prepare(state), len(self.watch.failures)
             # The first recorded steps of a process may compile or warm up; they are left out of the timing.
             if timed_from == total and state.step >= max(equilibration, min(first_step + 10, total - 1)):
                 timed_from, timed_since = state.step, time.perf_counter()
         if total > timed_from:
             self.ms_per_step = 1e3 * (time.perf_counter() - timed_since) / (total - timed_from)
         return state
+
+    def _advance(self, engine: StepEngine, state: MDState, recorder: Recorder) -> Advanced:
+        """Steps up to the next decision.
+
+        Raises:
+            SimulationError: the only replica went wrong.
+        """
+        try:
+            return engine.advance(state, self._steps_to_decision(state.step, engine.steps_at_once))
+        except SimulationError as error:
+            self.force_field.lost = dict.fromkeys(range(self.particles.n_replicas), str(error))
+        self._rest_lost(state, state, recorder)
+        raise AssertionError("a run whose replicas are all lost goes on")
 
     def _engine(self, recorder: Recorder) -> StepEngine:
         """What makes the steps of a run that is recorded so."""
@@ -225,7 +240,9 @@ class MolecularDynamics:
     def _step(self, state: MDState) -> tuple[MDState, PredictionLike]:
         """One step of the part of the run that the state is in; the last one of the equilibration begins recording."""
         equilibration = self.settings.equilibration_steps
+        before = state
         state, prediction = (self._equilibrate if state.step < equilibration else self._produce)(state)
+        state = hold(before, state, self.particles)
         return (self._begin_recording(state) if state.step == equilibration else state), prediction
 
     def _steps_to_decision(self, step: int, n_steps: int) -> int:
@@ -240,29 +257,33 @@ class MolecularDynamics:
             velocities=remove_drift(state.velocities, self.particles), reservoir=torch.zeros_like(state.reservoir)
         )
 
-    @property
-    def explosion_limit(self) -> float:
-        """Temperature of a replica above which it has exploded, K."""
-        return EXPLOSION_FACTOR * max(*self.settings.temperatures_K, 300.0)
+    def settle(self, state: MDState, recorder: Recorder) -> tuple[MDState, Vitals]:
+        """The state with the replicas at rest that have gone wrong; one host synchronisation.
 
-    def check(self, state: MDState) -> tuple[float, float]:
-        """Mean temperature [K] and energy [eV] of a state; one host synchronisation.
+        Args:
+            state: recorded already.
+            recorder: told of replicas that end.
 
         Raises:
-            SimulationError: the temperature of a replica has exploded, or is NaN.
+            SimulationError: no replica is left.
         """
-        kelvin = temperature(kinetic_energy(state.velocities, self.particles), self.particles)
-        hottest, mean, energy = torch.stack([kelvin.max(), kelvin.mean(), state.energy.mean()]).tolist()
-        if not (hottest < self.explosion_limit and abs(energy) < float("inf")):
-            raise self._explosion(state.step, f"temperature {hottest:.4g} K, energy {energy:.6g} eV", state)
-        return mean, energy
+        begun = self.settings.equilibration_steps
+        try:
+            for replica, recorded_step in recorder.broken.items():
+                found = {replica: f"NaN or infinity in recorded step {recorded_step}"}
+                state = self.watch.rest(state, found, begun + recorded_step)
+            return self.watch.look(state)
+        finally:
+            self._tell(recorder)
 
-    def _explosion(self, step: int, got: str, state: MDState) -> SimulationError:
-        """The error of a run that went wrong at a step, with the closest atoms of the last state."""
-        pair = closest_atoms(state, self.particles)
-        return SimulationError(
-            f"molecular dynamics near step {step} (equilibration included)",
-            got=got if pair is None else f"{got}; closest {pair}",
-            wanted=f"a stable run at {' or '.join(f'{kelvin:g}' for kelvin in self.settings.temperatures_K)} K",
-            todo="Use a smaller md.timestep_fs, a relaxed start structure, or a model trained for this material",
-        )
+    def _rest_lost(self, before: MDState, state: MDState, recorder: Recorder) -> MDState:
+        """The state after a step, with the replicas at rest that were lost in it."""
+        lost, self.force_field.lost = self.force_field.lost, {}
+        try:
+            return self.watch.rest(state, lost, before.step + 1, before)
+        finally:
+            self._tell(recorder)
+
+    def _tell(self, recorder: Recorder) -> None:
+        for replica, step, reason in self.watch.told():
+            recorder.end(replica, step - self.settings.equilibration_steps, self.watch.limits_K[replica], reason)

@@ -7,37 +7,21 @@ on the device (about 20 us); everything else, also the physical dipole, is done 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from spectra_app.dynamics.blocks import BlockWriter, TrajectoryBlock
 from spectra_app.dynamics.forces import PredictionLike, ScaleLike
-from spectra_app.dynamics.observables import BlockMaker, Instant, ObservableBlock, RunKind
+from spectra_app.dynamics.observables import BlockMaker, Instant, ObservableBlock, RunKind, named_observables
+from spectra_app.dynamics.run_statistics import Statistics
 from spectra_app.dynamics.state import MDState, Particles, kinetic_energy, temperature
 from spectra_app.errors import SimulationError
 
 BLOCK_FRAMES = 100  # recorded steps per block: a block costs some ms to write, hence well below 1% of its steps
 TRAJECTORY_BYTES = 8_000_000  # positions and velocities are buffered up to about this size
-
-
-@dataclass(frozen=True)
-class TrajectoryBlock:
-    """Consecutive stored configurations.
-
-    Attributes:
-        step: [frame], steps since recording began.
-        positions_A: [frame, replica, atom, xyz], unwrapped.
-        velocities_A_per_fs: [frame, replica, atom, xyz], or None.
-        cell_A: [frame, replica, vector, xyz].
-    """
-
-    step: np.ndarray
-    positions_A: np.ndarray
-    velocities_A_per_fs: np.ndarray | None
-    cell_A: np.ndarray
 
 
 class Rows(NamedTuple):
@@ -79,57 +63,6 @@ class Rows(NamedTuple):
         )
 
 
-class BlockWriter(Protocol):
-    """Where blocks go (the run file of ``spectra_app.jobs``)."""
-
-    def append_observables(self, block: ObservableBlock) -> None:
-        """Add recorded steps."""
-
-    def append_trajectory(self, block: TrajectoryBlock) -> None:
-        """Add stored configurations."""
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Running sums over recorded frames, averaged over replicas; ``drift`` is the slope of the conserved energy.
-
-    Times and energies are counted from the first frame, which keeps the sums of squares accurate.
-    """
-
-    n: int = 0
-    origin_eV: float = 0.0
-    time: float = 0.0
-    time_squared: float = 0.0
-    energy: float = 0.0
-    time_energy: float = 0.0
-    temperature: float = 0.0
-
-    def add(self, time_fs: np.ndarray, conserved_eV: np.ndarray, temperature_K: np.ndarray) -> Statistics:
-        """Sums with further frames: times [frame], energies and temperatures [frame] (replica means)."""
-        origin = self.origin_eV if self.n else float(conserved_eV[0])
-        shifted = conserved_eV - origin
-        return Statistics(
-            self.n + len(time_fs),
-            origin,
-            self.time + float(time_fs.sum()),
-            self.time_squared + float((time_fs * time_fs).sum()),
-            self.energy + float(shifted.sum()),
-            self.time_energy + float((time_fs * shifted).sum()),
-            self.temperature + float(temperature_K.sum()),
-        )
-
-    @property
-    def drift_eV_per_fs(self) -> float:  # noqa: N802
-        """Least-squares slope of the conserved energy of one replica, eV/fs; NaN for fewer than two frames."""
-        spread = self.n * self.time_squared - self.time**2
-        return (self.n * self.time_energy - self.time * self.energy) / spread if spread > 0.0 else float("nan")
-
-    @property
-    def temperature_K(self) -> float:  # noqa: N802
-        """Mean temperature, K."""
-        return self.temperature / self.n if self.n else float("nan")
-
-
 class Recorder:
     """Buffers recorded steps and configurations and writes them in blocks.
 
@@ -144,6 +77,12 @@ class Recorder:
         variable_cell: whether cell and volume change.
         field: external field [xyz], V/A, by recorded step; None without one.
         atom_part: [atom of one replica], part an atom belongs to, to record contributions; None records none.
+
+    Attributes:
+        n_observables: recorded steps handed on.
+        n_trajectory: stored configurations handed on.
+        ended: last recorded step of replicas that went wrong (-1: none), and why; NaN is handed on after it.
+        broken: recorded step of replicas with a number that is not finite, which nobody but the recorder has seen.
     """
 
     def __init__(
@@ -186,7 +125,10 @@ class Recorder:
         self._cells = torch.zeros(frames, particles.n_replicas, 3, 3, device=device, dtype=torch.float64)
         self._steps: list[int] = []
         self._trajectory_steps: list[int] = []
-        self.statistics = Statistics()
+        self._statistics = [Statistics()] * particles.n_replicas
+        self._latest: list[tuple[int, np.ndarray]] = []  # temperatures [replica] of the last recorded steps
+        self.ended: dict[int, tuple[int, str]] = {}
+        self.broken: dict[int, int] = {}
         self.n_observables = 0
         self.n_trajectory = 0
 
@@ -272,81 +214,167 @@ class Recorder:
         """Hand on everything that is buffered.
 
         Raises:
-            SimulationError: a recorded number is NaN or infinite.
+            SimulationError: a recorded number is NaN or infinite, and no other replica is left.
         """
         if self._steps:
             self._flush_observables()
         if self._trajectory_steps:
             self._flush_trajectory()
 
-    def salvage(self, hottest_K: float) -> None:
-        """Hand on what is buffered of a run that went wrong, up to the first number that is not finite or too hot.
+    def end(self, replica: int, from_step: int, hottest_K: float, reason: str) -> None:
+        """End the record of a replica that went wrong, before its first number that is not finite or too hot.
 
         Args:
-            hottest_K: temperature of a replica above which it has exploded, K.
+            replica: its number.
+            from_step: of the recorded part, from which on nothing of it is to be trusted.
+            hottest_K: temperature above which it has exploded, K.
+            reason: in words.
         """
-        rows = self._maker.split(self._rows[: len(self._steps)].cpu().numpy())
-        good = np.ones(len(self._steps), dtype=bool)
-        for values in rows.values():
-            good &= np.isfinite(values).reshape(len(good), -1).all(axis=1)
-        good &= (rows["temperature"] < hottest_K).all(axis=1)
-        n_good = len(good) if good.all() else int(np.argmin(good))
-        if n_good < len(good) and self._maker.max_frames is not None:
-            n_good = 0  # contributions of atoms are kept for whole blocks
-        end = self._steps[n_good - 1] if n_good else -1
-        self._steps = self._steps[:n_good]
-        self._trajectory_steps = [step for step in self._trajectory_steps if step <= end]
+        rows = self._rows[: len(self._steps), replica].cpu().numpy()
+        kelvin = self._maker.split(rows[:, None])["temperature"][:, 0]
+        good = np.isfinite(rows).all(axis=1) & (kelvin < hottest_K)
+        latest = [(step, bool(heat[replica] < hottest_K)) for step, heat in self._latest]
+        latest += list(zip(self._steps, good.tolist(), strict=True))
+        bad = next((step for step, well in latest if not well), from_step)
+        self._end(replica, min(bad, from_step), reason)
+
+    def salvage(self, hottest_K: Sequence[float], reason: str) -> None:
+        """End the record of every replica that has not ended yet, and hand on what is good of it.
+
+        Args:
+            hottest_K: [replica], temperature above which it has exploded, K.
+            reason: in words.
+        """
+        seen = [*(step for step, _ in self._latest), *self._steps]
+        for replica in set(range(self._particles.n_replicas)) - set(self.ended):
+            self.end(replica, seen[-1] + 1 if seen else 0, hottest_K[replica], reason)
         self.flush()
 
     def carry(self) -> dict[str, Any]:
         """What a restart needs (call after ``flush``): plain tensors and numbers."""
         return {
             **self._maker.carry(),
-            "statistics": dict(vars(self.statistics)),
+            "statistics": [dict(vars(statistics)) for statistics in self._statistics],
             "n_observables": self.n_observables,
             "n_trajectory": self.n_trajectory,
+            "ended": {replica: list(ended) for replica, ended in self.ended.items()},
         }
 
     def restore(self, carry: dict[str, Any]) -> None:
         """Continue from ``carry``."""
         self._maker.restore(carry)
-        self.statistics = Statistics(**carry["statistics"])
+        kept = carry["statistics"]
+        if isinstance(kept, dict):  # of earlier versions: means over replicas
+            kept = [kept] * len(self._statistics)
+        self._statistics = [Statistics(**sums) for sums in kept]
         self.n_observables = carry["n_observables"]
         self.n_trajectory = carry["n_trajectory"]
+        self.ended = {replica: (last_step, reason) for replica, (last_step, reason) in carry.get("ended", {}).items()}
+        self._say_ended()
+
+    @property
+    def temperature_K(self) -> float:  # noqa: N802
+        """Mean temperature of the replicas that run, or of those that ran longest, K; NaN without frames."""
+        return float(np.mean([statistics.temperature_K for statistics in self._longest()]))
+
+    @property
+    def drift_eV_per_fs(self) -> float:  # noqa: N802
+        """Least-squares slope of the conserved energy, likewise, eV/fs; NaN for fewer than two frames."""
+        return float(np.mean([statistics.drift_eV_per_fs for statistics in self._longest()]))
+
+    def _longest(self) -> list[Statistics]:
+        most = max(statistics.n for statistics in self._statistics)
+        return [statistics for statistics in self._statistics if statistics.n == most]
+
+    def _end(self, replica: int, bad_step: int, reason: str) -> None:
+        last = max(bad_step - 1, -1)
+        last -= last % self._record_stride if last > 0 else 0
+        known = self.ended.get(replica)
+        self.ended[replica] = (last if known is None else min(last, known[0]), reason)
+        self._say_ended()
+
+    def _say_ended(self) -> None:
+        for replica, (last_step, reason) in self.ended.items():
+            if self._writer is not None:
+                self._writer.end_replica(replica, last_step, reason)
+
+    def _is_over(self, steps: np.ndarray) -> np.ndarray:
+        """Whether the record of a replica has ended [frame, replica]."""
+        over = np.zeros((len(steps), self._particles.n_replicas), dtype=bool)
+        for replica, (last, _) in self.ended.items():
+            over[:, replica] = steps > last
+        return over
+
+    def _find_broken(self, step: np.ndarray, rows: np.ndarray) -> None:
+        """End the record of replicas with a number that is not finite in rows [frame, replica, column].
+
+        Raises:
+            SimulationError: no replica is left.
+        """
+        bad = ~np.isfinite(rows).all(axis=2) & ~self._is_over(step)
+        for replica in np.flatnonzero(bad.any(axis=0)).tolist():
+            first = int(step[np.argmax(bad[:, replica])])
+            if len(self.ended) == self._particles.n_replicas - 1:
+                raise SimulationError(
+                    f"recorded step {first}",
+                    got="NaN or infinity",
+                    wanted="finite numbers",
+                    todo="Use a smaller md.timestep_fs or a start structure nearer to the model's training data",
+                )
+            self.broken[replica] = first
+            self._end(replica, first, f"NaN or infinity in recorded step {first}")
 
     def _flush_observables(self) -> None:
         step = np.array(self._steps)
         rows = self._rows[: len(step)].cpu().numpy().copy()  # [frame, replica, column]
-        finite = np.isfinite(rows).all(axis=(1, 2))
-        if not finite.all():
-            bad = int(step[np.argmin(finite)])
-            raise SimulationError(
-                f"recorded step {bad}",
-                got="NaN or infinity",
-                wanted="finite numbers",
-                todo="Use a smaller md.timestep_fs or a start structure nearer to the model's training data",
-            )
+        self._find_broken(step, rows)
+        over = self._is_over(step)
+        rows[over] = np.nan
         self._steps = []
         block = self._maker.block(step, self._maker.split(rows), self._axes, self._eps_e)
-        self.statistics = self.statistics.add(
-            step * self._timestep_fs, block.values["conserved"].mean(axis=1), block.values["temperature"].mean(axis=1)
-        )
-        if self._writer is not None:
+        n_kept = int((~over.all(axis=1)).sum())
+        block = _ended(block, over, n_kept) if over.any() else block
+        step = step[:n_kept]
+        for replica, statistics in enumerate(self._statistics):
+            n = int((~over[:, replica]).sum())
+            conserved, kelvin = (block.values[name][:n, replica] for name in ("conserved", "temperature"))
+            self._statistics[replica] = statistics.add(step[:n] * self._timestep_fs, conserved, kelvin)
+        self._latest += zip(step.tolist(), block.values["temperature"], strict=True)
+        self._latest = self._latest[-BLOCK_FRAMES:]
+        if self._writer is not None and n_kept:
             self._writer.append_observables(block)
-        self.n_observables += len(step)
+        self.n_observables += n_kept
 
     def _flush_trajectory(self) -> None:
-        n_frames = len(self._trajectory_steps)
-        block = TrajectoryBlock(
-            step=np.array(self._trajectory_steps),
-            positions_A=_to_numpy(self._positions[:n_frames]),
-            velocities_A_per_fs=_to_numpy(self._velocities[:n_frames]),
-            cell_A=_to_numpy(self._cells[:n_frames]),
-        )
+        step = np.array(self._trajectory_steps)
+        over = self._is_over(step)
+        n_frames = int((~over.all(axis=1)).sum())
+        numbers = [_to_numpy(buffer[: len(step)]) for buffer in (self._positions, self._velocities, self._cells)]
+        if over.any():
+            numbers = [np.where(over.reshape(*over.shape, *(1,) * (of.ndim - 2)), np.nan, of) for of in numbers]
+        positions, velocities, cells = (of[:n_frames] for of in numbers)
         self._trajectory_steps = []
-        if self._writer is not None:
-            self._writer.append_trajectory(block)
+        if self._writer is not None and n_frames:
+            self._writer.append_trajectory(TrajectoryBlock(step[:n_frames], positions, velocities, cells))
         self.n_trajectory += n_frames
+
+
+def _ended(block: ObservableBlock, over: np.ndarray, n_frames: int) -> ObservableBlock:
+    """The first frames of a block, with NaN where the record of a replica has ended.
+
+    Args:
+        block: of all frames.
+        over: [frame, replica].
+        n_frames: to keep.
+    """
+    values = {}
+    for name, numbers in block.values.items():
+        ended = numbers[:n_frames]
+        if not {row.name: row.shared for row in named_observables(name)}[name]:
+            ended = ended.copy()
+            ended[over[:n_frames]] = np.nan
+        values[name] = ended
+    return ObservableBlock(block.step[:n_frames], values)
 
 
 def _pieces(n_rows: int, filled: int, room: int) -> Iterator[tuple[int, int, int]]:

@@ -6,7 +6,7 @@ replica 0 come first, then those of replica 1, and so on.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,6 +81,7 @@ class MDState(NamedTuple):
             (``predictor``); None without such a response.
         answers: [kept, atom, 3, 4], likewise, of the answers to uniform fields at the last recorded steps.
         chain: [replica, 2, link], positions and velocities of a Nose-Hoover chain (``nose_hoover``); None without one.
+        resting: [replica], True for one that went wrong and is kept where it was well (``failures``); None: none.
     """
 
     positions: Tensor
@@ -98,6 +99,7 @@ class MDState(NamedTuple):
     fields: Tensor | None = None
     answers: Tensor | None = None
     chain: Tensor | None = None
+    resting: Tensor | None = None
 
 
 def make_particles(system: System, masses_amu: Tensor, replicas: int = 1) -> Particles:
@@ -146,26 +148,26 @@ def bath(temperature_K: float | Tensor, particles: Particles) -> float | Tensor:
     return for_atoms(temperature_K, particles)[:, None] if isinstance(temperature_K, Tensor) else temperature_K
 
 
-def closest_atoms(state: MDState, particles: Particles) -> str | None:
-    """The pair of atoms that is closest in units of covalent radii, in words; None where no replica has positions.
+def closest_atoms(state: MDState, particles: Particles, replicas: Sequence[int]) -> str | None:
+    """The pair of atoms that is closest in units of covalent radii, in words; None where positions are not numbers.
 
-    Of replicas with an energy that is not finite where there are some, else of all.
+    Args:
+        state: with the positions.
+        particles: the replicas.
+        replicas: in which to look.
     """
     numbers = [some.numpy() for some in particles.system.numbers.cpu().split(list(particles.sizes))]
     positions = [some.numpy() for some in state.positions.cpu().split(list(particles.sizes))]
     periodic = particles.system.periodic.tolist()
-    suspects = [k for k, energy in enumerate(state.energy.tolist()) if not math.isfinite(energy)]
     best = None
-    for replica in suspects or range(particles.n_replicas):
+    for replica in replicas:
         if not np.isfinite(positions[replica]).all():
             continue
         cell = state.cell[replica].cpu().numpy() if periodic[replica] else None
         pair = nearest_neighbors(positions[replica], numbers[replica], cell, reach_A=3.0).closest
-        if pair is not None and (best is None or pair.ratio < best[0].ratio):
-            best = pair, replica
-    if best is None:
-        return None
-    return f"{best[0]}" + (f", replica {best[1]}" if particles.n_replicas > 1 else "")
+        if pair is not None and (best is None or pair.ratio < best.ratio):
+            best = pair
+    return None if best is None else str(best)
 
 
 def kinetic_energy(velocities: Tensor, particles: Particles) -> Tensor:

@@ -12,11 +12,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 
+from spectra_app.dynamics.blocks import TrajectoryBlock
 from spectra_app.dynamics.engine import ChosenEngine, choose_engine
 from spectra_app.dynamics.forces import PotentialLike, PredictionLike
 from spectra_app.dynamics.molecular_dynamics import Progress
 from spectra_app.dynamics.observables import BlockMaker, Instant, ObservableBlock, RunKind, stored_observables
-from spectra_app.dynamics.recorder import TrajectoryBlock
 from spectra_app.errors import ConfigError, SimulationError, StoppedError, TrajectoryError
 from spectra_app.interrupts import Interrupts
 from spectra_app.readers.trajectories.dispatch import open_trajectory

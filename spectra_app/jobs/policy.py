@@ -251,10 +251,27 @@ def field_note(run: Run) -> str | None:
     )
 
 
-def with_field_note(spectrum: S, run: Run) -> S:
-    """A spectrum of a run, with a warning where an external field acted."""
-    note = field_note(run)
-    if note is None:
-        return spectrum
-    warnings.warn(note, SpectrumWarning, stacklevel=3)
-    return replace(spectrum, report=replace(spectrum.report, warnings=(*spectrum.report.warnings, note)))
+def ended_note(run: Run) -> str | None:
+    """One sentence on replicas of a run that went wrong; None where all is well."""
+    if not run.ended:
+        return None
+    which = ", ".join(str(one.replica) for one in run.ended)
+    first = run.ended[0]
+    what = (
+        f"replica{'s' if len(run.ended) > 1 else ''} {which} of {run.path} went wrong "
+        f"(replica {first.replica} after recorded step {first.last_step}: {first.reason})"
+    )
+    ended = {one.replica for one in run.ended}
+    if not ended.isdisjoint(run.replicas):
+        return f"{what}: this is of the record up to there, whose end is not to be trusted"
+    return f"{what} and {'are' if len(run.ended) > 1 else 'is'} left out: this is of the other {run.n_replicas}"
+
+
+def with_run_notes(spectrum: S, run: Run) -> S:
+    """A spectrum of a run, with a warning where an external field acted or replicas went wrong."""
+    for note in (field_note(run), *(ended_note(one) for one in run.joined or (run,))):
+        if note is not None:
+            warnings.warn(note, SpectrumWarning, stacklevel=3)
+            report = replace(spectrum.report, warnings=(*spectrum.report.warnings, note))
+            spectrum = replace(spectrum, report=report)
+    return spectrum

@@ -11,18 +11,19 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
-from ase.data import atomic_masses
 
 from spectra_app.config import MDSettings
 from spectra_app.dynamics.engine import ChosenEngine, choose_engine
+from spectra_app.dynamics.failures import Failure
 from spectra_app.dynamics.fields import FieldFunction, check_same_field
 from spectra_app.dynamics.forces import PotentialLike
 from spectra_app.dynamics.molecular_dynamics import MolecularDynamics, Progress
 from spectra_app.dynamics.observables import RunKind, stored_observables
 from spectra_app.dynamics.recorder import Recorder
-from spectra_app.dynamics.state import MDState, Particles, make_particles, state_from_dict, state_to_dict
-from spectra_app.errors import SimulationError, StoppedError, StructureError
+from spectra_app.dynamics.state import MDState, state_from_dict, state_to_dict
+from spectra_app.errors import ConvergenceError, SimulationError, StoppedError
 from spectra_app.interrupts import Interrupts
+from spectra_app.jobs.batch import check_start, start_particles
 from spectra_app.memory import keep_freed_blocks
 from spectra_app.runs.layout import Parts, RunHeader, write_born_charges
 from spectra_app.runs.partition import common_parts, whole_molecules
@@ -30,9 +31,8 @@ from spectra_app.runs.provenance import versions
 from spectra_app.runs.reader import read_run
 from spectra_app.runs.restart_file import is_begun, load_checkpoint, save_checkpoint
 from spectra_app.runs.writer import RunWriter
-from spectra_app.structure.distances import check_distances
 from spectra_app.structure.neighbors import build_neighbors
-from spectra_app.structure.system import System, concatenate, from_ase, select_structures
+from spectra_app.structure.system import System, select_structures
 
 BORN_SAMPLES = 4  # configurations of a run whose Born charges are kept
 # Settings that may differ between the parts of one run; a field table is compared by its rows.
@@ -57,6 +57,7 @@ class SimulationResult:
         restarted_at_step: step (equilibration included) at which this call continued; None for a new run.
         device: torch device.
         engine: how the model was evaluated.
+        failures: replicas that went wrong and were left behind while the others ran on.
     """
 
     path: Path | None
@@ -72,6 +73,7 @@ class SimulationResult:
     restarted_at_step: int | None
     device: str
     engine: str
+    failures: tuple[Failure, ...] = ()
 
 
 class Simulation:
@@ -109,9 +111,9 @@ class Simulation:
         self.progress = progress
         self.checkpoint_s = checkpoint_s
         self._field_of_start: dict[str, Any] | None = None
-        self.particles = _particles(structure, model.device, self.settings.n_replicas)
+        self.particles = start_particles(structure, model.device, self.settings.n_replicas)
         model.check_system(self.particles.system)
-        _check_start(self.particles)
+        check_start(self.particles)
         self.parts: Parts | None = None
         if self.settings.parts == "none":
             self.particles = self.particles._replace(system=whole_molecules(self.particles.system))
@@ -151,6 +153,7 @@ class Simulation:
             state = state_from_dict(content["state"], self.model.device)
             self._engine = self._engine_of(content)
             self._engine.use(self.model)
+            self.dynamics.watch.restore(content.get("failures", ()))
             carry, ms_per_step = content["recorder"], content["ms_per_step"]
             writer = RunWriter.resume(self.output, self._header(), carry["n_observables"], carry["n_trajectory"])
         else:
@@ -165,13 +168,13 @@ class Simulation:
             with keeper.interrupts:
                 try:
                     last = self.dynamics.run(recorder, state, keeper.after_step, self.progress)
-                except SimulationError as error:
-                    recorder.salvage(self.dynamics.explosion_limit)
+                except (SimulationError, ConvergenceError) as error:
+                    recorder.salvage(self.dynamics.watch.limits_K, str(error))
                     kept = f"{recorder.n_observables} recorded frames up to there are in {self.output}"
-                    raise SimulationError(f"{error} ({kept})") from None
+                    raise type(error)(f"{error} ({kept})") from None
             if self.dynamics.ms_per_step == self.dynamics.ms_per_step:  # not NaN: this call made steps
                 ms_per_step = self.dynamics.ms_per_step
-            keeper.save(last, ms_per_step)
+            keeper.save(last, ms_per_step)  # which may find that the last step was one too many
             writer.finish(ms_per_step)
         self._add_born_charges(self.output)
         return self._result(recorder, began, None if state is None else state.step, ms_per_step)
@@ -215,6 +218,7 @@ class Simulation:
         return {
             "kind": "md",
             "state": state_to_dict(state),
+            "failures": [tuple(failure) for failure in self.dynamics.watch.failures.values()],
             "recorder": recorder.carry(),
             "settings": self.settings.model_dump(mode="json"),
             "model_hash": self.model.card.hash,
@@ -330,8 +334,9 @@ class Simulation:
             n_replicas=self.particles.n_replicas,
             timestep_fs=self.settings.timestep_fs,
             ms_per_step=ms_per_step,
-            temperature_K=recorder.statistics.temperature_K,
-            energy_drift_meV_per_atom_per_ps=recorder.statistics.drift_eV_per_fs * 1e6 / n_atoms,
+            temperature_K=recorder.temperature_K,
+            energy_drift_meV_per_atom_per_ps=recorder.drift_eV_per_fs * 1e6 / n_atoms,
+            failures=tuple(self.dynamics.watch.failures.values()),
             wall_s=time.perf_counter() - began,
             restarted_at_step=restarted_at,
             device=str(self.model.device),
@@ -349,12 +354,12 @@ class _Keeper:
         self._saved = -float("inf") if recorder.n_observables == 0 else time.monotonic()
         self.interrupts = Interrupts(max_minutes)
 
-    def after_step(self, state: MDState) -> None:
-        """Called after every step; raises ``StoppedError`` when asked to stop."""
+    def after_step(self, state: MDState) -> MDState:
+        """Called after every step, gives the state to go on with; raises ``StoppedError`` when asked to stop."""
         stop = self.interrupts.requested
         if not stop and time.monotonic() - self._saved < self._simulation.checkpoint_s:
-            return
-        self.save(state, float("nan"))
+            return state
+        state = self.save(state, float("nan"))
         if stop:
             done, total = state.step, self._simulation.dynamics.total_steps
             raise StoppedError(
@@ -363,38 +368,13 @@ class _Keeper:
                 resubmit=self.interrupts.resubmit,
                 todo="Continue with --restart",
             )
+        return state
 
-    def save(self, state: MDState, ms_per_step: float) -> None:
-        """Flush the run file, then replace the checkpoint."""
-        self._simulation.dynamics.check(state)  # never save a state that has exploded
+    def save(self, state: MDState, ms_per_step: float) -> MDState:
+        """Flush the run file, then replace the checkpoint; gives the state to go on with."""
         self._recorder.flush()
+        state, _ = self._simulation.dynamics.settle(state, self._recorder)  # never save a state that has exploded
         self._writer.flush()
         save_checkpoint(self._writer.path, self._simulation.checkpoint(state, self._recorder, ms_per_step))
         self._saved = time.monotonic()
-
-
-def _check_start(particles: Particles) -> None:
-    """Refuse start structures whose lengths are not in A, or with atoms that clash."""
-    system = particles.system
-    numbers = system.numbers[: particles.n_atoms].cpu().numpy()
-    cells = system.cell.cpu().numpy()
-    seen: list[np.ndarray] = []  # replicas mostly start from one structure
-    for k, positions in enumerate(system.positions.cpu().numpy().reshape(particles.n_replicas, -1, 3)):
-        if not any(np.array_equal(positions, other) for other in seen):
-            check_distances(positions, numbers, cells[k] if bool(system.periodic[k]) else None, f"structure {k}")
-            seen.append(positions)
-
-
-def _particles(structure: Atoms | System | Sequence[Atoms], device: torch.device, replicas: int) -> Particles:
-    """Replicas with masses (isotopes as in ``Atoms``; standard masses for a ``System``)."""
-    if isinstance(structure, System):
-        size = structure.sizes[0]
-        masses = np.asarray(atomic_masses)[structure.numbers[:size].cpu().numpy()]
-        return make_particles(structure.to(device=device), torch.from_numpy(masses), replicas)
-    starts = [structure] if isinstance(structure, Atoms) else list(structure)
-    if any(not np.array_equal(atoms.numbers, starts[0].numbers) for atoms in starts):
-        raise StructureError(
-            "start structures", got="different atoms", wanted="the same atoms in the same order in each"
-        )
-    system = concatenate([from_ase(atoms, device=device, name=f"structure {k}") for k, atoms in enumerate(starts)])
-    return make_particles(system, torch.from_numpy(starts[0].get_masses()), replicas)
+        return state

@@ -20,7 +20,7 @@ from spectra_app.jobs.policy import (
     timestep_of,
     volume_of,
     with_f_sum,
-    with_field_note,
+    with_run_notes,
     with_runs,
 )
 from spectra_app.readers.series import FORMATS, Request, open_series
@@ -87,7 +87,7 @@ def run_spectrum(
     run = opened(run)
     values, given = _of_run(run, kind, chosen)
     spectrum = _compute(kind, chosen, values, {**given, **integration_of(run, chosen)})
-    return with_field_note(with_f_sum(with_runs(spectrum, run), run), run)
+    return with_run_notes(with_f_sum(with_runs(spectrum, run), run), run)
 
 
 def opened(source: Run | Path | str | Sequence[Run | Path | str]) -> Run:

@@ -84,6 +84,8 @@ def join_runs(runs: Sequence[Run]) -> Run:
         born_e=np.concatenate(born) if born else None,
         observables=observables,
         joined=tuple(runs),
+        replicas=tuple(range(observables["dipole"].shape[1])),
+        ended=(),
     )
 
 

@@ -10,6 +10,8 @@
     parameters/spectra_app/          metadata (JSON), complete, ms_per_step
         born/                        step [sample], value [sample, atom, field, displacement] e: Born charges of a few
                                      configurations of the first replica, at the end of a run of md
+        ended/                       last_step [replica] of the record of those that went wrong, -1 where it is empty,
+                                     the largest integer where all is well; reason [replica].  NaN follows in the series
         parts/                       attribute level; atom_part [atom], kinds [part], molecules [part] (if there are)
 
 Which observables there are, their axes and units stand in one table, ``dynamics/observables.py``.  Contributions of the
@@ -21,7 +23,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import h5py
 import numpy as np
@@ -29,6 +31,8 @@ import numpy as np
 if TYPE_CHECKING:  # the table brings torch
     from spectra_app.dynamics.observables import Observable
 
+RUNS_ON = np.iinfo(np.int64).max  # last step of a replica that has not ended
+REASON_BYTES = 400  # of a text that can be written while others read
 CHUNK_BYTES = 256_000  # HDF5 chunk of a growing dataset
 
 Level = Literal["molecules", "atoms"]
@@ -80,6 +84,20 @@ class RunHeader:
     metadata: dict[str, Any]
     slab: bool = False
     parts: Parts | None = None
+
+
+class EndedReplica(NamedTuple):
+    """A replica that went wrong before the end of its run.
+
+    Attributes:
+        replica: its number.
+        last_step: of its record, since recording began; -1 where it is empty.
+        reason: what was found.
+    """
+
+    replica: int
+    last_step: int
+    reason: str
 
 
 def write_born_charges(path: Path, step: np.ndarray, born_e: np.ndarray) -> None:
@@ -141,6 +159,9 @@ def create_run_file(path: Path, header: RunHeader) -> h5py.File:
     parameters["metadata"] = json.dumps(header.metadata)
     parameters.create_dataset("complete", data=np.uint8(0))
     parameters.create_dataset("ms_per_step", data=float("nan")).attrs["unit"] = "ms"
+    ended = parameters.create_group("ended")
+    ended.create_dataset("last_step", data=np.full(replicas, RUNS_ON, dtype=np.int64))
+    ended.create_dataset("reason", data=np.zeros(replicas, dtype=f"S{REASON_BYTES}"))
     if header.parts is not None:
         _write_parts(parameters, header.parts)
     file.swmr_mode = True

@@ -72,6 +72,7 @@ class RunParts:
         n_replicas: independent copies.
         has_polarizability: whether the model gave one.
         boundary: of the system.
+        replicas: numbers of those that are seen; None: all.
     """
 
     file: RunFile
@@ -83,6 +84,7 @@ class RunParts:
     n_replicas: int
     has_polarizability: bool
     boundary: Boundary
+    replicas: tuple[int, ...] | None = None
 
     @cached_property
     def dipole_eA(self) -> RecordedArray:  # noqa: N802
@@ -97,10 +99,19 @@ class RunParts:
     def _recorded(self, name: str, tail: tuple[int, ...]) -> RecordedArray:
         shape = (self.n_frames, self.n_replicas, len(self.kinds), *tail)
         name = f"observables/{name}/value"
-        return RecordedArray(self.file.open, name, shape, np.dtype(np.float32), in_blocks=False, boundary=self.boundary)
+        kind = np.dtype(np.float32)
+        options: dict[str, Any] = {"in_blocks": False, "boundary": self.boundary, "replicas": self.replicas}
+        return RecordedArray(self.file.open, name, shape, kind, **options)
 
 
-def read_parts(source: RunFile, file: h5py.File, n_frames: int, n_replicas: int, boundary: Boundary) -> RunParts | None:
+def read_parts(
+    source: RunFile,
+    file: h5py.File,
+    n_frames: int,
+    n_replicas: int,
+    boundary: Boundary,
+    replicas: tuple[int, ...] | None = None,
+) -> RunParts | None:
     """The parts of an open run file; None where it has none.
 
     Args:
@@ -109,6 +120,7 @@ def read_parts(source: RunFile, file: h5py.File, n_frames: int, n_replicas: int,
         n_frames: complete frames.
         n_replicas: independent copies.
         boundary: of the system.
+        replicas: numbers of those that are seen; None: all.
     """
     group = file["parameters/spectra_app"].get("parts")
     if group is None:
@@ -123,4 +135,5 @@ def read_parts(source: RunFile, file: h5py.File, n_frames: int, n_replicas: int,
         n_replicas,
         "polarizability_parts" in file["observables"],
         boundary,
+        replicas,
     )

@@ -13,7 +13,7 @@ import numpy as np
 
 from spectra_app.arrays import BLOCK_BYTES, Boundary, Frames, RecordedArray
 from spectra_app.errors import TrajectoryError
-from spectra_app.runs.layout import replica_names
+from spectra_app.runs.layout import RUNS_ON, EndedReplica, replica_names
 from spectra_app.runs.opening import METADATA, RunFile, open_run_file
 from spectra_app.runs.part_series import Centres, RunParts, read_parts
 
@@ -54,6 +54,9 @@ class Run:
         parts: contributions of molecules or atoms, or None.
         born_e: [sample, atom, field, displacement], e, Born charges of a few configurations of the first replica, or
             None.
+        replicas: numbers of the replicas that the series show: those that ran on to the end (so far), or the one asked
+            for.
+        ended: replicas that went wrong before.
         observables: by name, everything recorded at each step, those above too, [frame, replica, ...]; the table
             ``dynamics/observables.py`` says what they are.
         joined: the runs that this one was made of (``joining.join_runs``); of unequal length, one replica of a series
@@ -86,6 +89,8 @@ class Run:
     born_e: np.ndarray | None = None
     observables: Mapping[str, Frames] = field(default_factory=dict)
     joined: tuple[Run, ...] = ()
+    replicas: tuple[int, ...] = (0,)
+    ended: tuple[EndedReplica, ...] = ()
 
     @property
     def positions_A(self) -> Frames:  # noqa: N802
@@ -153,7 +158,7 @@ class Run:
 
     @property
     def n_replicas(self) -> int:
-        """Independent copies."""
+        """Independent copies that the series show."""
         return self.screening.shape[1]
 
     @property
@@ -168,20 +173,22 @@ class Run:
         return None if value is None else float(value)
 
 
-def read_run(path: Path | str) -> Run:
+def read_run(path: Path | str, replica: int | None = None) -> Run:
     """Open a run file.
 
-    A file that still grows gives the frames that are complete at this moment.
+    A file that still grows gives the frames that are complete at this moment.  Replicas that went wrong and stopped are
+    left out while others ran on; where none did, all are shown up to where the first one stopped.
 
     Args:
         path: the file that ``Simulation`` or ``record_trajectory`` wrote.
+        replica: show this one alone, as far as its record goes; None: see above.
 
     Raises:
-        TrajectoryError: no such file, truncated, damaged, not a run file, or no frame yet.
+        TrajectoryError: no such file, truncated, damaged, not a run file, no frame yet, or no such replica.
     """
     path = Path(path)
     with open_run_file(path) as file:
-        opening = _Opening(file, RunFile(path, file[METADATA].asstr()[()]))
+        opening = _Opening(file, RunFile(path, file[METADATA].asstr()[()]), replica)
         return opening.run()
 
 
@@ -191,22 +198,31 @@ class _Opening:
     Args:
         file: the open file.
         source: the same.
+        replica: the one to be shown; None: those that ran on.
     """
 
-    def __init__(self, file: h5py.File, source: RunFile) -> None:
+    def __init__(self, file: h5py.File, source: RunFile, replica: int | None) -> None:
         self._file, self._source, self._metadata = file, source, read_metadata(file)
         observables = file["observables"]
         # Datasets of a growing file may differ by the block that is just being written.
         self._n_frames = min(
             len(element[part]) for element in observables.values() for part in ("step", "time", "value")
         )
+        self._all_replicas = len(file["particles"])
+        self._ended = read_ended(file)
+        steps = observables["dipole/step"][: self._n_frames]
+        self._replicas, last_step = self._shown(replica, int(steps[-1]) if len(steps) else -1)
+        self._n_frames = int(np.searchsorted(steps, last_step, side="right"))
         if self._n_frames == 0:
             raise TrajectoryError(
                 f"run file {source.path}", got="no recorded frame", todo="Wait, or continue it with --restart"
             )
-        names = replica_names(len(file["particles"]))
-        self._groups = [f"particles/{name}" for name in names]
+        names = replica_names(self._all_replicas)
+        self._groups = [f"particles/{names[k]}" for k in self._replicas]
         self._n_stored = min(_length(file[name]) for name in self._groups)
+        if self._ended and "position" in file[self._groups[0]]:
+            stored = file[f"{self._groups[0]}/position/step"][: self._n_stored]
+            self._n_stored = int(np.searchsorted(stored, last_step, side="right"))
         boundary = list(file[self._groups[0]]["box"].attrs["boundary"])
         self._boundary: Boundary = (
             "periodic" if boundary[2] == "periodic" else "slab" if boundary[0] == "periodic" else "open"
@@ -246,8 +262,31 @@ class _Opening:
             field_V_per_A=observable("field"),
             born_e=self._born_charges(),
             observables=self._observables,
-            parts=read_parts(self._source, self._file, self._n_frames, len(self._groups), self._boundary),
+            parts=read_parts(
+                self._source, self._file, self._n_frames, len(self._groups), self._boundary, self._selection
+            ),
+            replicas=self._replicas,
+            ended=self._ended,
         )
+
+    @property
+    def _selection(self) -> tuple[int, ...] | None:
+        """Replicas to be picked out of a series; None: all of them."""
+        return None if len(self._replicas) == self._all_replicas else self._replicas
+
+    def _shown(self, replica: int | None, last_step: int) -> tuple[tuple[int, ...], int]:
+        """Which replicas the series show, and the last step that all of them have recorded."""
+        last = dict.fromkeys(range(self._all_replicas), last_step)
+        last |= {one.replica: one.last_step for one in self._ended}
+        if replica is not None:
+            if replica not in last:
+                raise TrajectoryError(
+                    f"replica {replica} of {self._source.path}", got="none", wanted=f"0 to {self._all_replicas - 1}"
+                )
+            return (replica,), last[replica]
+        whole = tuple(last.keys() - {one.replica for one in self._ended})
+        shown = whole or tuple(k for k, step in last.items() if step >= 0) or tuple(last)
+        return shown, min(last[k] for k in shown)
 
     def _born_charges(self) -> np.ndarray | None:
         """[sample, atom, field, displacement], e; None in a file without them."""
@@ -255,11 +294,12 @@ class _Opening:
         return parameters["born/value"][()] if "born" in parameters else None
 
     def _series(self, name: str, in_blocks: bool = True) -> RecordedArray:
-        dataset = self._file[name]
-        shape = (self._n_frames, *dataset.shape[1:])
-        return RecordedArray(
-            self._source.open, name, shape, dataset.dtype, in_blocks=in_blocks, boundary=self._boundary
-        )
+        dataset, chosen = self._file[name], None
+        tail = dataset.shape[1:]
+        if self._selection is not None and tail and name != "observables/field/value":  # which all replicas share
+            chosen, tail = self._selection, (len(self._selection), *tail[1:])
+        options: dict[str, Any] = {"in_blocks": in_blocks, "boundary": self._boundary, "replicas": chosen}
+        return RecordedArray(self._source.open, name, (self._n_frames, *tail), dataset.dtype, **options)
 
     def _clock(self, part: str, dtype: type) -> Frames:
         """Steps or times of the stored configurations."""
@@ -307,6 +347,19 @@ def read_metadata(file: h5py.File) -> dict[str, Any]:
     metadata["complete"] = bool(parameters["complete"][()])
     metadata["ms_per_step"] = float(parameters["ms_per_step"][()])
     return metadata
+
+
+def read_ended(file: h5py.File) -> tuple[EndedReplica, ...]:
+    """Replicas of an open run file that went wrong; none in files of earlier versions."""
+    parameters = file["parameters/spectra_app"]
+    if "ended" not in parameters:
+        return ()
+    last, reasons = parameters["ended/last_step"][()].tolist(), parameters["ended/reason"][()].tolist()
+    return tuple(
+        EndedReplica(k, step, reason.decode("utf-8", "replace"))
+        for k, (step, reason) in enumerate(zip(last, reasons, strict=True))
+        if step != RUNS_ON
+    )
 
 
 def _length(group: h5py.Group) -> int:

@@ -18,11 +18,11 @@ from typing import Any
 import h5py
 import numpy as np
 
+from spectra_app.dynamics.blocks import TrajectoryBlock
 from spectra_app.dynamics.observables import ObservableBlock
-from spectra_app.dynamics.recorder import TrajectoryBlock
 from spectra_app.errors import TrajectoryError
 from spectra_app.runs.claim import Claim
-from spectra_app.runs.layout import RunHeader, create_run_file, replica_names
+from spectra_app.runs.layout import REASON_BYTES, RunHeader, create_run_file, replica_names
 from spectra_app.runs.opening import open_run_file
 
 FLUSH_SECONDS = 1.0  # readers see new frames at most this late; a flush costs 1-3 ms
@@ -131,6 +131,17 @@ class RunWriter:
                 if replica == 0:
                     self._append_clock(group["position"], block.step)
             self._flush_if_due()
+
+    def end_replica(self, replica: int, last_step: int, reason: str) -> None:
+        """Say that the record of a replica ends with a step, and why.
+
+        Raises:
+            TrajectoryError: the disk is full or the file cannot be written.
+        """
+        with explained(self.path):
+            ended = self._file["parameters/spectra_app/ended"]
+            ended["reason"][replica] = reason.encode("utf-8", "replace")[:REASON_BYTES]
+            ended["last_step"][replica] = last_step
 
     def finish(self, ms_per_step: float) -> None:
         """Mark the run as complete."""
