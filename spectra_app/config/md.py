@@ -42,8 +42,16 @@ class MDSettings(Settings):
     timestep_fs: float = Field(0.5, gt=0, le=10, description="time step, fs")
     temperature_K: Kelvin = Field(300.0, description="temperature, K; several, between commas: one for each replica")
     pressure_GPa: float = Field(0.0, description="pressure of npt, GPa")
+    cell: Literal["isotropic", "anisotropic", "full", "lateral"] = Field(
+        "isotropic",
+        description="what npt changes: isotropic (the volume), anisotropic (lengths of the three cell vectors), full "
+        "(lengths and angles), lateral (lengths of the first two; for slabs)",
+    )
     thermostat_time_fs: float = Field(500.0, gt=0, description="coupling time of the thermostat, fs")
     barostat_time_fs: float = Field(1000.0, gt=0, description="coupling time of the barostat, fs")
+    compressibility_per_GPa: float = Field(
+        0.46, gt=0, description="what the barostat takes the compressibility for, GPa^-1 (water; quartz: 0.027)"
+    )
     equilibration_steps: int = Field(2000, ge=0, description="steps before recording, always with a thermostat")
     steps: int = Field(20000, ge=1, description="recorded steps")
     replicas: int = Field(

@@ -12,9 +12,6 @@ from spectra_app.dynamics.state import MDState, Particles, for_atoms, kinetic_en
 from spectra_app.dynamics.streams import noise_of_replicas
 from spectra_app.units import BOLTZMANN, EV_PER_A3_TO_GPA, FORCE_TO_ACCELERATION
 
-COMPRESSIBILITY_PER_GPA = 0.46
-"""Isothermal compressibility of water at 300 K [GPa^-1]; only its ratio to the coupling time matters."""
-
 
 def velocity_verlet_npt(
     state: MDState,
@@ -24,6 +21,7 @@ def velocity_verlet_npt(
     temperature_K: float | Tensor,
     pressure_GPa: float,
     relaxation_time_fs: float,
+    compressibility_per_GPa: float,
 ) -> tuple[MDState, PredictionLike]:
     """One velocity Verlet step in a fluctuating cell (Bernetti & Bussi 2020, DOI 10.1063/5.0020514); add a thermostat.
 
@@ -44,6 +42,7 @@ def velocity_verlet_npt(
         temperature_K: T of the ensemble; one, or [replica].
         pressure_GPa: P_0.
         relaxation_time_fs: tau, fs.
+        compressibility_per_GPa: beta; only its ratio to tau matters.
     """
     kick = (0.5 * timestep_fs * FORCE_TO_ACCELERATION) / particles.masses
     velocities = state.velocities + kick * state.forces
@@ -53,7 +52,7 @@ def velocity_verlet_npt(
     internal = 2.0 * kinetic / (3.0 * volume) + state.virial_pressure
     if state.moments is not None:
         internal = internal - field_pressure(state.moments, volume)
-    rate = COMPRESSIBILITY_PER_GPA * EV_PER_A3_TO_GPA / relaxation_time_fs  # beta/tau, A^3 eV^-1 fs^-1
+    rate = compressibility_per_GPa * EV_PER_A3_TO_GPA / relaxation_time_fs  # beta/tau, A^3 eV^-1 fs^-1
     thermal = BOLTZMANN * temperature_K
     root = torch.sqrt(volume)
     drift = 0.5 * rate * root * (internal - pressure_GPa / EV_PER_A3_TO_GPA + thermal / (2.0 * volume))

@@ -12,6 +12,7 @@ from torch import Tensor
 from spectra_app.dynamics.field_work import field_moments, field_weights
 from spectra_app.dynamics.fields import FieldSchedule
 from spectra_app.dynamics.predictor import NO_HISTORY, History
+from spectra_app.dynamics.skin import beyond_skin, beyond_skin_scaled, beyond_skin_strained, flat_cells
 from spectra_app.errors import ConvergenceError, SimulationError
 from spectra_app.structure.neighbors import Neighbors, build_neighbors
 from spectra_app.structure.system import System, check_vacuum, select_structures
@@ -148,6 +149,7 @@ class ForceField:
         is_recorded: whether a step's polarizability will be read; None: every one.
         timestep_fs: between steps, fs.
         record_fs: between recorded steps, fs.
+        any_shape: the cell may also change its shape, not only its volume.
     """
 
     def __init__(
@@ -160,6 +162,7 @@ class ForceField:
         is_recorded: Callable[[int], bool] | None = None,
         timestep_fs: float = 0.5,
         record_fs: float = 0.5,
+        any_shape: bool = False,
     ) -> None:
         self.model = model
         self._timestep_fs, self._record_fs = timestep_fs, record_fs
@@ -172,7 +175,7 @@ class ForceField:
         self._field: _Field | None = None
         self._neighbors: Neighbors | None = None
         self._built_from: Tensor | None = None
-        self._fixed_cell = not stress
+        self._fixed_cell, self._any_shape = not stress, any_shape
         self.n_rebuilds = 0
         self.lost: dict[int, str] = {}
 
@@ -207,6 +210,8 @@ class ForceField:
             positions, cell = self._put_back(positions, cell, reference_positions, reference_cell)
             furthest = float(self._excess(positions, cell, reference_positions, reference_cell).max())
         if furthest > 0.0:
+            if self._any_shape and self._note_flat(cell):
+                positions, cell = self._put_back(positions, cell, reference_positions, reference_cell)
             reference_positions, reference_cell = positions, cell
         if reference_positions is not self._built_from:
             self._rebuild(reference_positions, reference_cell)
@@ -266,6 +271,23 @@ class ForceField:
                 )
             self.lost[k] = f"a move by {furthest:.3g} A in one step"
 
+    def _note_flat(self, cell: Tensor) -> bool:
+        """Note the replicas whose cell has lost its shape; whether there are any.
+
+        Raises:
+            SimulationError: it is the only replica.
+        """
+        found = flat_cells(cell, self._template)
+        if found and self._template.n_structures == 1:
+            raise SimulationError(
+                "shape of the cell",
+                got=found[0],
+                wanted="a solid, which keeps its shape",
+                todo="A liquid does not resist shear: use md.cell isotropic",
+            )
+        self.lost |= {k: f"a cell of {reason}" for k, reason in found.items()}
+        return bool(found)
+
     def _note_unsolvable(self, system: System, field: Tensor | None, error: ConvergenceError) -> None:
         """Note the replicas whose response has no solution, which the model tells of the whole batch only.
 
@@ -312,16 +334,9 @@ class ForceField:
         self.n_rebuilds += 1
 
     def _excess(self, positions: Tensor, cell: Tensor, reference: Tensor, reference_cell: Tensor) -> Tensor:
-        """By how much every atom has moved further than the table allows [atom], A; positive: it is not valid.
-
-        A table complete to cutoff + skin stays valid while no atom moves more than skin / 2.  In a cell scaled by s
-        the displacement is measured in the scaled frame and the budget shrinks to (cutoff + skin - cutoff / s) / 2.
-        """
+        """By how much every atom has moved further than the table allows [atom], A; positive: it is not valid."""
         if self._fixed_cell:
-            moved = positions - reference
-            return (moved * moved).sum(dim=1).sqrt() - 0.5 * self.skin_A
-        scale = (torch.linalg.det(cell) / torch.linalg.det(reference_cell)) ** (1.0 / 3.0)  # [replica]
-        budget = 0.5 * (self.model.cutoff + self.skin_A - self.model.cutoff / scale).clamp(max=self.skin_A)
-        batch = self._template.batch
-        moved = positions / scale[batch][:, None] - reference
-        return (moved * moved).sum(dim=1).sqrt() - budget[batch]
+            return beyond_skin(positions, reference, self.skin_A)
+        measure = beyond_skin_strained if self._any_shape else beyond_skin_scaled
+        batch, cutoff = self._template.batch, self.model.cutoff
+        return measure(positions, cell, reference, reference_cell, batch, cutoff, self.skin_A)

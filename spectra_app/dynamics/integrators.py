@@ -91,8 +91,9 @@ def update_forces(
     reservoir = state.reservoir
     if moments is not None and middle is not None and state.moments is not None:
         reservoir = reservoir + field_work(state.moments, moments, middle)
-    pressure = state.virial_pressure
+    pressure, stress = state.virial_pressure, None
     if prediction.stress is not None:
+        stress = prediction.stress.double()
         pressure = prediction.stress.diagonal(dim1=-2, dim2=-1).sum(-1).double() * (-1.0 / 3.0)
     moved = state._replace(
         positions=positions,
@@ -107,6 +108,7 @@ def update_forces(
         moments=moments,
         fields=history.fields,
         answers=history.answers,
+        stress=stress,
     )
     return moved, prediction
 

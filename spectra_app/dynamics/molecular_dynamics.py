@@ -105,6 +105,7 @@ class MolecularDynamics:
             self._is_recorded,
             settings.timestep_fs,
             settings.timestep_fs * settings.record_stride,
+            any_shape=settings.cell != "isotropic",
         )
         self._equilibrate = make_stepper(settings, particles, self.force_field, thermostat=True)
         self._produce = make_stepper(settings, particles, self.force_field, thermostat=settings.ensemble != "nve")
@@ -151,6 +152,8 @@ class MolecularDynamics:
             streams=streams,
             chain=start_chain(self.particles, streams) if self.settings.thermostat == "nose-hoover" else None,
         )
+        if self.settings.ensemble == "npt" and self.settings.cell == "full":
+            state = state._replace(frame=torch.linalg.inv(system.cell))
         return update_forces(state, state.positions, state.cell, self.force_field, 0)
 
     def run(

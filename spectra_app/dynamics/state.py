@@ -82,6 +82,9 @@ class MDState(NamedTuple):
         answers: [kept, atom, 3, 4], likewise, of the answers to uniform fields at the last recorded steps.
         chain: [replica, 2, link], positions and velocities of a Nose-Hoover chain (``nose_hoover``); None without one.
         resting: [replica], True for one that went wrong and is kept where it was well (``failures``); None: none.
+        stress: of the model [replica, xyz, xyz], eV/A^3, at ``positions``; None unless the cell fluctuates.
+        frame: [replica, xyz, vector], A^-1, inverse of the cell of the very start, against which a cell that may take
+            any shape does not rotate (``flexible_cell``); None for all others.
     """
 
     positions: Tensor
@@ -100,6 +103,8 @@ class MDState(NamedTuple):
     answers: Tensor | None = None
     chain: Tensor | None = None
     resting: Tensor | None = None
+    stress: Tensor | None = None
+    frame: Tensor | None = None
 
 
 def make_particles(system: System, masses_amu: Tensor, replicas: int = 1) -> Particles:

@@ -118,12 +118,18 @@ class Ions(ToyPotential):
         super().__init__(bonds=False, repulsion=0.05)
 
 
-def run(structures: list[Atoms], ensemble: str, steps: int = 120) -> Memory:
+def run(structures: list[Atoms], cell: str, steps: int = 120) -> Memory:
     """Observables of two replicas of ions in a soft cell, contributions of atoms too."""
     system = concatenate([from_ase(atoms) for atoms in structures])
     particles = make_particles(system, torch.from_numpy(structures[0].get_masses()), 2)
     settings = MDSettings(
-        ensemble=ensemble, steps=steps, equilibration_steps=0, replicas=2, barostat_time_fs=50.0, pressure_GPa=1.0
+        ensemble="npt",
+        steps=steps,
+        equilibration_steps=0,
+        replicas=2,
+        barostat_time_fs=50.0,
+        pressure_GPa=1.0,
+        cell=cell,
     )
     memory = Memory()
     recorder = Recorder(
@@ -134,7 +140,7 @@ def run(structures: list[Atoms], ensemble: str, steps: int = 120) -> Memory:
         2,
         50,
         True,
-        variable_cell=ensemble == "npt",
+        variable_cell=True,
         atom_part=np.arange(particles.n_atoms),
     )
     MolecularDynamics(Ions(), particles, settings).run(recorder)
@@ -151,11 +157,15 @@ def far_away(atoms: Atoms) -> Atoms:
     return moved
 
 
+SHAPES = pytest.mark.parametrize("cell", ["isotropic", "anisotropic", "full"])
+
+
+@SHAPES
 @pytest.mark.filterwarnings("ignore::spectra_app.spectra.guards.SpectrumWarning")  # 0.1 ps
-def test_npt_dipole_and_spectrum_do_not_depend_on_images() -> None:
-    here, there = (run([place(dumbbells()), place(dumbbells(seed=1))], "npt") for place in (Atoms.copy, far_away))
+def test_npt_dipole_and_spectrum_do_not_depend_on_images(cell: str) -> None:
+    here, there = (run([place(dumbbells()), place(dumbbells(seed=1))], cell) for place in (Atoms.copy, far_away))
     np.testing.assert_allclose(here.column("volume"), there.column("volume"), rtol=1e-11)
-    assert np.ptp(here.column("volume")) > 5.0
+    assert np.ptp(here.column("volume")) > 2.0
     first, second = here.column("dipole"), there.column("dipole")
     np.testing.assert_allclose(np.diff(second, axis=0), np.diff(first, axis=0), atol=1e-10)
     latent = there.column("dipole_latent") - here.column("dipole_latent")
@@ -168,14 +178,16 @@ def test_npt_dipole_and_spectrum_do_not_depend_on_images() -> None:
     np.testing.assert_allclose(spectra[1].alpha_n_per_cm, reference, atol=1e-8 * reference.max())
 
 
-def test_contributions_of_atoms_still_add_up() -> None:
-    memory = run([far_away(dumbbells()), far_away(dumbbells(seed=1))], "npt")
+@SHAPES
+def test_contributions_of_atoms_still_add_up(cell: str) -> None:
+    memory = run([far_away(dumbbells()), far_away(dumbbells(seed=1))], cell)
     parts = memory.column("dipole_parts")
     np.testing.assert_allclose(parts.sum(axis=2), memory.column("dipole"), atol=1e-11)
 
 
-def test_contributions_do_not_depend_on_images_either() -> None:
-    here, there = (run([place(dumbbells()), place(dumbbells(seed=1))], "npt") for place in (Atoms.copy, far_away))
+@SHAPES
+def test_contributions_do_not_depend_on_images_either(cell: str) -> None:
+    here, there = (run([place(dumbbells()), place(dumbbells(seed=1))], cell) for place in (Atoms.copy, far_away))
     first, second = here.column("dipole_parts"), there.column("dipole_parts")
     np.testing.assert_allclose(np.diff(second, axis=0), np.diff(first, axis=0), atol=1e-10)
 

@@ -135,13 +135,16 @@ def test_positions_stay_unwrapped_and_mean_the_same_as_wrapped_ones() -> None:
     torch.testing.assert_close(prediction.forces, fresh.forces, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("ensemble", ["nvt", "npt"])
-def test_neighbor_table_with_skin_gives_what_a_fresh_table_gives(ensemble: str) -> None:
+@pytest.mark.parametrize(
+    ("ensemble", "cell"), [("nvt", "isotropic"), ("npt", "isotropic"), ("npt", "anisotropic"), ("npt", "full")]
+)
+def test_neighbor_table_with_skin_gives_what_a_fresh_table_gives(ensemble: str, cell: str) -> None:
     model = ToyPotential(repulsion=1.0)
     # A strong, fast barostat shrinks the cell: the budget of the skin must follow it.
     dynamics = dynamics_of(
-        dumbbells(), model, ensemble=ensemble, skin_A=0.4, barostat_time_fs=50.0, pressure_GPa=5.0, temperature_K=600.0
-    )
+        dumbbells(), model, ensemble=ensemble, skin_A=0.4, barostat_time_fs=50.0, pressure_GPa=5.0, temperature_K=600.0,
+        cell=cell,
+    )  # fmt: skip
     state, _ = dynamics.start()
     n_steps = 200
     for step in range(n_steps):
@@ -150,7 +153,7 @@ def test_neighbor_table_with_skin_gives_what_a_fresh_table_gives(ensemble: str) 
             system: System = dynamics.particles.system._replace(positions=state.positions, cell=state.cell)
             fresh = model(system, build_neighbors(system, model.cutoff))
             torch.testing.assert_close(prediction.energy, fresh.energy, rtol=1e-11, atol=1e-11)
-    assert 2 < dynamics.force_field.n_rebuilds < n_steps / 3
+    assert 2 < dynamics.force_field.n_rebuilds < n_steps / (3 if cell == "isotropic" else 2)
     if ensemble == "npt":
         assert float(torch.linalg.det(state.cell)) < 0.9 * float(torch.linalg.det(dynamics.particles.system.cell))
 

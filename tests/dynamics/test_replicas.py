@@ -33,13 +33,17 @@ def after(md: MolecularDynamics, n_steps: int) -> MDState:
 
 
 @pytest.mark.parametrize(
-    ("ensemble", "thermostat"),
-    [("nvt", "bussi"), ("nvt", "langevin"), ("nvt", "nose-hoover"), ("npt", "bussi"), ("nve", "bussi")],
-)
-def test_a_replica_takes_the_steps_that_it_takes_alone_with_its_seed(ensemble: str, thermostat: str) -> None:
+    ("ensemble", "thermostat", "cell"),
+    [
+        ("nvt", "bussi", "isotropic"), ("nvt", "langevin", "isotropic"), ("nvt", "nose-hoover", "isotropic"),
+        ("npt", "bussi", "isotropic"), ("nve", "bussi", "isotropic"), ("npt", "bussi", "anisotropic"),
+        ("npt", "bussi", "full"),
+    ],
+)  # fmt: skip
+def test_a_replica_takes_the_steps_that_it_takes_alone_with_its_seed(ensemble: str, thermostat: str, cell: str) -> None:
     # Of another number of atoms and at another temperature than those beside it.
     structures, kelvin = [dumbbells(8), dumbbells(5, seed=2), dumbbells(8, seed=3)], (300.0, 150.0, 450.0)
-    chosen = {"ensemble": ensemble, "thermostat": thermostat}
+    chosen = {"ensemble": ensemble, "thermostat": thermostat, "cell": cell}
     together = dynamics(structures, temperature_K=kelvin, **chosen)
     assert together.seeds[0] == 5
     assert len(set(together.seeds)) == 3

@@ -71,18 +71,20 @@ def assert_same_file(first: Path, second: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ensemble", "thermostat", "stop"),
+    ("ensemble", "thermostat", "stop", "cell"),
     [
-        ("nve", "bussi", 138),
-        ("nvt", "bussi", 138),
-        ("nvt", "langevin", 138),
-        ("nvt", "nose-hoover", 138),
-        ("npt", "bussi", 138),
-        ("nve", "langevin", 14),  # in the equilibration
+        ("nve", "bussi", 138, "isotropic"),
+        ("nvt", "bussi", 138, "isotropic"),
+        ("nvt", "langevin", 138, "isotropic"),
+        ("nvt", "nose-hoover", 138, "isotropic"),
+        ("npt", "bussi", 138, "isotropic"),
+        ("npt", "nose-hoover", 138, "full"),
+        ("npt", "bussi", 138, "anisotropic"),
+        ("nve", "langevin", 14, "isotropic"),  # in the equilibration
     ],
 )
-def test_restart_continues_bit_for_bit(tmp_path: Path, ensemble: str, thermostat: str, stop: int) -> None:
-    chosen = settings(ensemble=ensemble, thermostat=thermostat)
+def test_restart_continues_bit_for_bit(tmp_path: Path, ensemble: str, thermostat: str, stop: int, cell: str) -> None:
+    chosen = settings(ensemble=ensemble, thermostat=thermostat, cell=cell)
     whole = Simulation(ToyPotential(), dumbbells(), chosen, tmp_path / "whole.h5").run()
     assert whole.restarted_at_step is None
     with pytest.raises(StoppedError, match=rf"step {stop - 1} of 251.*Continue with --restart"):
