@@ -15,6 +15,7 @@ part.  The splitting is Ewald's (Ann. Phys. 369, 253 (1921), DOI 10.1002/andp.19
 
 from __future__ import annotations
 
+import numpy as np
 from torch import Tensor
 
 from spectra_app.electrostatics.multipoles import Electrostatics, Multipoles
@@ -46,15 +47,26 @@ class SplitInteraction:
         far: the lattice sum of T_Sigma.
         sigma: smearing, A, of all atoms or by classes.
         wide: A, width of the wide kernel.
+
+    Attributes:
+        near: as given.
+        far: as given.
     """
 
     def __init__(
         self, system: System, near: Interaction, far: Interaction, sigma: float | Smearing, wide: float
     ) -> None:
-        self._system, self._near, self._far = system, near, far
+        self._system, self.near, self.far = system, near, far
         self._background = (0.25 / (EPSILON_0 * system.volume))[system.batch][:, None]  # [atom, 1]
         excess = wide**2 - by_atom(sigma, 2, system.positions)
         self._excess = excess[:, None] if isinstance(excess, Tensor) else excess
+
+    @property
+    def uniform(self) -> tuple[np.ndarray, float]:
+        """Of one structure on the CPU: Sigma^2 - sigma_i^2 [atom], A^2, and 1/(4 eps0 V)."""
+        positions = self._system.positions.detach().numpy()
+        excess = self._excess.detach().numpy()[:, 0] if isinstance(self._excess, Tensor) else self._excess
+        return np.full(len(positions), excess, positions.dtype), float(self._background[0])
 
     def permanent(self, multipoles: Multipoles) -> Electrostatics:
         """See ``Interaction``."""
@@ -62,18 +74,18 @@ class SplitInteraction:
 
     def potentials(self, multipoles: Multipoles) -> tuple[Tensor, Tensor]:
         """See ``Interaction``."""
-        near, far = self._near.potentials(multipoles), self._far.potentials(multipoles)
+        near, far = self.near.potentials(multipoles), self.far.potentials(multipoles)
         return near[0] + far[0] + self._uniform(multipoles.charges[:, None])[:, 0], near[1] + far[1]
 
     def energy(self, multipoles: Multipoles) -> Tensor:
         """See ``Interaction``."""
         uniform = multipoles.charges * self._uniform(multipoles.charges[:, None])[:, 0]
-        energy = self._near.energy(multipoles) + self._far.energy(multipoles)
+        energy = self.near.energy(multipoles) + self.far.energy(multipoles)
         return energy + 0.5 * sum_by_structure(uniform, self._system)
 
     def act(self, charges: Tensor | None, dipoles: Tensor | None) -> tuple[Tensor, Tensor]:
         """See ``Interaction``."""
-        near, far = self._near.act(charges, dipoles), self._far.act(charges, dipoles)
+        near, far = self.near.act(charges, dipoles), self.far.act(charges, dipoles)
         potential = near[0] + far[0]
         if charges is not None:
             potential = potential + self._uniform(charges)

@@ -6,6 +6,8 @@ Of atoms x vectors that fit the processor's caches a sum takes less time than to
 from __future__ import annotations
 
 import math
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,11 +16,31 @@ from torch import Tensor
 from spectra_app.electrostatics import far_kernels as kernels
 from spectra_app.electrostatics.lattice import KVectors
 from spectra_app.electrostatics.multipoles import Electrostatics, Multipoles
-from spectra_app.electrostatics.near import QUADRUPOLE_PLACES, given_arrays
-from spectra_app.electrostatics.phases import waves
+from spectra_app.electrostatics.near import by_multipoles, moments_of, sources_of
+from spectra_app.electrostatics.near_kernels import N_MOMENTS
 from spectra_app.electrostatics.reciprocal import kernel
 from spectra_app.structure.system import System
 from spectra_app.units import EPSILON_0
+
+
+class _Lattice(NamedTuple):
+    """What does not change while the cell stays.
+
+    Attributes:
+        inverse: [xyz, vector], of the cell, A^-1.
+        runs: of ``far_kernels.runs_of``.
+        reach: likewise.
+        k: [xyz, k], A^-1.
+        weights: [k], V/e of |S|^2.
+        own: of the self-terms of charge, dipole and quadrupole.
+    """
+
+    inverse: np.ndarray
+    runs: np.ndarray
+    reach: int
+    k: np.ndarray
+    weights: np.ndarray
+    own: tuple[np.floating, ...]
 
 
 class FarInteraction:
@@ -27,28 +49,23 @@ class FarInteraction:
     Energies have one derivative, by positions and multipoles at fixed cell; potentials and fields have none.
 
     Args:
-        system: one periodic structure.
+        system: one periodic structure, in the cell of ``k``.
         k: its reciprocal vectors.
         sigma: smearing of all atoms, A.
     """
 
     def __init__(self, system: System, k: KVectors, sigma: float) -> None:
         self.system = system
-        inverse = np.linalg.inv(system.cell[0].detach().double().numpy())
-        positions = system.positions.detach()
-        fractional = positions.double() @ torch.from_numpy(inverse)
-        fractional = (fractional - torch.floor(fractional)).to(positions)
-        self.waves = waves(fractional[None], k.integers)[0].numpy()
-        integers = k.integers[0].double().numpy()
-        vectors = 2.0 * math.pi * integers @ inverse.T
-        weights = kernel(torch.from_numpy((vectors * vectors).sum(-1)), sigma, k.cutoff).numpy()
-        volume = abs(np.linalg.det(system.cell[0].detach().double().numpy()))
-        dtype = positions.numpy().dtype
-        self.k = np.ascontiguousarray(vectors.T).astype(dtype)
-        self.weights = (weights / (EPSILON_0 * volume)).astype(dtype)
-        unit = 1.0 / (EPSILON_0 * (2.0 * math.pi) ** 1.5)
-        own = (unit / sigma, unit / (3.0 * sigma**3), unit / (10.0 * sigma**5))
-        self.own = tuple(dtype.type(x) for x in own)  # self-terms of charge, dipole and quadrupole
+        positions = system.positions.detach().numpy()
+        lattice = _lattice(k, sigma, positions.dtype.name)
+        self.k, self.weights, self.own = lattice.k, lattice.weights, lattice.own
+        self.waves = np.empty((len(positions), 2, self.k.shape[1] + kernels.PADDING), positions.dtype)
+        kernels.fill_waves(positions, lattice.inverse, lattice.runs, lattice.reach, self.waves)
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[np.floating, ...]]:
+        """What the kernels read of the vectors."""
+        return self.waves, self.k, self.weights, self.own
 
     def permanent(self, multipoles: Multipoles) -> Electrostatics:
         """See ``Interaction``; potentials and fields without derivative."""
@@ -56,10 +73,12 @@ class FarInteraction:
 
     def potentials(self, multipoles: Multipoles) -> tuple[Tensor, Tensor]:
         """See ``Interaction``; without derivative."""
-        q, u, quad = given_arrays(multipoles)
-        potential, field = -self.own[0] * q, self.own[1] * u
-        kernels.potentials(self.waves, self.k, self.weights, self._modes(q, u, quad), potential, field)
-        return torch.from_numpy(potential), torch.from_numpy(field)
+        moments = moments_of(multipoles)
+        found = np.zeros((1, len(moments), 4), moments.dtype)
+        kernels.act(*self.arrays, moments[None], np.zeros(1, np.int64), found)
+        if multipoles.quadrupoles is not None:
+            kernels.act_of_quadrupoles(*self.arrays[:3], moments, found[0])
+        return torch.from_numpy(found[0, :, 0]), torch.from_numpy(found[0, :, 1:])
 
     def energy(self, multipoles: Multipoles) -> Tensor:
         """See ``Interaction``; with one derivative."""
@@ -71,44 +90,38 @@ class FarInteraction:
 
     def act(self, charges: Tensor | None, dipoles: Tensor | None) -> tuple[Tensor, Tensor]:
         """See ``Interaction``; without derivative."""
-        some = charges if charges is not None else dipoles
-        assert some is not None
-        n_atoms, n_sources = some.shape[:2]
-        q = some.new_zeros(n_sources, n_atoms) if charges is None else charges.detach().T.contiguous()
-        u = some.new_zeros(n_sources, n_atoms, 3) if dipoles is None else dipoles.detach().transpose(0, 1).contiguous()
-        potential, field = -float(self.own[0]) * q, float(self.own[1]) * u
-        no_quad = np.zeros((0, 6), self.k.dtype)
-        modes = np.empty((2, self.k.shape[1]), self.k.dtype)
-        for s in range(n_sources):
-            kernels.modes_of(self.waves, self.k, q[s].numpy(), u[s].numpy(), no_quad, modes)
-            kernels.potentials(self.waves, self.k, self.weights, modes, potential[s].numpy(), field[s].numpy())
-        return potential.T, field.transpose(0, 1)
+        sources = sources_of(charges, dipoles)
+        found = np.zeros_like(sources)
+        kernels.act(*self.arrays, sources, np.arange(len(sources)), found)
+        return torch.from_numpy(found[..., 0].T), torch.from_numpy(found[..., 1:].swapaxes(0, 1))
 
-    def derivatives(self, multipoles: Multipoles) -> tuple[Tensor, list[np.ndarray]]:
-        """Energy [1], and its gradients by charges, dipoles, quadrupoles (components) and positions."""
-        q, u, quad = given_arrays(multipoles)
-        modes = self._modes(q, u, quad)
-        found = [np.empty_like(q), np.empty_like(u), np.empty_like(quad), np.empty_like(u)]
-        kernels.gradients(self.waves, self.k, self.weights, modes, u, quad, q, *found)
-        found[0] -= self.own[0] * q
-        found[1] -= self.own[1] * u
-        found[2] -= self.own[2] * quad
-        return self._energy(modes, q, u, quad), found
+    def derivatives(self, multipoles: Multipoles) -> tuple[float, np.ndarray]:
+        """The energy, and its gradients by moments and positions [atom, 10 + xyz]."""
+        moments = moments_of(multipoles)
+        by_atom = np.zeros((len(moments), N_MOMENTS + 3), moments.dtype)
+        energy: float = kernels.energy(*self.arrays, moments, by_atom)
+        return energy, by_atom
 
-    def _modes(self, q: np.ndarray, u: np.ndarray, quad: np.ndarray) -> np.ndarray:
-        modes = np.empty((2, self.k.shape[1]), self.k.dtype)
-        kernels.modes_of(self.waves, self.k, q, u, quad, modes)
-        return modes
 
-    def _energy(self, modes: np.ndarray, q: np.ndarray, u: np.ndarray, quad: np.ndarray) -> Tensor:
-        """[1], self-terms taken off."""
-        squares = (modes.astype(np.float64) ** 2).sum(axis=0)
-        off_diagonal = np.array([1.0, 2.0, 2.0, 1.0, 2.0, 1.0])
-        own = [(x.astype(np.float64) ** 2).sum(axis=0) for x in (q, u)]
-        own_energy = self.own[0] * own[0] + self.own[1] * own[1].sum()
-        own_energy += self.own[2] * float((off_diagonal * (quad.astype(np.float64) ** 2).sum(axis=0)).sum())
-        value = float((self.weights.astype(np.float64) * squares).sum()) - 0.5 * float(own_energy)
-        return torch.tensor([value], dtype=self.system.positions.dtype)
+@lru_cache(maxsize=16)
+def _lattice(k: KVectors, sigma: float, dtype: str) -> _Lattice:
+    """Of the one structure that these vectors belong to; they are kept while its cell stays."""
+    inverse = np.linalg.inv(k.cells[0])
+    integers = k.integers[0].double().numpy()
+    vectors = 2.0 * math.pi * integers @ inverse.T
+    weights = kernel(torch.from_numpy((vectors * vectors).sum(-1)), sigma, k.cutoff).numpy()
+    volume = abs(np.linalg.det(k.cells[0]))
+    unit = 1.0 / (EPSILON_0 * (2.0 * math.pi) ** 1.5)
+    own = (unit / sigma, unit / (3.0 * sigma**3), unit / (10.0 * sigma**5))
+    runs, reach = kernels.runs_of(integers)
+    return _Lattice(
+        inverse,
+        runs,
+        reach,
+        np.ascontiguousarray(vectors.T).astype(dtype),
+        (weights / (EPSILON_0 * volume)).astype(dtype),
+        tuple(np.dtype(dtype).type(x) for x in own),
+    )
 
 
 class _FarEnergy(torch.autograd.Function):
@@ -118,13 +131,11 @@ class _FarEnergy(torch.autograd.Function):
     def forward(ctx, positions, q, u, quad, far):  # type: ignore[no-untyped-def]
         ctx.has = (u.numel() > 0, quad.numel() > 0)
         given = Multipoles(q.detach(), u.detach() if ctx.has[0] else None, quad.detach() if ctx.has[1] else None)
-        energy, ctx.gradients = far.derivatives(given)
-        return energy
+        energy, ctx.by_atom = far.derivatives(given)
+        return positions.new_tensor([energy])
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        dq, du, dquad, dr = (grad[0] * torch.from_numpy(g) for g in ctx.gradients)
-        has_u, has_quad = ctx.has
-        dquad = dquad[:, QUADRUPOLE_PLACES].reshape(-1, 3, 3) if has_quad else None
-        return dr, dq, du if has_u else None, dquad, None
+        by_atom = grad * torch.from_numpy(ctx.by_atom)
+        return by_atom[:, 10:], *by_multipoles(by_atom, *ctx.has), None

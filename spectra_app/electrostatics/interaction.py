@@ -18,7 +18,8 @@ from spectra_app.electrostatics.far import FarInteraction
 from spectra_app.electrostatics.lattice import EwaldMethod, KVectors, k_vectors
 from spectra_app.electrostatics.layer import layer_interaction
 from spectra_app.electrostatics.multipoles import Electrostatics, Multipoles
-from spectra_app.electrostatics.near import NearInteraction, NearList, near_list
+from spectra_app.electrostatics.near import NearInteraction
+from spectra_app.electrostatics.pair_list import NearList, near_list
 from spectra_app.electrostatics.protocol import Interaction
 from spectra_app.electrostatics.reciprocal import ReciprocalInteraction
 from spectra_app.electrostatics.slab import SlabInteraction
@@ -94,7 +95,7 @@ def prepare_interaction(
         system = compacted(system, torch.as_tensor(shifts).to(system.positions))
     if pairs is not None and all(way.kind == "plain" for way in ways):
         wide, reach = _wide(system, sigma), narrowest(sigma) * k.cutoff
-        near, smooth = NearInteraction(system, pairs, sigma, wide, highest_rank), k.of(k.cells, reach / wide)
+        near, smooth = NearInteraction(system, pairs, sigma, wide), k.of(k.cells, reach / wide)
         far = _far(system, smooth, wide)
         return SplitInteraction(system, near, far, sigma, wide)
     if len(set(ways)) == 1:

@@ -10,7 +10,6 @@ processor's caches, where the cosines of the plain sum do not.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -19,74 +18,15 @@ from torch import Tensor
 
 from spectra_app.electrostatics import near_kernels as kernels
 from spectra_app.electrostatics.multipoles import Electrostatics, Multipoles
+from spectra_app.electrostatics.pair_list import NearList
 from spectra_app.electrostatics.smearing import Smearing
-from spectra_app.structure.neighbors import neighbor_pairs
 from spectra_app.structure.system import System
 from spectra_app.units import COULOMB_CONSTANT
 
-_SKIN_A = 1.0  # a list is kept while no pair can have come into reach
 _STEP_A2 = 0.05  # of the tables of radial functions in r^2
 QUADRUPOLE_PLACES = [0, 1, 2, 1, 3, 4, 2, 4, 5]
 """Which component (xx, xy, xz, yy, yz, zz) stands in each place of a symmetric matrix, row by row."""
-
-
-@dataclass(frozen=True)
-class NearList:
-    """Pairs, each once, of a batch; complete to more than the reach.
-
-    Attributes:
-        reach: A.
-        i: [pair]; j: [pair], atoms; sorted.
-        shift: [pair, vector], cells that j is moved by.
-        sizes: atoms of each structure.
-        positions: [atom, xyz], A, where the list was made.
-        cells: [structure, vector, xyz], A, likewise.
-    """
-
-    reach: float
-    i: np.ndarray
-    j: np.ndarray
-    shift: np.ndarray
-    sizes: tuple[int, ...]
-    positions: np.ndarray
-    cells: np.ndarray
-
-    def holds(self, system: System, reach: float) -> bool:
-        """Whether all pairs of a batch within a reach are still in the list."""
-        if reach != self.reach or system.sizes != self.sizes:
-            return False
-        cells = system.cell.detach().double().numpy()
-        strain = np.linalg.inv(self.cells) @ cells  # [structure, xyz, xyz]
-        batch = system.batch.numpy()
-        moved = system.positions.detach().double().numpy() - np.einsum("ix,ixy->iy", self.positions, strain[batch])
-        stretch = np.abs(strain - np.eye(3)).sum(axis=(1, 2)).max()
-        largest = math.sqrt(float((moved * moved).sum(axis=1).max()))
-        return bool(2.0 * largest + stretch * (reach + _SKIN_A) < _SKIN_A)
-
-
-def near_list(system: System, reach: float, kept: NearList | None = None) -> NearList:
-    """The list of a batch of cells; ``kept`` itself while it holds.
-
-    Args:
-        system: the structures, all periodic.
-        reach: A.
-        kept: a list from before.
-    """
-    if kept is not None and kept.holds(system, reach):
-        return kept
-    positions = system.positions.detach().double().numpy()
-    cells = system.cell.detach().double().numpy()
-    parts, start = [], 0
-    for structure, size in enumerate(system.sizes):
-        i, j, shift = neighbor_pairs(positions[start : start + size], cells[structure], reach + _SKIN_A)
-        itself = i == j
-        once = (i < j) | (itself & ((shift @ np.array([4.0**20, 2.0**20, 1.0])) > 0))
-        i, j, shift = i[once], j[once], shift[once]
-        order = np.lexsort((shift[:, 2], shift[:, 1], shift[:, 0], j, i))  # sums do not depend on when it was made
-        parts.append((i[order] + start, j[order] + start, shift[order]))
-        start += size
-    i, j, shift = (np.concatenate(rows) for rows in zip(*parts, strict=True))
-    return NearList(reach, i, j, shift.astype(np.float64), system.sizes, positions, cells)
+_COMPONENTS = [0, 1, 2, 4, 5, 8]
 
 
 class NearInteraction:
@@ -99,24 +39,26 @@ class NearInteraction:
         pairs: of them.
         sigma: smearing, A, of all atoms or by classes.
         wide: A, width of the kernel that is taken off.
-        highest_rank: 0 for charges, 1 with dipoles, 2 with quadrupoles.
     """
 
-    def __init__(
-        self, system: System, pairs: NearList, sigma: float | Smearing, wide: float, highest_rank: int
-    ) -> None:
-        self.system, self.batch = system, system.batch.numpy()
-        positions, n_pairs = system.positions.detach().numpy(), len(pairs.i)
+    def __init__(self, system: System, pairs: NearList, sigma: float | Smearing, wide: float) -> None:
+        self.system, self.batch, self.pairs = system, system.batch.numpy(), pairs
+        positions, n_pairs = system.positions.detach().numpy(), len(pairs.j)
         widths = sigma.widths if isinstance(sigma, Smearing) else (sigma,)
         kinds = sigma.classes.numpy() if isinstance(sigma, Smearing) else np.zeros(len(positions), np.int64)
-        self.who, self.shifts = np.empty((n_pairs, 2), np.int64), np.empty((n_pairs, 3))
-        self.r = np.empty((n_pairs, 3), positions.dtype)
-        self.b = np.zeros((n_pairs, kernels.N_FUNCTIONS), positions.dtype)
-        self.n_pairs: int = kernels.pairs_within(
-            positions, system.cell.detach().double().numpy(), self.batch, pairs.i, pairs.j, pairs.shift, kinds,
-            _tables(widths, wide, pairs.reach), _STEP_A2, pairs.reach, (3, 4, 6)[highest_rank],
-            self.who, self.shifts, self.r, self.b,
+        self.first = np.empty(len(positions) + 1, np.int64)
+        self.other, self.listed = np.empty(n_pairs, np.int32), np.empty(n_pairs, np.int32)
+        self.geometry = np.empty((3 + kernels.N_FUNCTIONS, n_pairs), positions.dtype)
+        kernels.pairs_within(
+            positions, system.cell.detach().double().numpy(), self.batch, pairs.first, pairs.j, pairs.shift, kinds,
+            _tables(widths, wide, pairs.reach, positions.dtype.name), _STEP_A2, pairs.reach,
+            self.first, self.other, self.listed, self.geometry,
         )  # fmt: skip
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What the kernels read of the pairs."""
+        return self.first, self.other, self.geometry
 
     def permanent(self, multipoles: Multipoles) -> Electrostatics:
         """See ``Interaction``; potentials and fields without derivative."""
@@ -124,10 +66,12 @@ class NearInteraction:
 
     def potentials(self, multipoles: Multipoles) -> tuple[Tensor, Tensor]:
         """See ``Interaction``; without derivative."""
-        q, u, quad = given_arrays(multipoles)
-        potential, field = np.zeros_like(q), np.zeros_like(u)
-        kernels.potentials(self.who, self.r, self.b, self.n_pairs, q, u, quad, potential, field)
-        return torch.from_numpy(potential), torch.from_numpy(field)
+        moments = moments_of(multipoles)
+        found = np.zeros((1, len(moments), 4), moments.dtype)
+        kernels.act(*self.arrays, moments[None], np.zeros(1, np.int64), found)
+        if multipoles.quadrupoles is not None:
+            kernels.act_of_quadrupoles(*self.arrays, moments, found[0])
+        return torch.from_numpy(found[0, :, 0]), torch.from_numpy(found[0, :, 1:])
 
     def energy(self, multipoles: Multipoles) -> Tensor:
         """See ``Interaction``; with one derivative."""
@@ -139,40 +83,62 @@ class NearInteraction:
 
     def act(self, charges: Tensor | None, dipoles: Tensor | None) -> tuple[Tensor, Tensor]:
         """See ``Interaction``; without derivative."""
-        some = charges if charges is not None else dipoles
-        assert some is not None
-        shape = some.shape[:2]
-        q = some.new_zeros(shape) if charges is None else charges.detach().contiguous()
-        u = some.new_zeros(*shape, 3) if dipoles is None else dipoles.detach().contiguous()
-        potential, field = torch.zeros_like(q), torch.zeros_like(u)
-        arrays = (x.numpy() for x in (q, u, potential, field))
-        kernels.act(self.who, self.r, self.b, self.n_pairs, *arrays)
-        return potential, field
+        sources = sources_of(charges, dipoles)
+        found = np.zeros_like(sources)
+        kernels.act(*self.arrays, sources, np.arange(len(sources)), found)
+        return torch.from_numpy(found[..., 0].T), torch.from_numpy(found[..., 1:].swapaxes(0, 1))
 
-    def derivatives(self, multipoles: Multipoles) -> tuple[Tensor, list[np.ndarray]]:
-        """Energies [structure]; gradients by charges, dipoles and quadrupoles (components), and by r [pair, xyz]."""
-        given = given_arrays(multipoles)
+    def derivatives(self, multipoles: Multipoles, with_cell: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Energies [structure]; gradients by moments and positions [atom, 10 + xyz]; by cells, where wanted."""
+        moments = moments_of(multipoles)
         energies = np.zeros(self.system.n_structures)
-        found = [*(np.zeros_like(x) for x in given), np.empty_like(self.r)]
-        kernels.energy(self.who, self.r, self.b, self.n_pairs, self.batch, *given, energies, *found)
-        return torch.from_numpy(energies).to(multipoles.charges), found
+        by_atom = np.zeros((len(moments), kernels.N_MOMENTS + 3), moments.dtype)
+        by_vectors = np.empty((3, self.first[-1] if with_cell else 0), moments.dtype)
+        kernels.energy(*self.arrays, self.batch, moments, energies, by_atom, by_vectors)
+        if not with_cell:
+            return energies, by_atom, None
+        by_cells = np.zeros((len(energies), 3, 3))
+        kernels.by_cells(self.first, self.listed, self.pairs.shift, self.batch, by_vectors, by_cells)
+        return energies, by_atom, by_cells
 
 
-def given_arrays(multipoles: Multipoles) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Charges [atom], dipoles [atom, xyz] and components of quadrupoles [atom, 6]; zeros for what is not there."""
-    q, u, quad = (None if m is None else m.detach() for m in multipoles)
-    assert q is not None
-    u = q.new_zeros(len(q), 3) if u is None else u.contiguous()
-    parts = q.new_zeros(len(q), 6) if quad is None else quad.flatten(1)[:, [0, 1, 2, 4, 5, 8]].contiguous()
-    return q.contiguous().numpy(), u.numpy(), parts.numpy()
+def moments_of(multipoles: Multipoles) -> np.ndarray:
+    """Charge, dipole and components of the quadrupole [atom, 10]; zeros for what is not there."""
+    q, u, quad = multipoles
+    moments = np.zeros((len(q), kernels.N_MOMENTS), q.detach().numpy().dtype)
+    moments[:, 0] = q.detach().numpy()
+    if u is not None:
+        moments[:, 1:4] = u.detach().numpy()
+    if quad is not None:
+        moments[:, 4:] = quad.detach().numpy().reshape(len(q), 9)[:, _COMPONENTS]
+    return moments
+
+
+def sources_of(charges: Tensor | None, dipoles: Tensor | None) -> np.ndarray:
+    """Charge and dipole of several sets of sources [source, atom, 4]; zeros for what is not there."""
+    some = charges if charges is not None else dipoles
+    assert some is not None
+    n_atoms, n_sources = some.shape[:2]
+    sources = np.zeros((n_sources, n_atoms, 4), some.detach().numpy().dtype)
+    if charges is not None:
+        sources[..., 0] = charges.detach().numpy().T
+    if dipoles is not None:
+        sources[..., 1:] = dipoles.detach().numpy().swapaxes(0, 1)
+    return sources
+
+
+def by_multipoles(by_moments: Tensor, has_dipoles: bool, has_quadrupoles: bool) -> tuple[Tensor | None, ...]:
+    """Gradients by charges, dipoles and quadrupoles of those by moments [atom, 10 or more]; None for what is not."""
+    quad = by_moments[:, 4:10][:, QUADRUPOLE_PLACES].reshape(-1, 3, 3) if has_quadrupoles else None
+    return by_moments[:, 0], by_moments[:, 1:4] if has_dipoles else None, quad
 
 
 @lru_cache(maxsize=16)
-def _tables(widths: tuple[float, ...], wide: float, reach: float) -> np.ndarray:
-    """Radial functions of every pair of widths [width, width, place, function]."""
+def _tables(widths: tuple[float, ...], wide: float, reach: float, dtype: str) -> np.ndarray:
+    """Radial functions of every pair of widths [width, width, place, power, lane]."""
     means = [[math.sqrt(0.5 * (a * a + b * b)) for b in widths] for a in widths]
     rows = [[kernels.function_table(width, wide, reach, _STEP_A2, COULOMB_CONSTANT) for width in row] for row in means]
-    return np.array(rows)
+    return np.array([[kernels.cubics(table, _STEP_A2) for table in row] for row in rows]).astype(dtype)
 
 
 class _NearEnergy(torch.autograd.Function):
@@ -182,24 +148,13 @@ class _NearEnergy(torch.autograd.Function):
     def forward(ctx, positions, cell, q, u, quad, near):  # type: ignore[no-untyped-def]
         ctx.has = (u.numel() > 0, quad.numel() > 0)
         given = Multipoles(q.detach(), u.detach() if ctx.has[0] else None, quad.detach() if ctx.has[1] else None)
-        energies, ctx.gradients = near.derivatives(given)
-        ctx.near = near
-        return energies
+        energies, ctx.by_atom, ctx.by_cells = near.derivatives(given, ctx.needs_input_grad[1])
+        ctx.batch = near.system.batch
+        return torch.from_numpy(energies).to(positions)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        near, (dq, du, dquad, dr) = ctx.near, ctx.gradients
-        d_positions, d_cells = np.zeros((len(dq), 3)), np.zeros((len(grad), 3, 3))
-        weight = grad.double().numpy()
-        kernels.gradients(near.who, near.shifts, near.n_pairs, near.batch, dr, weight, d_positions, d_cells)
-        by_atom = grad[near.system.batch][:, None]
-        dquad = by_atom * torch.from_numpy(dquad)
-        return (
-            torch.from_numpy(d_positions).to(grad),
-            torch.from_numpy(d_cells).to(grad),
-            by_atom[:, 0] * torch.from_numpy(dq),
-            by_atom * torch.from_numpy(du) if ctx.has[0] else None,
-            dquad[:, QUADRUPOLE_PLACES].reshape(-1, 3, 3) if ctx.has[1] else None,
-            None,
-        )
+        by_atom = grad[ctx.batch][:, None] * torch.from_numpy(ctx.by_atom)
+        by_cells = None if ctx.by_cells is None else grad[:, None, None] * torch.from_numpy(ctx.by_cells).to(grad)
+        return by_atom[:, 10:], by_cells, *by_multipoles(by_atom, *ctx.has), None

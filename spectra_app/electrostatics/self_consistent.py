@@ -34,6 +34,7 @@ from torch import Tensor
 
 from spectra_app.electrostatics.multipoles import Electrostatics, Multipoles
 from spectra_app.electrostatics.protocol import Interaction
+from spectra_app.electrostatics.relaxed import relax_in_loops
 from spectra_app.electrostatics.response import (
     Induced,
     Susceptibility,
@@ -291,6 +292,12 @@ def relax(
         ConvergenceError: polarization catastrophe, with the atoms; or no convergence.
     """
     equation = _Equation(system, interaction, susceptibility, tolerance)
+    # What answers to uniform fields leave over enters the polarizability squared: a root of the tolerance will do.
+    looser = equation.tolerance**-0.5
+    tolerances = equation.tolerance, looser * equation.tolerance
+    solved = relax_in_loops(interaction, susceptibility, multipoles, tolerances, MAX_ITERATIONS, uniform_fields, guess)
+    if solved is not None:
+        return Relaxed(*solved)
     with torch.no_grad():
         direct = susceptibility.respond_to_uniform_fields() if uniform_fields else Induced(None, None, None)
         answers = direct.charges is not None or direct.dipoles is not None
@@ -304,8 +311,7 @@ def relax(
                 whole = _together(direct, equation.answer(guess[:, 1:]))
                 made = torch.cat([made, equation.act(whole)], dim=1)
             start = guess, made - guess
-        # What answers to uniform fields leave over enters the polarizability squared: a root of the tolerance will do.
-        phi, residual = equation.iterate(*start, looser=equation.tolerance**-0.5)
+        phi, residual = equation.iterate(*start, looser=looser)
         moments, alpha = phi.new_zeros(len(phi), 3), phi.new_zeros(len(phi), 3, 3)
         if answers:
             moments, alpha = _stationary(susceptibility.vectors, direct, equation.respond(phi[:, 1:]), residual)

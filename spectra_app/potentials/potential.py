@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from spectra_app.config import ModelSettings
 from spectra_app.electrostatics.interaction import near_pairs, prepare_interaction, prepare_k_vectors
 from spectra_app.electrostatics.multipoles import parse_variant
-from spectra_app.electrostatics.near import NearList
+from spectra_app.electrostatics.pair_list import NearList
 from spectra_app.electrostatics.polarization import (
     atomic_born_charges,
     atomic_moments,

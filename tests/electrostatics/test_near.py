@@ -14,8 +14,8 @@ from spectra_app.electrostatics import interaction as chooser
 from spectra_app.electrostatics.cluster import SplitInteraction
 from spectra_app.electrostatics.far import FarInteraction
 from spectra_app.electrostatics.interaction import near_pairs
-from spectra_app.electrostatics.near import near_list
 from spectra_app.electrostatics.near_kernels import N_FUNCTIONS, function_table
+from spectra_app.electrostatics.pair_list import near_list
 from spectra_app.structure.system import System, concatenate, make_system
 
 SIGMA, CUTOFF = 0.9, 11.0
@@ -103,9 +103,9 @@ def test_potentials_and_fields_are_those_of_the_plain_sum(case: str) -> None:
 
 def test_few_vectors_are_summed_in_loops_and_a_strained_cell_is_not() -> None:
     system = crystal()
-    assert isinstance(both(system, SIGMA)[1]._far, FarInteraction)  # type: ignore[attr-defined]
+    assert isinstance(both(system, SIGMA)[1].far, FarInteraction)  # type: ignore[attr-defined]
     strained = system._replace(cell=system.cell.clone().requires_grad_(True))
-    assert not isinstance(both(strained, SIGMA)[1]._far, FarInteraction)  # type: ignore[attr-defined]
+    assert not isinstance(both(strained, SIGMA)[1].far, FarInteraction)  # type: ignore[attr-defined]
 
 
 def test_a_list_holds_until_a_pair_could_have_come_into_reach() -> None:

@@ -1,0 +1,235 @@
+"""Conjugate gradients of self-consistent response in compiled loops, on the CPU; ``relaxed`` calls them.
+
+``self_consistent`` has the equations, and the same iterations in torch as the reference.  Potential and field phi, and
+the charges and dipoles that answer them, stand side by side [source, atom, 4].  ``near`` and ``far`` are the arrays of
+either part of a split sum, ``uniform`` what its part of k = 0 needs, ``chi`` the susceptibility: neighbours and kappa
+[atom, slot], alpha [atom, xyz, xyz].
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from spectra_app.electrostatics import far_kernels, near_kernels
+
+_near_act, _far_act = near_kernels.act, far_kernels.act
+_near_quadrupoles, _far_quadrupoles = near_kernels.act_of_quadrupoles, far_kernels.act_of_quadrupoles
+_near_energy, _far_energy = near_kernels.energy, far_kernels.energy
+DONE, UNBOUNDED, STALLED = 0, 1, 2
+
+
+@numba.njit(cache=True, fastmath=True)
+def _answer(chi, phi, which, out):  # type: ignore[no-untyped-def]
+    """Sets ``out`` of some sources: dq_i = -sum_j kappa_ij (Phi_i - Phi_j), du_i = alpha_i E_i."""
+    other, kappa, alpha = chi
+    for s in which:
+        for i in range(len(other)):
+            total = phi.dtype.type(0.0)
+            for slot in range(other.shape[1]):
+                total += kappa[i, slot] * (phi[s, other[i, slot], 0] - phi[s, i, 0])
+            out[s, i, 0] = total
+            x, y, z = phi[s, i, 1], phi[s, i, 2], phi[s, i, 3]
+            for a in range(3):
+                out[s, i, 1 + a] = x * alpha[i, 0, a] + y * alpha[i, 1, a] + z * alpha[i, 2, a]
+
+
+@numba.njit(cache=True, fastmath=True)
+def _act(near, far, uniform, sources, which, out):  # type: ignore[no-untyped-def]
+    """Sets ``out`` of some sources: the potentials and fields that their charges and dipoles make."""
+    excess, background = uniform
+    for s in which:
+        total, spread = 0.0, 0.0
+        for i in range(len(excess)):
+            total += sources[s, i, 0]
+            spread += sources[s, i, 0] * excess[i]
+        for i in range(len(excess)):
+            out[s, i, 0] = -background * (total * excess[i] + spread)
+            out[s, i, 1] = out[s, i, 2] = out[s, i, 3] = 0.0
+    first, other, geometry = near
+    _near_act(first, other, geometry, sources, which, out)
+    waves, k, weights, own = far
+    _far_act(waves, k, weights, own, sources, which, out)
+
+
+@numba.njit(cache=True, fastmath=True)
+def _inner(answer, phi):  # type: ignore[no-untyped-def]
+    """-(chi a, b) of one source [atom, 4], chi a given."""
+    total = 0.0
+    for i in range(len(phi)):
+        total -= answer[i, 0] * phi[i, 0]
+        total += answer[i, 1] * phi[i, 1] + answer[i, 2] * phi[i, 2] + answer[i, 3] * phi[i, 3]
+    return total
+
+
+@numba.njit(cache=True, fastmath=True)
+def _add(by, change, values):  # type: ignore[no-untyped-def]
+    """Adds to values [atom, 4] a multiple of others [atom, 4 or more]."""
+    for i in range(len(values)):
+        for a in range(4):
+            values[i, a] += by * change[i, a]
+
+
+@numba.njit(cache=True, fastmath=True)
+def _set(values, first, second, by):  # type: ignore[no-untyped-def]
+    """Sets values [atom, 4] to ``first`` plus ``by`` times ``second``."""
+    for i in range(len(values)):
+        for a in range(4):
+            values[i, a] = first[i, a] + by * second[i, a]
+
+
+@numba.njit(cache=True, fastmath=True)
+def solve(near, far, uniform, chi, moments, direct, warm, tolerances, most, phi, residual):  # type: ignore[no-untyped-def]
+    """Fills phi [source, atom, 4] and its residual at the end: every source to its tolerance relative to the guess.
+
+    Source 0 answers the permanent multipoles, ``moments`` [atom, 10]; the others, uniform fields, whose ``direct``
+    answers are [source - 1, atom, 4].  Phi begins as it is (``warm``), or as what permanent multipoles and direct
+    answers make.  ``most`` iterations are done.
+
+    Returns:
+        ``DONE``; ``UNBOUNDED``: a direction of negative curvature; ``STALLED``: more iterations are needed.
+    """
+    n_sources = len(phi)
+    everyone, one = np.arange(n_sources), phi.dtype.type(1.0)
+    answer, image, direction = np.zeros_like(phi), np.empty_like(phi), np.zeros_like(phi)
+    new = image  # free when it is wanted
+    size, wanted, moving = np.zeros(n_sources), np.zeros(n_sources), everyone
+    # Turn -2 makes a first guess, -1 its residual, and the others iterate: one place applies the interaction, so that
+    # it is compiled once.
+    for turn in range(-1 if warm else -2, most):
+        bare = turn == -2 or (turn == -1 and warm)
+        if turn == -1:
+            _answer(chi, phi, everyone, answer)
+        if bare:
+            _add(one, moments, answer[0])
+            for m in range(len(direct)):
+                _add(one, direct[m], answer[m + 1])
+        if turn >= 0:
+            moving = np.nonzero(size > wanted)[0]
+            if len(moving) == 0:
+                return DONE
+        _act(near, far, uniform, answer, moving, image)
+        if bare:
+            first, other, geometry = near
+            _near_quadrupoles(first, other, geometry, moments, image[0])
+            waves, k, weights, _own = far
+            _far_quadrupoles(waves, k, weights, moments, image[0])
+        for s in moving:
+            if turn == -2:
+                _set(phi[s], image[s], image[s], phi.dtype.type(0.0))
+                continue
+            if turn == -1:
+                _set(residual[s], image[s], phi[s], -one if warm else phi.dtype.type(0.0))
+                continue
+            _set(image[s], direction[s], image[s], -one)
+            curvature = _inner(answer[s], image[s])
+            if curvature <= 0.0:
+                return UNBOUNDED
+            step = phi.dtype.type(size[s] / curvature)
+            _add(step, direction[s], phi[s])
+            _add(-step, image[s], residual[s])
+        if turn == -1:
+            _answer(chi, phi, everyone, new)
+            for s in everyone:
+                wanted[s] = tolerances[s] ** 2 * _inner(new[s], phi[s])
+        if turn >= -1:
+            _answer(chi, residual, moving, new)
+            for s in moving:
+                last, size[s] = size[s], _inner(new[s], residual[s])
+                ratio = phi.dtype.type(size[s] / last) if turn >= 0 else phi.dtype.type(0.0)
+                _set(direction[s], residual[s], direction[s], ratio)
+                _set(answer[s], new[s], answer[s], ratio)  # chi is linear
+    return STALLED
+
+
+@numba.njit(cache=True, fastmath=True)
+def energy(near, far, uniform, chi, batch, moments, phi, induced, moved, by_atom, by_alpha, by_kappa):  # type: ignore[no-untyped-def]
+    """U_elec(m + x) - (x, phi)/2, x = chi phi, of one structure, and its first derivatives at fixed phi [atom, 4].
+
+    Sets the ``induced`` charges and dipoles [atom, 4], the charges ``moved`` [atom, slot] and gradients by alpha and
+    kappa; adds to those by moments and positions [atom, 10 + xyz], which are zeros.
+    """
+    other, kappa, alpha = chi
+    excess, background = uniform
+    n_atoms, n_slots = other.shape
+    half = phi.dtype.type(0.5)
+    whole, work, total, spread = moments.copy(), 0.0, 0.0, 0.0
+    for i in range(n_atoms):
+        charge = phi.dtype.type(0.0)
+        for s in range(n_slots):
+            moved[i, s] = kappa[i, s] * (phi[other[i, s], 0] - phi[i, 0])
+            charge += moved[i, s]
+        x, y, z = phi[i, 1], phi[i, 2], phi[i, 3]
+        induced[i, 0] = charge
+        for a in range(3):
+            induced[i, 1 + a] = x * alpha[i, 0, a] + y * alpha[i, 1, a] + z * alpha[i, 2, a]
+        work += induced[i, 0] * phi[i, 0]
+        for a in range(4):
+            whole[i, a] += induced[i, a]
+        work -= induced[i, 1] * x + induced[i, 2] * y + induced[i, 3] * z
+        total += whole[i, 0]
+        spread += whole[i, 0] * excess[i]
+    energies = np.zeros(1)
+    first, neighbour, geometry = near
+    _near_energy(first, neighbour, geometry, batch, whole, energies, by_atom, np.empty((3, 0), phi.dtype))
+    waves, k, weights, own = far
+    energies[0] += _far_energy(waves, k, weights, own, whole, by_atom)
+    energies[0] -= background * total * spread
+    for i in range(n_atoms):
+        by_atom[i, 0] -= background * (total * excess[i] + spread)
+    for i in range(n_atoms):
+        own_share = by_atom[i, 0] - half * phi[i, 0]
+        for s in range(n_slots):
+            by_kappa[i, s] = own_share * (phi[other[i, s], 0] - phi[i, 0])
+        for a in range(3):
+            for b in range(3):
+                by_alpha[i, a, b] = phi[i, 1 + a] * (by_atom[i, 1 + b] + half * phi[i, 1 + b])
+    return energies[0] - 0.5 * work
+
+
+@numba.njit(cache=True, fastmath=True)
+def direct_answers(vectors, other, kappa, alpha, out):  # type: ignore[no-untyped-def]
+    """Sets ``out`` [field, atom, 4]: charges and dipoles that uniform fields along x, y and z induce by themselves."""
+    for i in range(len(other)):
+        for m in range(3):
+            charge = vectors.dtype.type(0.0)
+            for s in range(other.shape[1]):
+                charge -= kappa[i, s] * vectors[i, s, m]
+            out[m, i, 0] = charge
+            for a in range(3):
+                out[m, i, 1 + a] = alpha[i, m, a]
+
+
+@numba.njit(cache=True, fastmath=True)
+def stationary(vectors, chi, direct, phi, residual, moments, polarizability):  # type: ignore[no-untyped-def]
+    """Sets what makes the dipole stationary, ``moments`` [atom, xyz], and the polarizability by atom, symmetric.
+
+    With x_a the whole answer to a field along a, direct and to the others' answers, and r the residuals, every atom has
+    (x_a, r) [atom, field, source] on top of the dipoles of its answers, half of every moved charge's included.
+    """
+    other, kappa, _alpha = chi
+    half = phi.dtype.type(0.5)
+    to_others, found = np.empty_like(direct), np.empty((3, 3), phi.dtype)
+    _answer(chi, phi[1:], np.arange(3), to_others)
+    for i in range(len(other)):
+        for m in range(3):
+            for a in range(3):
+                found[a, m] = direct[m, i, 1 + a] + to_others[m, i, 1 + a]
+            for s in range(other.shape[1]):
+                if kappa[i, s] != 0.0:
+                    difference = phi[1 + m, other[i, s], 0] - phi[1 + m, i, 0]
+                    amount = half * kappa[i, s] * (difference - vectors[i, s, m])
+                    for a in range(3):
+                        found[a, m] -= amount * vectors[i, s, a]
+        for a in range(3):
+            for m in range(4):
+                work = -(direct[a, i, 0] + to_others[a, i, 0]) * residual[m, i, 0]
+                for x in range(1, 4):
+                    work += (direct[a, i, x] + to_others[a, i, x]) * residual[m, i, x]
+                if m == 0:
+                    moments[i, a] = work
+                else:
+                    found[a, m - 1] += work
+        for a in range(3):
+            for m in range(3):
+                polarizability[i, a, m] = half * (found[a, m] + found[m, a])
