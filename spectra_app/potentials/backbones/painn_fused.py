@@ -15,18 +15,12 @@ from torch import Tensor
 from torch.nn.functional import silu
 
 from spectra_app.potentials.backbones import painn_kernels as kernels
+from spectra_app.potentials.backbones.update_kernels import update, update_backward
 from spectra_app.potentials.once import refuse_second_derivative
 from spectra_app.structure.neighbors import Neighbors
 
 _MIXED = ("left", "right", "left2", "right2")  # factors of products, made from vectors and from tensors
 SMALL = 1e-8  # keeps the norm of a vanishing vector differentiable twice
-
-
-class _Table(NamedTuple):
-    """Nonzero coefficients of a bilinear product: row, place in the left factor, place in the right one."""
-
-    places: np.ndarray
-    coefficients: np.ndarray
 
 
 class _Layer(NamedTuple):
@@ -60,13 +54,8 @@ class FusedWeights:
         self.frequencies = backbone.radial.frequencies.double().numpy()
         self.embedding = backbone.embedding.weight.detach()
         like = self.embedding
-        basis = backbone.rank2_basis  # [component, xyz, xyz]
-        self.turn = _table(basis.permute(1, 0, 2), like)  # turned_x = sum B_mxy left2_m right_y
         first: Any = backbone.updates[0]
         self.products = bool(first.products)
-        empty = _Table(np.zeros((0, 3), np.int64), np.zeros(0, self.turn.coefficients.dtype))
-        self.vectors = _table(first.coupling_vectors.view(-1, 3, 3), like) if self.products else empty
-        self.tensors = _table(first.coupling_tensors.view(-1, 5, 5), like) if self.products else empty
         self.layers = [
             _layer(message, update) for message, update in zip(backbone.messages, backbone.updates, strict=True)
         ]
@@ -75,13 +64,6 @@ class FusedWeights:
         sent = torch.addmm(phi[3], silu(torch.addmm(phi[1], like, phi[0].T)), phi[2].T)  # [element, channel]
         by_rank = self.layers[0].filters.unflatten(1, (-1, like.shape[1])).permute(1, 0, 2)  # [rank, basis, channel]
         self.first = (sent[None, :, None, :] * by_rank[:, None]).flatten(1, 2).contiguous()
-
-
-def _table(dense: Tensor, like: Tensor) -> _Table:
-    """Nonzero entries of [row, left, right]."""
-    places = torch.nonzero(dense.abs() > 1e-12)
-    values = dense[tuple(places.T)].to(like.dtype)
-    return _Table(places.numpy().astype(np.int64), values.detach().numpy())
 
 
 def _layer(message: Any, update: Any) -> _Layer:
@@ -193,7 +175,7 @@ class _Tape:
         keep["hidden"] = torch.addmm(layer.gate[1], keep["inputs"].flatten(1), layer.gate[0].T)
         keep["gates"] = torch.addmm(layer.gate[3], silu(keep["hidden"]), layer.gate[2].T).unflatten(1, (-1, c))
         gates = keep["gates"].numpy()
-        kernels.update(s.numpy(), v.numpy(), t.numpy(), *mixed, gates, *w.turn, *w.vectors, *w.tensors, w.products)
+        update(s.numpy(), v.numpy(), t.numpy(), *mixed, gates, w.products)
 
     def backward(self, ds: Tensor, dv: Tensor, dt: Tensor) -> Tensor:
         """Gradient by the pair vectors [atom, slot, xyz]."""
@@ -229,10 +211,9 @@ class _Tape:
         gradients = [torch.empty_like(keep[name]) for name in _MIXED]
         d_mixed = [gradient.numpy() for gradient in gradients]
         d_gates = torch.empty_like(keep["gates"])
-        kernels.update_backward(
-            ds.numpy(), dv.numpy(), dt.numpy(), *mixed, keep["gates"].numpy(),
-            *w.turn, *w.vectors, *w.tensors, w.products, *d_mixed, d_gates.numpy(),
-        )  # fmt: skip
+        update_backward(
+            ds.numpy(), dv.numpy(), dt.numpy(), *mixed, keep["gates"].numpy(), w.products, *d_mixed, d_gates.numpy()
+        )
         d_inputs = ((d_gates.flatten(1) @ layer.gate[2] * _silu_slope(keep["hidden"])) @ layer.gate[0]).unflatten(
             1, (3, -1)
         )
