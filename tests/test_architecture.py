@@ -35,6 +35,8 @@ WITHOUT_TORCH = ("arrays", "joined", "spectra", "born", "readers", "runs", "jobs
 WITH_TORCH = {
     "jobs/annotate.py",
     "jobs/batch.py",
+    "jobs/born_samples.py",
+    "jobs/run_header.py",
     "jobs/simulation.py",
     "readers/trajectories/dispatch.py",
     "readers/trajectories/frames.py",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,13 +18,27 @@ from spectra_app.errors import StoppedError
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from spectra_app.jobs.simulation import SimulationResult
+    from spectra_app.jobs.simulation_result import SimulationResult
 
 
 def md(
-    structure: Annotated[Path, typer.Argument(help="start structure in any format of ASE (FILE@INDEX for one frame)")],
+    structure: Annotated[
+        list[Path],
+        typer.Argument(
+            help="start structure in any format of ASE (FILE@INDEX for one frame); several, of any size, or FILE@: for "
+            "all frames: one for each replica"
+        ),
+    ],
     model: options.ModelName,
-    output: Annotated[Path, typer.Option("--output", "-o", help="run file (HDF5)")] = Path("run.h5"),
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="run file (HDF5); where replicas differ in atoms, cell or temperature: several, run_0.h5, "
+            "run_300K.h5, ..., or a folder of them",
+        ),
+    ] = Path("run.h5"),
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="YAML file with these settings, bare or under 'md:'")
     ] = None,
@@ -68,9 +84,9 @@ def md(
     """
     given = dict(locals())
     settings = options.settings_from_options(MDSettings, "md", given, overrides or (), config)
-    from spectra_app.jobs.structures import read_structure
+    from spectra_app.jobs.structures import read_structures
 
-    atoms, chosen = read_structure(structure, repeat), {"restart": restart, "overwrite": overwrite}
+    atoms, chosen = read_structures(structure, repeat), {"restart": restart, "overwrite": overwrite}
     result = simulate(model, atoms, settings, output, **chosen, max_minutes=max_minutes)
     if json:
         print_json(asdict(result))
@@ -82,7 +98,7 @@ def md(
 
 def simulate(
     model: str,
-    atoms: Atoms,
+    atoms: Atoms | Sequence[Atoms],
     settings: MDSettings,
     output: Path,
     *,
@@ -94,7 +110,7 @@ def simulate(
 
     Args:
         model: name in the zoo or folder.
-        atoms: start structure.
+        atoms: start structure; several: one for each replica.
         settings: of the run.
         output: run file.
         restart: continue from the checkpoint beside the run file.
@@ -141,7 +157,7 @@ def say_stopped(bar: ProgressBar, stop: StoppedError) -> typer.Exit:
 def failures_of(result: SimulationResult) -> list[str]:
     """One sentence for each replica that went wrong while others ran on."""
     return [
-        f"replica {replica} of {result.n_replicas} went wrong near step {step} (equilibration included) and was left "
+        f"{replica} ({result.n_replicas} in all) went wrong near step {step} (equilibration included) and was left "
         f"behind: {reason}. Its record up to there is kept; spectra are made of the others"
         for replica, step, reason in result.failures
     ]
@@ -151,11 +167,26 @@ def describe(result: SimulationResult) -> list[str]:
     """A run in a few lines for a person."""
     copies = f", {result.n_replicas} replicas" if result.n_replicas > 1 else ""
     duration = result.n_steps * result.timestep_fs / 1000.0
-    return [
+    several = len(result.files) > 1
+    atoms = f"{min(file.n_atoms for file in result.files)} to {max(file.n_atoms for file in result.files)}"
+    again = "" if result.restarted_at_step is None else f", continued at step {result.restarted_at_step}"
+    lines = [
         f"{result.n_steps} recorded steps of {result.timestep_fs:g} fs ({duration:.4g} ps); "
-        f"{result.n_atoms} atoms{copies}",
+        f"{atoms if several else result.n_atoms} atoms{copies}",
         f"{result.ms_per_step:.3g} ms per step on {result.device} ({result.engine}); {result.temperature_K:.1f} K; "
         f"energy drift {result.energy_drift_meV_per_atom_per_ps:.2g} meV/atom/ps",
-        f"{result.n_frames} frames in {result.path}"
-        + ("" if result.restarted_at_step is None else f", continued at step {result.restarted_at_step}"),
+    ]
+    for before, now in itertools.pairwise(result.made_by):
+        drawn = ", with new random numbers from seed and step" if now.reseeded else ""
+        lines.append(
+            f"up to step {now.from_step} (equilibration included) on {before.device} ({before.engine}), then on "
+            f"{now.device} ({now.engine}){drawn}"
+        )
+    if not several:
+        return [*lines, f"{result.n_frames} frames in {result.path}{again}"]
+    lines.append(f"{result.n_frames} frames{again}:")
+    return lines + [
+        f"  {file.path}: {file.n_atoms} atoms, {file.n_replicas} replica{'s' if file.n_replicas > 1 else ''}, "
+        f"{file.temperature_K:.1f} K"
+        for file in result.files
     ]

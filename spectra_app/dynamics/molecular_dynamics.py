@@ -20,7 +20,8 @@ from spectra_app.dynamics.fields import ExternalField, FieldFunction, FieldSched
 from spectra_app.dynamics.forces import ForceField, PotentialLike, PredictionLike
 from spectra_app.dynamics.integrators import update_forces
 from spectra_app.dynamics.nose_hoover import start_chain
-from spectra_app.dynamics.recorder import Recorder, Rows
+from spectra_app.dynamics.recorder import Rows
+from spectra_app.dynamics.split_recorder import AnyRecorder
 from spectra_app.dynamics.state import (
     MDState,
     Particles,
@@ -158,7 +159,7 @@ class MolecularDynamics:
 
     def run(
         self,
-        recorder: Recorder,
+        recorder: AnyRecorder,
         state: MDState | None = None,
         after_step: Callable[[MDState], MDState] | None = None,
         progress: Callable[[Progress], None] | None = None,
@@ -218,7 +219,7 @@ class MolecularDynamics:
             self.ms_per_step = 1e3 * (time.perf_counter() - timed_since) / (total - timed_from)
         return state
 
-    def _advance(self, engine: StepEngine, state: MDState, recorder: Recorder) -> Advanced:
+    def _advance(self, engine: StepEngine, state: MDState, recorder: AnyRecorder) -> Advanced:
         """Steps up to the next decision.
 
         Raises:
@@ -231,7 +232,7 @@ class MolecularDynamics:
         self._rest_lost(state, state, recorder)
         raise AssertionError("a run whose replicas are all lost goes on")
 
-    def _engine(self, recorder: Recorder) -> StepEngine:
+    def _engine(self, recorder: AnyRecorder) -> StepEngine:
         """What makes the steps of a run that is recorded so."""
         equilibration = self.settings.equilibration_steps
 
@@ -260,7 +261,7 @@ class MolecularDynamics:
             velocities=remove_drift(state.velocities, self.particles), reservoir=torch.zeros_like(state.reservoir)
         )
 
-    def settle(self, state: MDState, recorder: Recorder) -> tuple[MDState, Vitals]:
+    def settle(self, state: MDState, recorder: AnyRecorder) -> tuple[MDState, Vitals]:
         """The state with the replicas at rest that have gone wrong; one host synchronisation.
 
         Args:
@@ -279,7 +280,7 @@ class MolecularDynamics:
         finally:
             self._tell(recorder)
 
-    def _rest_lost(self, before: MDState, state: MDState, recorder: Recorder) -> MDState:
+    def _rest_lost(self, before: MDState, state: MDState, recorder: AnyRecorder) -> MDState:
         """The state after a step, with the replicas at rest that were lost in it."""
         lost, self.force_field.lost = self.force_field.lost, {}
         try:
@@ -287,6 +288,6 @@ class MolecularDynamics:
         finally:
             self._tell(recorder)
 
-    def _tell(self, recorder: Recorder) -> None:
+    def _tell(self, recorder: AnyRecorder) -> None:
         for replica, step, reason in self.watch.told():
             recorder.end(replica, step - self.settings.equilibration_steps, self.watch.limits_K[replica], reason)

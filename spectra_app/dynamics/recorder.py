@@ -82,6 +82,7 @@ class Recorder:
         n_observables: recorded steps handed on.
         n_trajectory: stored configurations handed on.
         ended: last recorded step of replicas that went wrong (-1: none), and why; NaN is handed on after it.
+        alone: whether it records all replicas of the run; then a run without any is over.
         broken: recorded step of replicas with a number that is not finite, which nobody but the recorder has seen.
     """
 
@@ -129,6 +130,7 @@ class Recorder:
         self._latest: list[tuple[int, np.ndarray]] = []  # temperatures [replica] of the last recorded steps
         self.ended: dict[int, tuple[int, str]] = {}
         self.broken: dict[int, int] = {}
+        self.alone = True
         self.n_observables = 0
         self.n_trajectory = 0
 
@@ -273,6 +275,11 @@ class Recorder:
         self._say_ended()
 
     @property
+    def is_over(self) -> bool:
+        """Whether all replicas have gone wrong."""
+        return len(self.ended) == self._particles.n_replicas
+
+    @property
     def temperature_K(self) -> float:  # noqa: N802
         """Mean temperature of the replicas that run, or of those that ran longest, K; NaN without frames."""
         return float(np.mean([statistics.temperature_K for statistics in self._longest()]))
@@ -314,7 +321,7 @@ class Recorder:
         bad = ~np.isfinite(rows).all(axis=2) & ~self._is_over(step)
         for replica in np.flatnonzero(bad.any(axis=0)).tolist():
             first = int(step[np.argmax(bad[:, replica])])
-            if len(self.ended) == self._particles.n_replicas - 1:
+            if self.alone and len(self.ended) == self._particles.n_replicas - 1:
                 raise SimulationError(
                     f"recorded step {first}",
                     got="NaN or infinity",

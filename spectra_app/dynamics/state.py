@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spectra_app.dynamics.streams import Streams, noise_of_atoms
-from spectra_app.errors import SimulationError, StructureError
+from spectra_app.dynamics.streams import Streams, noise_of_atoms, streams_from_step
+from spectra_app.errors import StructureError
 from spectra_app.structure.distances import nearest_neighbors
 from spectra_app.structure.system import System, concatenate
 from spectra_app.units import AMU_A2_PER_FS2_TO_EV, BOLTZMANN, FORCE_TO_ACCELERATION
@@ -227,24 +227,27 @@ def state_to_dict(state: MDState) -> dict[str, Any]:
     return record
 
 
-def state_from_dict(record: dict[str, Any], device: torch.device) -> MDState:
+def drawn_elsewhere(record: dict[str, Any], device: torch.device) -> bool:
+    """Whether the random numbers of a state were drawn on another kind of device, which draws others."""
+    return bool(record.get("streams_device", record.get("generator_device")) != device.type)
+
+
+def state_from_dict(record: dict[str, Any], device: torch.device, seeds: Sequence[int] = ()) -> MDState:
     """State on a device.
 
-    Raises:
-        SimulationError: the random numbers were drawn on another kind of device.
+    Args:
+        record: of ``state_to_dict``.
+        device: where to go on; of another kind than before it gets random numbers of its own (``drawn_elsewhere``).
+        seeds: of the replicas; needed on another kind of device.
     """
     fields = dict(record)
-    if "generator" in fields:  # one stream for all replicas, in checkpoints of earlier versions
-        fields["streams"], fields["streams_device"] = [fields.pop("generator")], fields.pop("generator_device")
-    kind = fields.pop("streams_device")
-    if kind != device.type:
-        raise SimulationError(
-            "restart",
-            got=f"device {device.type}",
-            wanted=f"{kind}, on which the run began",
-            todo=f"Use --device {kind}",
-        )
-    streams = tuple(torch.Generator(device=device).set_state(drawn) for drawn in fields.pop("streams"))
+    kept = fields.pop("streams") if "streams" in fields else [fields.pop("generator")]  # one in earlier versions
+    for name in ("streams_device", "generator_device"):
+        fields.pop(name, None)
+    if drawn_elsewhere(record, device):
+        streams = streams_from_step(seeds, fields["step"], device)
+    else:
+        streams = tuple(torch.Generator(device=device).set_state(drawn) for drawn in kept)
     moved: dict[str, Any] = {
         name: value.to(device) if isinstance(value, Tensor) else value for name, value in fields.items()
     }

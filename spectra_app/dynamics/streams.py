@@ -30,6 +30,12 @@ def streams_from_seeds(seeds: Sequence[int], device: torch.device) -> Streams:
     return tuple(torch.Generator(device=device).manual_seed(seed) for seed in seeds)
 
 
+def streams_from_step(seeds: Sequence[int], step: int, device: torch.device) -> Streams:
+    """Generators for a run that goes on with a step on another kind of device, which draws other numbers."""
+    sequences = [np.random.SeedSequence(abs(seed), spawn_key=(0, step)) for seed in seeds]
+    return streams_from_seeds([int(sequence.generate_state(1, np.uint32)[0]) for sequence in sequences], device)
+
+
 def noise_of_atoms(streams: Streams, sizes: Sequence[int]) -> Tensor:
     """Standard normal numbers [atom, xyz], float64.
 

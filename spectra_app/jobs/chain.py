@@ -110,8 +110,16 @@ def _check_tasks(settings: RunFileSettings, atoms: Atoms) -> None:
     """Refuse before the dynamics what the boundaries of the structure would refuse after it.
 
     Raises:
-        ConfigError: an infrared spectrum without volume of a slab, or a dielectric function of anything but a cell.
+        ConfigError: several temperatures; an infrared spectrum without volume of a slab; or a dielectric function of
+            anything but a cell.
     """
+    if len(settings.md.temperatures_K) > 1:
+        raise ConfigError(
+            "md.temperature_K of a recipe",
+            got=f"{len(settings.md.temperatures_K)} temperatures",
+            wanted="one, as its spectra have",
+            todo="Run the recipe once for each (-s output=FOLDER), or spectra-app md and the spectra of each run file",
+        )
     boundary: Boundary = "periodic" if atoms.pbc.all() else "slab" if atoms.pbc.any() else "open"
     name = {"slab": "a slab", "open": "an isolated molecule"}.get(boundary, boundary)
     for task in settings.tasks:

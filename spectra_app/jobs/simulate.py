@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from spectra_app.dynamics import Progress
-    from spectra_app.jobs.simulation import SimulationResult
+    from spectra_app.jobs.simulation_result import SimulationResult
 
 
 def simulate(
     model: str,
-    atoms: Atoms,
+    atoms: Atoms | Sequence[Atoms],
     settings: MDSettings,
     output: Path,
     *,
@@ -30,9 +30,9 @@ def simulate(
 
     Args:
         model: name in the zoo or folder.
-        atoms: start structure.
+        atoms: start structure; several: one for each replica, of any size.
         settings: of the run.
-        output: run file.
+        output: run file, or what several are called after (``Simulation``).
         restart: continue from the checkpoint beside the run file.
         overwrite: replace an existing run file.
         progress: told how far it is.

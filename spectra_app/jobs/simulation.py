@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,66 +14,25 @@ from ase import Atoms
 
 from spectra_app.config import MDSettings
 from spectra_app.dynamics.engine import ChosenEngine, choose_engine
-from spectra_app.dynamics.failures import Failure
 from spectra_app.dynamics.fields import FieldFunction, check_same_field
 from spectra_app.dynamics.forces import PotentialLike
 from spectra_app.dynamics.molecular_dynamics import MolecularDynamics, Progress
-from spectra_app.dynamics.observables import RunKind, stored_observables
 from spectra_app.dynamics.recorder import Recorder
-from spectra_app.dynamics.state import MDState, state_from_dict, state_to_dict
+from spectra_app.dynamics.split_recorder import AnyRecorder, SplitRecorder
+from spectra_app.dynamics.state import MDState, drawn_elsewhere, state_from_dict, state_to_dict
 from spectra_app.errors import ConvergenceError, SimulationError, StoppedError
 from spectra_app.interrupts import Interrupts
-from spectra_app.jobs.batch import check_start, start_particles
+from spectra_app.jobs.batch import make_batch
+from spectra_app.jobs.born_samples import add_born_charges
+from spectra_app.jobs.run_header import Stretch, run_header
+from spectra_app.jobs.simulation_result import FileSummary, NamedFailure, SimulationResult
 from spectra_app.memory import keep_freed_blocks
-from spectra_app.runs.layout import Parts, RunHeader, write_born_charges
-from spectra_app.runs.partition import common_parts, whole_molecules
-from spectra_app.runs.provenance import versions
-from spectra_app.runs.reader import read_run
 from spectra_app.runs.restart_file import is_begun, load_checkpoint, save_checkpoint
 from spectra_app.runs.writer import RunWriter
-from spectra_app.structure.neighbors import build_neighbors
-from spectra_app.structure.system import System, select_structures
+from spectra_app.structure.system import System
 
-BORN_SAMPLES = 4  # configurations of a run whose Born charges are kept
 # Settings that may differ between the parts of one run; a field table is compared by its rows.
 FREE_ON_RESTART = frozenset({"steps", "device", "engine", "field_table"})
-
-
-@dataclass(frozen=True)
-class SimulationResult:
-    """What a run produced.
-
-    Attributes:
-        path: the run file, or None.
-        n_steps: recorded steps.
-        n_frames: recorded frames.
-        n_atoms: atoms of one replica.
-        n_replicas: independent copies.
-        timestep_fs: time step, fs.
-        ms_per_step: wall time of a recorded step with all replicas, ms; NaN for a run of one step.
-        temperature_K: mean temperature of the recorded part, K.
-        energy_drift_meV_per_atom_per_ps: slope of the conserved energy.
-        wall_s: wall time of this call, s.
-        restarted_at_step: step (equilibration included) at which this call continued; None for a new run.
-        device: torch device.
-        engine: how the model was evaluated.
-        failures: replicas that went wrong and were left behind while the others ran on.
-    """
-
-    path: Path | None
-    n_steps: int
-    n_frames: int
-    n_atoms: int
-    n_replicas: int
-    timestep_fs: float
-    ms_per_step: float
-    temperature_K: float
-    energy_drift_meV_per_atom_per_ps: float
-    wall_s: float
-    restarted_at_step: int | None
-    device: str
-    engine: str
-    failures: tuple[Failure, ...] = ()
 
 
 class Simulation:
@@ -81,9 +40,10 @@ class Simulation:
 
     Args:
         model: from ``load_model``; its device and dtype are used.
-        structure: start structure; a sequence gives every replica its own.
+        structure: start structure; a sequence gives every replica its own, of any size.
         settings: ``MDSettings``; None takes the defaults.
-        output: run file; None records nothing (benchmarks).
+        output: run file; where replicas differ in atoms, cell or temperature there are several, called after it
+            (``batch.shares`` says how).  None records nothing (benchmarks).
         progress: called with ``Progress`` about every 50 steps.
         checkpoint_s: wall time between checkpoints, s.
         field: external field as a function: time of the run file, fs -> [xyz], V/A; during equilibration that of time
@@ -107,29 +67,25 @@ class Simulation:
     ) -> None:
         self.model = model
         self.settings = MDSettings() if settings is None else settings
-        self.output = None if output is None else Path(output)
         self.progress = progress
         self.checkpoint_s = checkpoint_s
         self._field_of_start: dict[str, Any] | None = None
-        self.particles = start_particles(structure, model.device, self.settings.n_replicas)
-        model.check_system(self.particles.system)
-        check_start(self.particles)
-        self.parts: Parts | None = None
-        if self.settings.parts == "none":
-            self.particles = self.particles._replace(system=whole_molecules(self.particles.system))
-        else:
-            system, self.parts = common_parts(self.settings.parts, self.particles.system)
-            self.particles = self.particles._replace(system=system)
-        self.dynamics = MolecularDynamics(model, self.particles, self.settings, field)
+        self.batch = make_batch(model, structure, self.settings, None if output is None else Path(output))
+        self.output, self.particles = self.batch.output, self.batch.particles
+        kelvin = self.batch.temperatures_K
+        in_order = self.settings.model_copy(update={"temperature_K": kelvin if len(kelvin) > 1 else kelvin[0]})
+        self.dynamics = MolecularDynamics(model, self.particles, in_order, field)
         self._engine = ChosenEngine(model.engine, torch.get_num_threads())
+        self._stretches: list[Stretch] = []
 
     def run(self, restart: bool = False, overwrite: bool = False, max_minutes: float | None = None) -> SimulationResult:
         """Run to the end, or until Ctrl-C, SIGTERM, SIGUSR1, or the end of the allowed time.
 
         Args:
             restart: continue from the checkpoint beside ``output``, bit for bit as if never stopped (same device and
-                engine; ``auto`` keeps the engine); with more ``steps`` than before, extend a finished run.  Without
-                output file begins anew.
+                engine; ``auto`` keeps the engine).  Another engine agrees to the rounding of the model; another kind of
+                device draws other random numbers, made from seed and step.  With more ``steps`` than before, extend
+                a finished run.  Without output file begins anew.
             overwrite: replace an existing run file.
             max_minutes: wall time after which everything is saved and the run stopped, min; needs an output file.
 
@@ -140,44 +96,87 @@ class Simulation:
         """
         began = time.perf_counter()
         keep_freed_blocks()
-        recorder_of = self._make_recorder
         if self.output is None:
             self._choose_engine()
-            recorder = recorder_of(None)
+            recorder = self._make_recorder([])
             self.dynamics.run(recorder, progress=self.progress)
             recorder.flush()
             return self._result(recorder, began, None, self.dynamics.ms_per_step)
-        if restart and is_begun(self.output):
+        content, state, ms_per_step = None, None, float("nan")
+        if restart and any(is_begun(path) for path in (self.output, *self._paths)):
             content = load_checkpoint(self.output, "md")
             self._check_same_run(content)
-            state = state_from_dict(content["state"], self.model.device)
+            state = state_from_dict(content["state"], self.model.device, self.dynamics.seeds)
+            self.dynamics.watch.restore(content.get("failures", ()))
+            ms_per_step = content["ms_per_step"]
             self._engine = self._engine_of(content)
             self._engine.use(self.model)
-            self.dynamics.watch.restore(content.get("failures", ()))
-            carry, ms_per_step = content["recorder"], content["ms_per_step"]
-            writer = RunWriter.resume(self.output, self._header(), carry["n_observables"], carry["n_trajectory"])
         else:
-            state, carry, ms_per_step = None, None, float("nan")
             self._choose_engine()
-            writer = RunWriter(self.output, self._header(), overwrite or restart)
-        with writer:
-            recorder = recorder_of(writer)
-            if carry is not None:
-                recorder.restore(carry)
-            keeper = _Keeper(self, writer, recorder, max_minutes)
+        self._begin_stretch(content, 0 if state is None else state.step)
+        with contextlib.ExitStack() as files:
+            writers = self._open(files, content, overwrite or restart)
+            recorder = self._make_recorder(writers)
+            if content is not None:
+                recorder.restore(content["recorder"])
+            keeper = _Keeper(self, writers, recorder, max_minutes)
             with keeper.interrupts:
                 try:
                     last = self.dynamics.run(recorder, state, keeper.after_step, self.progress)
                 except (SimulationError, ConvergenceError) as error:
                     recorder.salvage(self.dynamics.watch.limits_K, str(error))
-                    kept = f"{recorder.n_observables} recorded frames up to there are in {self.output}"
+                    kept = f"{recorder.n_observables} recorded frames up to there are in {self._names}"
                     raise type(error)(f"{error} ({kept})") from None
             if self.dynamics.ms_per_step == self.dynamics.ms_per_step:  # not NaN: this call made steps
                 ms_per_step = self.dynamics.ms_per_step
             keeper.save(last, ms_per_step)  # which may find that the last step was one too many
-            writer.finish(ms_per_step)
-        self._add_born_charges(self.output)
+            parts = _parts_of(recorder)
+            for writer, part in zip(writers, parts, strict=True):
+                if not part.is_over:
+                    writer.finish(ms_per_step)
+        for share, path, part in zip(self.batch.shares, self._paths, parts, strict=True):
+            if not part.is_over:
+                add_born_charges(self.model, share.particles, path)
         return self._result(recorder, began, None if state is None else state.step, ms_per_step)
+
+    @property
+    def _paths(self) -> list[Path]:
+        return [share.path for share in self.batch.shares if share.path is not None]
+
+    @property
+    def _names(self) -> str:
+        """The run files in words."""
+        paths = self._paths
+        return str(paths[0]) if len(paths) == 1 else f"{paths[0]} to {paths[-1].name}"
+
+    def _open(self, files: contextlib.ExitStack, content: dict[str, Any] | None, overwrite: bool) -> list[RunWriter]:
+        """The run files, new ones or those of a checkpoint; ``files`` closes them."""
+        carries = [None] * len(self._paths) if content is None else content["recorder"].get("files")
+        if carries is None:
+            carries = [content["recorder"]] if content is not None else []
+        if len(carries) != len(self._paths):
+            raise SimulationError(
+                "restart", got=f"{len(self._paths)} run files", wanted=f"{len(carries)} as when the run began"
+            )
+        writers = []
+        for share, path, carry in zip(self.batch.shares, self._paths, carries, strict=True):
+            header = run_header(self.model, self.dynamics, self.settings, share, self._stretches)
+            if carry is None:
+                writer = RunWriter(path, header, overwrite)
+            else:
+                writer = RunWriter.resume(path, header, carry["n_observables"], carry["n_trajectory"])
+            writers.append(files.enter_context(writer))
+        return writers
+
+    def _begin_stretch(self, content: dict[str, Any] | None, step: int) -> None:
+        """Note how the steps from now on are made."""
+        anew = content is not None and drawn_elsewhere(content["state"], self.model.device)
+        now = Stretch(step, self._engine.name, self._engine.threads, str(self.model.device), anew)
+        before = [] if content is None else [Stretch(*stretch) for stretch in content.get("made_by", ())]
+        if content is not None and not before:  # of earlier versions
+            name, threads = content.get("engine", ("eager", torch.get_num_threads()))
+            before = [Stretch(0, name, threads, content["state"].get("generator_device", now.device))]
+        self._stretches = before if before and before[-1][1:4] == now[1:4] and not anew else [*before, now]
 
     def _choose_engine(self) -> None:
         steps = self.dynamics.total_steps
@@ -190,30 +189,7 @@ class Simulation:
             return choose_engine(self.settings.engine, self.model, self.particles.system, 0)
         return ChosenEngine(name, threads)
 
-    def _add_born_charges(self, output: Path) -> None:
-        """Born charges of a few configurations: what the infrared spectrum must integrate to, without the model."""
-        if not self.model.has_born_charges(self.particles.system):
-            return
-        run = read_run(output)
-        positions = run.stored_positions_A
-        assert positions is not None
-        chosen = np.unique(np.linspace(0, len(run.trajectory_step) - 1, BORN_SAMPLES).astype(int))
-        first = torch.arange(1, device=self.model.device)
-        atoms = torch.arange(self.particles.n_atoms, device=self.model.device)
-        system, tensors = select_structures(self.particles.system, first, atoms), []
-        for frame in chosen:
-            cell = system.cell
-            if run.cell_A is not None and run.cell_A.ndim > 2:
-                cell = torch.from_numpy(np.array(run.cell_A[frame, 0]))
-            one = system._replace(
-                positions=torch.from_numpy(np.array(positions[frame, 0])).to(system.positions),
-                cell=cell.reshape(1, 3, 3).to(system.cell),
-            )
-            neighbors = build_neighbors(one, self.model.cutoff).to(dtype=self.model.dtype)
-            tensors.append(self.model.born_charges(one.to(dtype=self.model.dtype), neighbors).double().cpu().numpy())
-        write_born_charges(output, np.asarray(run.trajectory_step)[chosen], np.stack(tensors))
-
-    def checkpoint(self, state: MDState, recorder: Recorder, ms_per_step: float) -> dict[str, Any]:
+    def checkpoint(self, state: MDState, recorder: AnyRecorder, ms_per_step: float) -> dict[str, Any]:
         """Content of a checkpoint."""
         return {
             "kind": "md",
@@ -223,10 +199,12 @@ class Simulation:
             "settings": self.settings.model_dump(mode="json"),
             "model_hash": self.model.card.hash,
             "engine": tuple(self._engine),
+            "made_by": [tuple(stretch) for stretch in self._stretches],
             "numbers": self.particles.system.numbers.cpu(),
+            "sizes": list(self.particles.sizes),
             "ms_per_step": ms_per_step,
             "field": self._field_identity(),
-            "atom_part": None if self.parts is None else self.parts.atom_part.tolist(),
+            "atom_part": self._atom_parts(),
         }
 
     def _field_identity(self) -> dict[str, Any] | None:
@@ -242,7 +220,7 @@ class Simulation:
             before = then.get(key, MDSettings.model_fields[key].default)  # not in checkpoints of earlier versions
             if key not in FREE_ON_RESTART and now[key] != before:
                 raise SimulationError(f"restart, md.{key}", got=now[key], wanted=f"{before} as when the run began")
-        if self.parts is not None and content["atom_part"] != self.parts.atom_part.tolist():
+        if content["atom_part"] != self._atom_parts():
             raise SimulationError("restart", got="other bonds", wanted="the structure with which the run began")
         self._field_of_start = content.get("field", self._field_identity())  # not in checkpoints of earlier versions
         check_same_field(self.dynamics.field, self._field_of_start)
@@ -252,105 +230,86 @@ class Simulation:
                 got="another model, or the same with another physical scale (eps_inf, chi)",
                 wanted="the model with which the run began",
             )
-        if not torch.equal(content["numbers"], self.particles.system.numbers.cpu()):
+        sizes = content.get("sizes", list(self.particles.sizes))  # not in checkpoints of earlier versions
+        same = torch.equal(content["numbers"], self.particles.system.numbers.cpu())
+        if not same or sizes != list(self.particles.sizes):
             raise SimulationError("restart", got="other atoms", wanted="the structure with which the run began")
         if content["state"]["step"] > self.dynamics.total_steps:
             done = content["state"]["step"] - self.settings.equilibration_steps
             raise SimulationError("restart, md.steps", got=self.settings.steps, wanted=f"at least {done}, done already")
 
-    def _make_recorder(self, writer: RunWriter | None) -> Recorder:
-        settings = self.settings
-        return Recorder(
-            self.particles,
-            self.model.scale,
-            writer,
-            settings.timestep_fs,
-            settings.record_stride,
-            settings.trajectory_stride,
-            has_polarizability=self.model.card.has_alpha,
-            variable_cell=settings.ensemble == "npt",
-            field=None if self.dynamics.schedule is None else self.dynamics.schedule.at_recorded,
-            atom_part=None if self.parts is None else self.parts.atom_part,
-        )
+    def _atom_parts(self) -> list[Any] | None:
+        """The part that every atom belongs to, of the only run file or of each; None where no parts are recorded."""
+        found = [share.parts.atom_part.tolist() for share in self.batch.shares if share.parts is not None]
+        return None if not found else found[0] if len(found) == 1 else found
 
-    def _header(self) -> RunHeader:
-        particles, settings = self.particles, self.settings
-        system, n_atoms = particles.system, particles.n_atoms
-        periodic = bool(system.periodic[0])
-        kind = RunKind(
-            polarizability=self.model.card.has_alpha,
-            variable_cell=settings.ensemble == "npt",
-            conserved=True,
-            field=self.dynamics.field is not None,
-            parts=self.parts is not None,
-        )
-        metadata = {
-            "created_by": "md",
-            "configuration": {"md": settings.model_dump(mode="json")},
-            "versions": versions(),
-            "model_name": self.model.card.name,
-            "model_hash": self.model.card.hash,
-            "eps_inf": self.model.eps_inf,
-            "oxidation_states": self.model.oxidation_states,
-            "seed": settings.seed,
-            "seeds": list(self.dynamics.seeds),
-            "device": str(self.model.device),
-            "engine": self._engine.name,
-            "threads": self._engine.threads,
-            "dtype": str(self.model.dtype).removeprefix("torch."),
-            "ensemble": settings.ensemble,
-            "temperature_K": settings.temperature_K,
-            "timestep_fs": settings.timestep_fs,
-            "integrator": {"name": self.dynamics.integrator, "timestep_fs": settings.timestep_fs},
-            "strain_taken_out": periodic,
-            "record_stride": settings.record_stride,
-            "trajectory_stride": settings.trajectory_stride,
-            "cell_A": system.cell[0].tolist() if periodic else None,
-            "field": None if self.dynamics.field is None else self.dynamics.field.description,
-        }
-        return RunHeader(
-            numbers=system.numbers[:n_atoms].cpu().numpy(),
-            masses_amu=particles.masses[:n_atoms, 0].cpu().numpy(),
-            periodic=periodic,
-            n_replicas=particles.n_replicas,
-            timestep_fs=settings.timestep_fs,
-            observables=stored_observables(kind),
-            positions=True,
-            velocities=True,
-            metadata=metadata,
-            slab=system.slab is not None,
-            parts=self.parts,
-        )
+    def _make_recorder(self, writers: Sequence[RunWriter]) -> AnyRecorder:
+        settings = self.settings
+        to: list[RunWriter | None] = [*writers] if writers else [None] * len(self.batch.shares)
+        recorders = [
+            Recorder(
+                share.particles,
+                self.model.scale,
+                writer,
+                settings.timestep_fs,
+                settings.record_stride,
+                settings.trajectory_stride,
+                has_polarizability=self.model.card.has_alpha,
+                variable_cell=settings.ensemble == "npt",
+                field=None if self.dynamics.schedule is None else self.dynamics.schedule.at_recorded,
+                atom_part=None if share.parts is None else share.parts.atom_part,
+            )
+            for share, writer in zip(self.batch.shares, to, strict=True)
+        ]
+        if len(recorders) == 1:
+            return recorders[0]
+        return SplitRecorder(recorders, [share.particles for share in self.batch.shares])
 
     def _result(
-        self, recorder: Recorder, began: float, restarted_at: int | None, ms_per_step: float
+        self, recorder: AnyRecorder, began: float, restarted_at: int | None, ms_per_step: float
     ) -> SimulationResult:
-        n_atoms = self.particles.n_atoms
+        parts = _parts_of(recorder)
+        sizes = [share.particles.n_atoms for share in self.batch.shares]
+        drifts = [part.drift_eV_per_fs * 1e6 / size for part, size in zip(parts, sizes, strict=True)]
         return SimulationResult(
-            path=self.output,
+            path=self._paths[0] if self._paths else None,
             n_steps=self.settings.steps,
             n_frames=recorder.n_observables,
-            n_atoms=n_atoms,
+            n_atoms=sizes[0],
             n_replicas=self.particles.n_replicas,
             timestep_fs=self.settings.timestep_fs,
             ms_per_step=ms_per_step,
-            temperature_K=recorder.temperature_K,
-            energy_drift_meV_per_atom_per_ps=recorder.drift_eV_per_fs * 1e6 / n_atoms,
-            failures=tuple(self.dynamics.watch.failures.values()),
+            temperature_K=float(np.mean([part.temperature_K for part in parts])),
+            energy_drift_meV_per_atom_per_ps=float(np.mean(drifts)),
             wall_s=time.perf_counter() - began,
             restarted_at_step=restarted_at,
             device=str(self.model.device),
             engine=self._engine.name,
+            failures=tuple(
+                NamedFailure(self.batch.name_of(replica), step, reason)
+                for replica, step, reason in self.dynamics.watch.failures.values()
+            ),
+            files=tuple(
+                FileSummary(share.path, share.particles.n_replicas, size, part.temperature_K)
+                for share, size, part in zip(self.batch.shares, sizes, parts, strict=True)
+                if share.path is not None
+            ),
+            made_by=tuple(self._stretches),
         )
+
+
+def _parts_of(recorder: AnyRecorder) -> tuple[Recorder, ...]:
+    """The recorders of the run files."""
+    return recorder.recorders if isinstance(recorder, SplitRecorder) else (recorder,)
 
 
 class _Keeper:
     """Saves checkpoints at wall-time intervals and on interruption."""
 
     def __init__(
-        self, simulation: Simulation, writer: RunWriter, recorder: Recorder, max_minutes: float | None
+        self, simulation: Simulation, writers: Sequence[RunWriter], recorder: AnyRecorder, max_minutes: float | None
     ) -> None:
-        self._simulation, self._writer, self._recorder = simulation, writer, recorder
+        self._simulation, self._writers, self._recorder = simulation, writers, recorder
         self._saved = -float("inf") if recorder.n_observables == 0 else time.monotonic()
         self.interrupts = Interrupts(max_minutes)
 
@@ -364,7 +323,7 @@ class _Keeper:
             done, total = state.step, self._simulation.dynamics.total_steps
             raise StoppedError(
                 f"molecular dynamics stopped at step {done} of {total} ({self.interrupts.reason}), everything is saved "
-                f"in {self._writer.path}",
+                f"in {self._simulation._names}",
                 resubmit=self.interrupts.resubmit,
                 todo="Continue with --restart",
             )
@@ -374,7 +333,9 @@ class _Keeper:
         """Flush the run file, then replace the checkpoint; gives the state to go on with."""
         self._recorder.flush()
         state, _ = self._simulation.dynamics.settle(state, self._recorder)  # never save a state that has exploded
-        self._writer.flush()
-        save_checkpoint(self._writer.path, self._simulation.checkpoint(state, self._recorder, ms_per_step))
+        for writer in self._writers:
+            writer.flush()
+        assert self._simulation.output is not None
+        save_checkpoint(self._simulation.output, self._simulation.checkpoint(state, self._recorder, ms_per_step))
         self._saved = time.monotonic()
         return state

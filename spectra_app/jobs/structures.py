@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,45 @@ def read_structure(path: Path, repeat: tuple[int, int, int] = (1, 1, 1)) -> Atom
             )
         atoms = atoms.repeat(tuple(repeat))
     return atoms
+
+
+def read_structures(paths: Sequence[Path], repeat: tuple[int, int, int] = (1, 1, 1)) -> list[Atoms]:
+    """Structures of several files, ``file@:`` or ``file@0:10`` being several frames of one.
+
+    Args:
+        paths: files, as ``read_structure`` takes them, or ``file@begin:end:step``.
+        repeat: repetitions along the cell vectors.
+
+    Raises:
+        StructureError: as ``read_structure``; or no frame.
+    """
+    from ase.io import string2index
+
+    structures: list[Atoms] = []
+    for path in paths:
+        name, _, index = str(path).rpartition("@")
+        if not name or ":" not in index:
+            structures.append(read_structure(path, repeat))
+            continue
+        count = _number_of_frames(Path(name))
+        chosen = string2index(index)
+        assert isinstance(chosen, slice)
+        structures += [read_structure(Path(f"{name}@{k}"), repeat) for k in range(count)[chosen]]
+    if not structures:
+        raise StructureError(f"structures {' '.join(map(str, paths))}", got="no frame", wanted="one at least")
+    return structures
+
+
+def _number_of_frames(path: Path) -> int:
+    """Frames in a file.
+
+    Raises:
+        StructureError: no such file, or a format that ASE does not know.
+    """
+    from ase.io import iread
+
+    read_structure(path)  # whatever is wrong is said there
+    return sum(1 for _ in iread(path, index=":"))
 
 
 def start_structure(model: str, structure: Path | None, repeat: tuple[int, int, int] = (1, 1, 1)) -> Atoms:

@@ -75,7 +75,7 @@ def test_others_run_on_as_if_nothing_had_happened(tmp_path: Path, harm: str, ens
     chosen = settings(**THREE, ensemble=ensemble)
     Simulation(ToyPotential(), dumbbells(), chosen, tmp_path / "well.h5").run()
     result = Simulation(Sick(120, what), dumbbells(), chosen, tmp_path / "sick.h5").run()
-    assert [failure.replica for failure in result.failures] == [1]
+    assert [failure.replica for failure in result.failures] == ["replica 1"]
     assert 119 <= result.failures[0].step <= 150
     assert re.search(reason, result.failures[0].reason)
     well, sick = read_run(tmp_path / "well.h5"), read_run(tmp_path / "sick.h5")
@@ -99,7 +99,7 @@ def test_others_run_on_as_if_nothing_had_happened(tmp_path: Path, harm: str, ens
 
 def test_a_response_without_solution_is_the_business_of_its_replica(tmp_path: Path) -> None:
     result = Simulation(Unsolvable(), dumbbells(), settings(**THREE), tmp_path / "run.h5").run()
-    assert [(failure.replica, failure.step) for failure in result.failures] == [(1, 99)]
+    assert [(failure.replica, failure.step) for failure in result.failures] == [("replica 1", 99)]
     assert result.failures[0].reason.startswith("response: got a catastrophe; closest atoms")
     assert read_run(tmp_path / "run.h5").replicas == (0, 2)
 
@@ -123,7 +123,7 @@ def test_a_restart_remembers_who_is_gone(tmp_path: Path) -> None:
         Simulation(Both(), dumbbells(), chosen, output).run()
     assert read_run(output).replicas == (0, 2)
     result = Simulation(ToyPotential(), dumbbells(), chosen, output).run(restart=True)
-    assert [failure.replica for failure in result.failures] == [1]
+    assert [failure.replica for failure in result.failures] == ["replica 1"]
     assert_same_file(tmp_path / "whole.h5", output)
     run = read_run(output)
     parts = np.asarray(run.parts.dipole_eA)
