@@ -54,9 +54,14 @@ def find_model(name: str | Path) -> Path:
     raise ModelError(f"model '{name}'", got=got, wanted="a name in the zoo or a folder of a model", todo=hint)
 
 
+def workflows_folder() -> Path:
+    """The shipped recipes, and the workflow of a sweep."""
+    return _shipped("workflows")
+
+
 def workflow_names() -> list[str]:
     """Names of the shipped recipes, sorted."""
-    folder = _shipped("workflows")
+    folder = workflows_folder()
     return sorted(p.stem for p in folder.glob("*.yaml")) if folder.is_dir() else []
 
 
@@ -69,7 +74,7 @@ def find_workflow(path: str | Path) -> Path:
     given = Path(path).expanduser()
     if given.is_file():
         return given
-    shipped = _shipped("workflows") / f"{given.stem}.yaml"
+    shipped = workflows_folder() / f"{given.stem}.yaml"
     if given.suffix in ("", ".yaml") and given.parent.name in ("", "workflows") and shipped.is_file():
         return shipped
     names = workflow_names()

@@ -8,6 +8,7 @@ from spectra_app.config.md import MDSettings
 from spectra_app.config.model import HeadSettings, ModelSettings, VariantName
 from spectra_app.config.recipe import RunFileSettings
 from spectra_app.config.spectra import NumberOrTensor, Of, SpectraSettings
+from spectra_app.config.sweep import SweepSettings, SweepSystem
 from spectra_app.config.training import DataKeys, LossSettings, TrainFile, TrainingSettings
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "RunFileSettings",
     "Settings",
     "SpectraSettings",
+    "SweepSettings",
+    "SweepSystem",
     "TrainFile",
     "TrainingSettings",
     "VariantName",

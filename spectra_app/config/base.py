@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -119,8 +119,15 @@ def _as_in_file(where: Sequence[str]) -> list[str]:
 def _known_keys(schema: type[BaseModel], where: Sequence[str]) -> list[str]:
     """Keys that the section at a dotted place accepts."""
     node: type[BaseModel] = schema
+    sections: Any = None  # by name, of one kind
     for part in where:
-        annotation = node.model_fields[part].annotation if part in node.model_fields else None
+        if sections is not None:
+            annotation, sections = sections, None
+        else:
+            annotation = node.model_fields[part].annotation if part in node.model_fields else None
+        if get_origin(annotation) is dict:
+            sections = get_args(annotation)[1]
+            continue
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return []
         node = annotation
