@@ -16,7 +16,6 @@ from spectra_app.runs import read_run
 from spectra_app.runs.claim import Claim
 from spectra_app.runs.opening import is_empty_run
 from spectra_app.runs.restart_file import checkpoint_path, is_begun
-from spectra_app.runs.writer import RunWriter
 from tests.runs.synthetic import write_run
 from tests.toy_potential import ToyPotential, dumbbells
 
@@ -49,12 +48,12 @@ def test_a_claim_is_held_by_one_process_until_it_ends(tmp_path: Path) -> None:
 def test_a_run_that_is_being_written_is_neither_continued_nor_replaced(tmp_path: Path) -> None:
     output = tmp_path / "run.h5"
     simulation(output).run()
-    with RunWriter.resume(output, simulation(output)._header(), 13, 4):
-        before = output.stat()
-        for options in ({"restart": True}, {"overwrite": True}):
-            with pytest.raises(TrajectoryError, match="another process that is writing it"):
-                simulation(output).run(**options)
-        assert output.stat().st_ino == before.st_ino
+    claim, before = Claim(output), output.stat()
+    for options in ({"restart": True}, {"overwrite": True}):
+        with pytest.raises(TrajectoryError, match="another process that is writing it"):
+            simulation(output).run(**options)
+    assert output.stat().st_ino == before.st_ino
+    claim.release()
     result = simulation(output).run(restart=True)
     assert (result.n_frames, result.restarted_at_step) == (13, 14)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run.h5", "run.h5.checkpoint"]
@@ -62,7 +61,7 @@ def test_a_run_that_is_being_written_is_neither_continued_nor_replaced(tmp_path:
 
 def test_a_kill_before_the_first_checkpoint_begins_anew(tmp_path: Path) -> None:
     output = tmp_path / "run.h5"
-    RunWriter(output, simulation(output)._header()).close()
+    write_run(output, 0)
     assert is_empty_run(output)
     assert not is_begun(output)
     with pytest.raises(TrajectoryError, match="an existing file"):
