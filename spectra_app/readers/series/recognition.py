@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectra_app.errors import SeriesError
-from spectra_app.readers.series import cp2k
+from spectra_app.readers.series import cp2k, ipi_extras
 from spectra_app.readers.series.array_files import check_finite, read_hdf5, read_npy, read_npz
 from spectra_app.readers.series.branches import BranchFollower
 from spectra_app.readers.series.clock import Clock, decide_timestep
@@ -59,6 +60,8 @@ def open_series(path: Path | str, request: Request) -> Series:
             return _Assembly(path, request, kind).moments()
         return _Assembly(path, request, kind).table(head, cp2k.dipole_layout(head, request))
     head = read_head(path)
+    if kind == "ipi" and ipi_extras.is_extras(head):
+        return _Assembly(path, request, kind).extras()
     if not head.width:
         raise SeriesError(f"table {path}", got="no numbers", wanted="one row per time step")
     layout = cp2k.polar_layout(head, request) if kind == "cp2k" else _LAYOUTS[kind](head, request)
@@ -79,7 +82,7 @@ def find_format(path: Path) -> str:
     if cp2k.is_dipole_trajectory(head) or cp2k.is_polar_trajectory(head) or cp2k.has_moments(head):
         return "cp2k"
     comments = head.comments
-    if any("-->" in line for line in comments):
+    if any("-->" in line for line in comments) or ipi_extras.is_extras(head):
         return "ipi"
     if any(line.startswith(_LAMMPS_TITLES) for line in comments):
         return "lammps"
@@ -150,6 +153,23 @@ class _Assembly:
             yield from chunks
 
         return self._series(collect(all_blocks()), layout, None, has_volume=self._sums["volume"] > 0.0)
+
+    def extras(self) -> Series:
+        """Files of extras of i-PI, of all beads."""
+        files = ipi_extras.bead_files(self._path)
+        clock = Clock(self._path, "Step", "steps")
+
+        def blocks() -> Iterator[NDArray[np.float64]]:
+            for block in ipi_extras.read_extras(files, self._request, clock):
+                self._count += len(block)
+                yield block if block.ndim == 3 else self._followed(block, self._request.cell)
+
+        values = collect(blocks())
+        series = self._series(values, Layout((), (), 1.0, self._request.quantity), None)
+        notes = [] if self._request.unit else ["atomic units are taken (--unit says another one)"]
+        if len(files) > 1:
+            notes.append(f"mean over {len(files)} beads: the estimator of ring-polymer dynamics")
+        return replace(series, notes=(*series.notes, *notes))
 
     def _blocks(self, head: Head, layout: Layout, clock: Clock | None) -> Iterator[NDArray[np.float64]]:
         take = _tensor_index(self._path, layout.order) if self._request.quantity == "polarizability" else slice(None)

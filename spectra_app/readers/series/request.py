@@ -24,7 +24,7 @@ FORMATS: Mapping[str, str] = {
     "gpumd": "GPUMD dipole.out, polarizability.out, dpdt.out",
     "cp2k": "CP2K moments (log or *-moments*.dat), dipole and *.polar trajectories",
     "lammps": "LAMMPS fix ave/time and fix print",
-    "ipi": "i-PI property file",
+    "ipi": "i-PI properties or extras",
     "travis": "TRAVIS polarizability text (nine columns or result_polarizability.csv)",
 }
 
