@@ -24,6 +24,7 @@ FLOORS = [
     ("training", "dynamics"),
     ("runs",),
     ("readers",),
+    ("couplings",),
     ("spectra", "born"),
     ("plotting",),
     ("jobs",),

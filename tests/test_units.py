@@ -26,6 +26,7 @@ EXPECTED = {
     "AMU_A2_PER_FS2_TO_EV": si.atomic_mass * (ANGSTROM / FEMTO) ** 2 / si.eV,
     "FORCE_TO_ACCELERATION": (si.eV / ANGSTROM) / si.atomic_mass * FEMTO**2 / ANGSTROM,
     "BOHR_TO_ANGSTROM": si.physical_constants["Bohr radius"][0] / ANGSTROM,
+    "EV_TO_KCAL_PER_MOL": si.e * si.N_A / (1000.0 * si.calorie),
     "HARTREE_TO_EV": si.physical_constants["Hartree energy in eV"][0],
     "RYDBERG_TO_EV": si.physical_constants["Rydberg constant times hc in eV"][0],
     "DEBYE_TO_E_ANGSTROM": 1e-21 / si.c / si.e / ANGSTROM,

@@ -15,7 +15,9 @@ import typer
 from spectra_app import __version__
 from spectra_app.cli import (
     born_command,
+    drive_command,
     evaluate,
+    lammps_command,
     md_command,
     models,
     parts_command,
@@ -25,7 +27,6 @@ from spectra_app.cli import (
     sfg_command,
     spectrum_commands,
     train,
-    workflows,
 )
 from spectra_app.cli.console import EXIT_INTERRUPTED, say, warn
 from spectra_app.errors import SpectraAppError
@@ -48,6 +49,8 @@ for name, function in (
     ("evaluate", evaluate.evaluate),
     ("md", md_command.md),
     ("record", record.record),
+    ("lammps", lammps_command.lammps),
+    ("drive", drive_command.drive),
     ("ir", spectrum_commands.ir),
     ("raman", spectrum_commands.raman),
     ("vdos", spectrum_commands.vdos),
@@ -57,7 +60,6 @@ for name, function in (
     ("born", born_command.born),
     ("plot", plot.plot),
     ("models", models.models),
-    ("workflows", workflows.workflows),
 ):
     app.command(name)(function)
 

@@ -56,6 +56,9 @@ class SpectraCalculator(Calculator):
         skin_A: extra range of the neighbour list, A.
         field_V_per_A: [xyz], uniform external field, V/A.
 
+    Attributes:
+        prediction: what the model gave for the present ``atoms``, latent; None before the first call.
+
     Raises:
         ConfigError: a field that is not three finite numbers.
     """
@@ -79,8 +82,14 @@ class SpectraCalculator(Calculator):
         self.model = model
         self.skin_A = skin_A
         self._field = None if field_V_per_A is None else _field_vector(field_V_per_A).to(model.device)
+        self.prediction: Any = None
         self._neighbors: Neighbors | None = None
         self._built_from: System | None = None
+
+    @property
+    def has_field(self) -> bool:
+        """Whether there is an external field."""
+        return self._field is not None
 
     def calculate(
         self,
@@ -144,6 +153,7 @@ class SpectraCalculator(Calculator):
 
     def _store(self, prediction: Any, system: System) -> None:
         """Copy a prediction for one structure into ``results``."""
+        self.prediction = prediction
         energy = float(prediction.energy[0])
         scale = self.model.scale
         polarizability = _to_numpy(scale.tensors(prediction.polarizability, system)[0])

@@ -26,6 +26,8 @@ COMMANDS = [
     "evaluate",
     "md",
     "record",
+    "lammps",
+    "drive",
     "ir",
     "raman",
     "vdos",
