@@ -27,6 +27,7 @@ from spectra_app.cli import (
     sfg_command,
     spectrum_commands,
     train,
+    workflows,
 )
 from spectra_app.cli.console import EXIT_INTERRUPTED, say, warn
 from spectra_app.errors import SpectraAppError
@@ -60,6 +61,7 @@ for name, function in (
     ("born", born_command.born),
     ("plot", plot.plot),
     ("models", models.models),
+    ("workflows", workflows.workflows),
 ):
     app.command(name)(function)
 
