@@ -37,6 +37,7 @@ COMMANDS = [
     "born",
     "plot",
     "models",
+    "workflows",
 ]
 
 
