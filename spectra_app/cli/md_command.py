@@ -51,7 +51,9 @@ def md(
     thermostat_time_fs: options.ThermostatTimeFs = None,
     barostat_time_fs: options.BarostatTimeFs = None,
     compressibility_per_GPa: options.CompressibilityPerGPa = None,
+    equilibration: options.Equilibration = None,
     equilibration_steps: options.EquilibrationSteps = None,
+    equilibration_max_steps: options.EquilibrationMaxSteps = None,
     steps: options.Steps = None,
     replicas: options.Replicas = None,
     record_stride: options.RecordStride = None,
@@ -170,7 +172,8 @@ def describe(result: SimulationResult) -> list[str]:
     several = len(result.files) > 1
     atoms = f"{min(file.n_atoms for file in result.files)} to {max(file.n_atoms for file in result.files)}"
     again = "" if result.restarted_at_step is None else f", continued at step {result.restarted_at_step}"
-    lines = [
+    lines = [] if result.equilibration is None else [result.equilibration.sentence]
+    lines += [
         f"{result.n_steps} recorded steps of {result.timestep_fs:g} fs ({duration:.4g} ps); "
         f"{atoms if several else result.n_atoms} atoms{copies}",
         f"{result.ms_per_step:.3g} ms per step on {result.device} ({result.engine}); {result.temperature_K:.1f} K; "

@@ -52,7 +52,13 @@ class MDSettings(Settings):
     compressibility_per_GPa: float = Field(
         0.46, gt=0, description="what the barostat takes the compressibility for, GPa^-1 (water; quartz: 0.027)"
     )
+    equilibration: Literal["fixed", "auto"] = Field(
+        "fixed",
+        description="fixed: equilibration_steps; auto: at least as many, until temperature, energy and, in npt, "
+        "density have settled",
+    )
     equilibration_steps: int = Field(2000, ge=0, description="steps before recording, always with a thermostat")
+    equilibration_max_steps: int = Field(40000, ge=1, description="the most steps of an automatic equilibration")
     steps: int = Field(20000, ge=1, description="recorded steps")
     replicas: int = Field(
         1, ge=1, description="independent copies with own velocities and random numbers; at least one per temperature"

@@ -282,17 +282,17 @@ class FieldSchedule:
     Args:
         field: the field.
         timestep_fs: h, fs.
-        equilibration_steps: steps before time 0.
+        equilibration_steps: gives the steps before time 0, at most, as far as it is known.
     """
 
-    def __init__(self, field: ExternalField, timestep_fs: float, equilibration_steps: int) -> None:
+    def __init__(self, field: ExternalField, timestep_fs: float, equilibration_steps: Callable[[], int]) -> None:
         self.field = field
         self._timestep_fs = timestep_fs
         self._equilibration_steps = equilibration_steps
 
     def at_step(self, step: int) -> np.ndarray:
         """Field [xyz], V/A, at a step counted from the very start."""
-        return self.at_recorded(max(step - self._equilibration_steps, 0))
+        return self.at_recorded(max(step - self._equilibration_steps(), 0))
 
     def at_recorded(self, step: int) -> np.ndarray:
         """Field [xyz], V/A, at a step counted from where recording began."""

@@ -15,6 +15,7 @@ from spectra_app.config import MDSettings
 from spectra_app.dynamics.engine.eager import StepByStep
 from spectra_app.dynamics.engine.steps import Advanced, StepEngine
 from spectra_app.dynamics.ensembles import bath_temperature, check_ensemble, make_stepper
+from spectra_app.dynamics.equilibration import Equilibration
 from spectra_app.dynamics.failures import Vitals, Watch, hold
 from spectra_app.dynamics.fields import ExternalField, FieldFunction, FieldSchedule, make_field
 from spectra_app.dynamics.forces import ForceField, PotentialLike, PredictionLike
@@ -75,6 +76,7 @@ class MolecularDynamics:
         seeds: of the replicas.
         kelvin: temperature of the thermostat: one, or [replica] where replicas have their own, K.
         schedule: the field along the steps, or None.
+        equilibration: knows how long it lasts, and whether everything settled in it.
         watch: looks after the replicas, and knows which have failed.
         ms_per_step: wall time of a recorded step, ms, after ``run``; NaN before.
     """
@@ -92,10 +94,11 @@ class MolecularDynamics:
         self.settings = settings
         self.seeds = replica_seeds(settings.seed, particles.n_replicas)
         self.kelvin = bath_temperature(settings, particles)
+        self.equilibration = Equilibration(settings, particles)
         self.schedule = (
             None
             if self.field is None
-            else FieldSchedule(self.field, settings.timestep_fs, settings.equilibration_steps)
+            else FieldSchedule(self.field, settings.timestep_fs, lambda: self.equilibration.steps)
         )
         self.force_field = ForceField(
             model,
@@ -125,13 +128,13 @@ class MolecularDynamics:
 
     def _is_recorded(self, step: int) -> bool:
         """Whether dipole and polarizability of a step, counted from the very start, go into the run file."""
-        recorded_step = step - self.settings.equilibration_steps
+        recorded_step = step - self.equilibration.steps
         return recorded_step >= 0 and recorded_step % self.settings.record_stride == 0
 
     @property
     def total_steps(self) -> int:
-        """Steps of equilibration and recorded part."""
-        return self.settings.equilibration_steps + self.settings.steps
+        """Steps of equilibration and recorded part, at most while an automatic equilibration goes on."""
+        return self.equilibration.steps + self.settings.steps
 
     def start(self) -> tuple[MDState, PredictionLike]:
         """The first state: velocities from the seed, forces from the model."""
@@ -180,19 +183,18 @@ class MolecularDynamics:
             SimulationError: in every replica atoms flew apart, or a number became NaN; names step and atoms.  A
                 replica that goes wrong before the last one is laid to rest and found in ``watch.failures``.
         """
-        equilibration, total = self.settings.equilibration_steps, self.total_steps
         if state is None:
             state, prediction = self.start()
             state, _ = self.settle(state, recorder)
-            if equilibration == 0:
+            if self.equilibration.steps == 0:
                 recorder.observe(0, state, prediction)
             if after_step is not None:
                 state = after_step(state)
         engine = self._engine(recorder)
         state, n_failed = engine.prepare(state), len(self.watch.failures)
         first_step, began = state.step, time.perf_counter()
-        timed_from, timed_since = total, began
-        while state.step < total:
+        timed_from, timed_since = None, began
+        while state.step < self.total_steps:
             before, done = state, self._advance(engine, state, recorder)
             state = done.state
             if self.force_field.lost:
@@ -200,6 +202,8 @@ class MolecularDynamics:
             recorder.take(done.rows)
             if any(done.flags):
                 state = engine.rebuild(state, done.flags)
+            self.equilibration.watch(state)
+            recorded, total = state.step >= self.equilibration.steps, self.total_steps
             if after_step is not None:
                 state = after_step(state)
             if state.step % CHECK_STEPS == 0 or state.step == total:
@@ -207,16 +211,16 @@ class MolecularDynamics:
                 now = time.perf_counter()
                 if progress is not None:
                     pace = (now - began) / max(1, state.step - first_step)
-                    phase = "equilibration" if state.step < equilibration else "recording"
+                    phase = "recording" if recorded else "equilibration"
                     left = pace * (total - state.step)
                     progress(Progress(phase, state.step, total, *vitals, 1e3 * pace, left))
             if len(self.watch.failures) > n_failed:
                 state, n_failed = engine.prepare(state), len(self.watch.failures)
             # The first recorded steps of a process may compile or warm up; they are left out of the timing.
-            if timed_from == total and state.step >= max(equilibration, min(first_step + 10, total - 1)):
+            if timed_from is None and recorded and state.step >= min(first_step + 10, total - 1):
                 timed_from, timed_since = state.step, time.perf_counter()
-        if total > timed_from:
-            self.ms_per_step = 1e3 * (time.perf_counter() - timed_since) / (total - timed_from)
+        if timed_from is not None and state.step > timed_from:
+            self.ms_per_step = 1e3 * (time.perf_counter() - timed_since) / (state.step - timed_from)
         return state
 
     def _advance(self, engine: StepEngine, state: MDState, recorder: AnyRecorder) -> Advanced:
@@ -234,26 +238,25 @@ class MolecularDynamics:
 
     def _engine(self, recorder: AnyRecorder) -> StepEngine:
         """What makes the steps of a run that is recorded so."""
-        equilibration = self.settings.equilibration_steps
 
         def rows(state: MDState, prediction: PredictionLike) -> Rows:
-            return recorder.rows(state.step - equilibration, state, prediction)
+            return recorder.rows(state.step - self.equilibration.steps, state, prediction)
 
         return StepByStep(self._step, rows)
 
     def _step(self, state: MDState) -> tuple[MDState, PredictionLike]:
         """One step of the part of the run that the state is in; the last one of the equilibration begins recording."""
-        equilibration = self.settings.equilibration_steps
-        before = state
+        before, equilibration = state, self.equilibration.steps
         state, prediction = (self._equilibrate if state.step < equilibration else self._produce)(state)
         state = hold(before, state, self.particles)
         return (self._begin_recording(state) if state.step == equilibration else state), prediction
 
     def _steps_to_decision(self, step: int, n_steps: int) -> int:
         """As many steps as wanted, up to the next one after which the host has something to decide."""
-        equilibration = self.settings.equilibration_steps
         ends = [step - step % CHECK_STEPS + CHECK_STEPS, self.total_steps]
-        return min(n_steps, *(end - step for end in (*ends, equilibration) if end > step))
+        if step < self.equilibration.steps:
+            ends.append(self.equilibration.next_sample(step))
+        return min(n_steps, *(end - step for end in ends if end > step))
 
     def _begin_recording(self, state: MDState) -> MDState:
         """Restart the energy balance and remove what round-off has left of the total momentum."""
@@ -271,7 +274,7 @@ class MolecularDynamics:
         Raises:
             SimulationError: no replica is left.
         """
-        begun = self.settings.equilibration_steps
+        begun = self.equilibration.steps
         try:
             for replica, recorded_step in recorder.broken.items():
                 found = {replica: f"NaN or infinity in recorded step {recorded_step}"}
@@ -290,4 +293,4 @@ class MolecularDynamics:
 
     def _tell(self, recorder: AnyRecorder) -> None:
         for replica, step, reason in self.watch.told():
-            recorder.end(replica, step - self.settings.equilibration_steps, self.watch.limits_K[replica], reason)
+            recorder.end(replica, step - self.equilibration.steps, self.watch.limits_K[replica], reason)

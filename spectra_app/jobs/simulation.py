@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,7 @@ class Simulation:
         content, state, ms_per_step = None, None, float("nan")
         if restart and any(is_begun(path) for path in (self.output, *self._paths)):
             content = load_checkpoint(self.output, "md")
+            self.dynamics.equilibration.restore(content.get("equilibration"))
             self._check_same_run(content)
             state = state_from_dict(content["state"], self.model.device, self.dynamics.seeds)
             self.dynamics.watch.restore(content.get("failures", ()))
@@ -195,6 +197,7 @@ class Simulation:
             "kind": "md",
             "state": state_to_dict(state),
             "failures": [tuple(failure) for failure in self.dynamics.watch.failures.values()],
+            "equilibration": self.dynamics.equilibration.carry(),
             "recorder": recorder.carry(),
             "settings": self.settings.model_dump(mode="json"),
             "model_hash": self.model.card.hash,
@@ -235,7 +238,7 @@ class Simulation:
         if not same or sizes != list(self.particles.sizes):
             raise SimulationError("restart", got="other atoms", wanted="the structure with which the run began")
         if content["state"]["step"] > self.dynamics.total_steps:
-            done = content["state"]["step"] - self.settings.equilibration_steps
+            done = content["state"]["step"] - self.dynamics.equilibration.steps
             raise SimulationError("restart, md.steps", got=self.settings.steps, wanted=f"at least {done}, done already")
 
     def _atom_parts(self) -> list[Any] | None:
@@ -295,6 +298,7 @@ class Simulation:
                 if share.path is not None
             ),
             made_by=tuple(self._stretches),
+            equilibration=self.dynamics.equilibration.report,
         )
 
 
@@ -311,10 +315,12 @@ class _Keeper:
     ) -> None:
         self._simulation, self._writers, self._recorder = simulation, writers, recorder
         self._saved = -float("inf") if recorder.n_observables == 0 else time.monotonic()
+        self._noted = False
         self.interrupts = Interrupts(max_minutes)
 
     def after_step(self, state: MDState) -> MDState:
         """Called after every step, gives the state to go on with; raises ``StoppedError`` when asked to stop."""
+        self._note_equilibration()
         stop = self.interrupts.requested
         if not stop and time.monotonic() - self._saved < self._simulation.checkpoint_s:
             return state
@@ -331,6 +337,7 @@ class _Keeper:
 
     def save(self, state: MDState, ms_per_step: float) -> MDState:
         """Flush the run file, then replace the checkpoint; gives the state to go on with."""
+        self._note_equilibration()  # of a run that is continued and has no further steps
         self._recorder.flush()
         state, _ = self._simulation.dynamics.settle(state, self._recorder)  # never save a state that has exploded
         for writer in self._writers:
@@ -339,3 +346,11 @@ class _Keeper:
         save_checkpoint(self._simulation.output, self._simulation.checkpoint(state, self._recorder, ms_per_step))
         self._saved = time.monotonic()
         return state
+
+    def _note_equilibration(self) -> None:
+        """Tell the run files how the equilibration ended, once."""
+        report = self._simulation.dynamics.equilibration.report
+        if report is not None and not self._noted:
+            for writer in self._writers:
+                writer.note_equilibration({**asdict(report), "sentence": report.sentence})
+            self._noted = True

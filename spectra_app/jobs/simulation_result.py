@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from spectra_app.dynamics.equilibration import EquilibrationReport
 from spectra_app.jobs.run_header import Stretch
 
 
@@ -60,6 +61,7 @@ class SimulationResult:
         failures: replicas that went wrong and were left behind while the others ran on.
         files: the run files; several where replicas differ in atoms, cell or temperature.
         made_by: engines and devices, with the steps at which each began.
+        equilibration: whether everything settled before recording began; None where there was nothing before.
     """
 
     path: Path | None
@@ -78,3 +80,4 @@ class SimulationResult:
     failures: tuple[NamedFailure, ...] = ()
     files: tuple[FileSummary, ...] = ()
     made_by: tuple[Stretch, ...] = ()
+    equilibration: EquilibrationReport | None = None

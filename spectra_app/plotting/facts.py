@@ -60,6 +60,8 @@ class RunFacts:
     density_g_per_cm3: float | None
     ms_per_step: float | None
     complete: bool
+    equilibration: str | None = None
+    drifted: bool = False
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,7 @@ def run_facts(run: RunLike) -> RunFacts:
     Args:
         run: recorded series.
     """
+    settled = run.metadata.get("equilibration")
     time_ps = np.asarray(run.time_fs, dtype=np.float64) / 1000.0
     n_atoms, temperature = len(run.numbers), np.asarray(run.temperature_K, dtype=np.float64)
     mean = error = drift = density = None
@@ -210,6 +213,8 @@ def run_facts(run: RunLike) -> RunFacts:
         density_g_per_cm3=density,
         ms_per_step=_number(run.metadata, "ms_per_step"),
         complete=bool(run.metadata["complete"]) if "complete" in run.metadata else True,
+        equilibration=None if settled is None else settled["sentence"],
+        drifted=settled is not None and settled["verdict"] == "drifting",
     )
 
 
@@ -285,6 +290,10 @@ def _run_warnings(run: RunFacts | None) -> list[str]:
     notes = []
     if not run.complete:
         notes.append("the run was interrupted before its last step; restart it for the rest")
+    if run.drifted:
+        notes.append(
+            f"{run.equilibration}: equilibrate until it has settled (md.equilibration auto), or leave out the beginning"
+        )
     drift = run.energy_drift_meV_per_atom_per_ps
     if drift is not None and abs(drift) > DRIFT_LIMIT_MEV:
         notes.append(

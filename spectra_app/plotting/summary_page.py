@@ -79,6 +79,8 @@ def _facts_table(summary: Summary) -> Table:
         table.add_row("Model", ", ".join(parts))
     if run is not None:
         table.add_row("Run", _run_line(run))
+        if run.equilibration is not None:
+            table.add_row("Equilibration", run.equilibration.removeprefix("equilibration: "))
         table.add_row("Temperature", _temperature_line(run))
         if run.energy_drift_meV_per_atom_per_ps is not None:
             table.add_row("Energy drift", f"{run.energy_drift_meV_per_atom_per_ps:+.3f} meV/atom/ps")

@@ -8,6 +8,7 @@
     observables/<name>/{step,time,value}   [frame, replica, ...]; the field, the same for all, [frame, xyz]
         dipole_parts, polarizability_parts [frame, replica, part, ...], float32, where asked for
     parameters/spectra_app/          metadata (JSON), complete, ms_per_step
+        equilibration                JSON, whether everything settled before recording began, and in words; empty before
         born/                        step [sample], value [sample, atom, field, displacement] e: Born charges of a few
                                      configurations of the first replica, at the end of a run of md
         ended/                       last_step [replica] of the record of those that went wrong, -1 where it is empty,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:  # the table brings torch
 RUNS_ON = np.iinfo(np.int64).max  # last step of a replica that has not ended
 REASON_BYTES = 400  # of a text that can be written while others read
 CHUNK_BYTES = 256_000  # HDF5 chunk of a growing dataset
+EQUILIBRATION_BYTES = 4096  # of the report on the equilibration, for which room is kept from the start
 
 Level = Literal["molecules", "atoms"]
 
@@ -158,6 +160,7 @@ def create_run_file(path: Path, header: RunHeader) -> h5py.File:
     parameters = file.create_group("parameters/spectra_app")
     parameters["metadata"] = json.dumps(header.metadata)
     parameters.create_dataset("complete", data=np.uint8(0))
+    parameters.create_dataset("equilibration", data=np.bytes_(b""), dtype=f"S{EQUILIBRATION_BYTES}")
     parameters.create_dataset("ms_per_step", data=float("nan")).attrs["unit"] = "ms"
     ended = parameters.create_group("ended")
     ended.create_dataset("last_step", data=np.full(replicas, RUNS_ON, dtype=np.int64))

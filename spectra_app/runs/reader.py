@@ -341,11 +341,13 @@ def _deviation(values: RecordedArray, constant: np.ndarray | float) -> float:
 
 
 def read_metadata(file: h5py.File) -> dict[str, Any]:
-    """Metadata of an open run file, with ``complete`` and ``ms_per_step`` as they are now."""
+    """Metadata of an open run file, with ``complete``, ``ms_per_step`` and ``equilibration`` as they are now."""
     parameters = file["parameters/spectra_app"]
     metadata: dict[str, Any] = json.loads(parameters["metadata"].asstr()[()])
     metadata["complete"] = bool(parameters["complete"][()])
     metadata["ms_per_step"] = float(parameters["ms_per_step"][()])
+    noted = bytes(parameters["equilibration"][()]) if "equilibration" in parameters else b""
+    metadata["equilibration"] = json.loads(noted) if noted else None
     return metadata
 
 

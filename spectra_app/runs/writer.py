@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import shutil
 import time
@@ -142,6 +143,11 @@ class RunWriter:
             ended = self._file["parameters/spectra_app/ended"]
             ended["reason"][replica] = reason.encode("utf-8", "replace")[:REASON_BYTES]
             ended["last_step"][replica] = last_step
+
+    def note_equilibration(self, report: dict[str, Any]) -> None:
+        """Store how the equilibration ended, in values that JSON can hold."""
+        with explained(self.path):
+            self._file["parameters/spectra_app/equilibration"][()] = np.bytes_(json.dumps(report).encode("ascii"))
 
     def finish(self, ms_per_step: float) -> None:
         """Mark the run as complete."""

@@ -249,7 +249,7 @@ def test_constant_function_and_constant_table_are_the_static_field(tmp_path: Pat
 
 
 def test_time_zero_is_where_recording_begins() -> None:
-    schedule = FieldSchedule(FunctionField(lambda time_fs: (time_fs + 7.0, 0.0, 0.0)), 0.5, 20)
+    schedule = FieldSchedule(FunctionField(lambda time_fs: (time_fs + 7.0, 0.0, 0.0)), 0.5, lambda: 20)
     assert [schedule.at_step(step)[0] for step in (0, 19, 20, 21, 24)] == [7.0, 7.0, 7.0, 7.5, 9.0]
     assert schedule.at_recorded(4)[0] == 9.0
 
