@@ -27,6 +27,7 @@ from spectra_app.potentials.backbones import PairGeometry, build_backbone
 from spectra_app.potentials.card import ModelCard
 from spectra_app.potentials.elements import check_oxidation_states, check_total_charge
 from spectra_app.potentials.heads import EnergyHead, LatentHead
+from spectra_app.potentials.heads.atoms_fused import heads_fuse
 from spectra_app.potentials.prediction import Prediction, Response, detached, without_electrostatics
 from spectra_app.potentials.scale import PhysicalScale
 from spectra_app.structure.neighbors import Neighbors
@@ -79,6 +80,11 @@ class Potential(nn.Module):
         if self.variant.electrostatic:
             self.latent_head = LatentHead(settings, self.variant, self.species, self.backbone)
             self.cutoff = max(self.cutoff, self.latent_head.cutoff)
+        self._fuses = (
+            self.variant.electrostatic
+            and self.backbone.compiles
+            and heads_fuse(self.latent_head, self.energy_head, self.backbone.n_rank2)
+        )
         self._highest_rank = self.variant.highest_rank
         if settings.response == "self-consistent":
             if self.variant.induced_dipoles and not self.latent_head.alpha_positive:
@@ -196,15 +202,23 @@ class Potential(nn.Module):
         species = self.species_index[system.numbers]
         pair = PairGeometry(system, neighbors, self.cutoff)
         compiled = once and self.engine == "compiled"
-        features = (self.backbone.once if compiled else self.backbone)(system, species, neighbors, pair)
-        per_atom = self.energy_scale * self.energy_head(features)
-        if not self.variant.electrostatic:
-            return without_electrostatics(system, per_atom)
-        unit = self.scale.charge_units(system)
-        # The network's own sign may be the opposite one; then so is the total charge that it has to make.
-        own = system._replace(charge=self.sign * unit * system.charge)
         sigma = self.widths[0] if len(set(self.widths)) == 1 else Smearing(self.widths, species)
-        latents = self.latent_head(own, species, neighbors, pair, features, unit, sigma, compiled)
+        if compiled and self._fuses:
+            units = self.scale.charge_units(system)[system.batch]
+            parts = self.backbone.components(system, species, neighbors, pair)
+            energies, latents = self.latent_head.fused(
+                self.energy_head, parts, species, neighbors, pair.vectors, units, sigma
+            )
+            per_atom = self.energy_scale * energies
+        else:
+            features = (self.backbone.once if compiled else self.backbone)(system, species, neighbors, pair)
+            per_atom = self.energy_scale * self.energy_head(features)
+            if not self.variant.electrostatic:
+                return without_electrostatics(system, per_atom)
+            unit = self.scale.charge_units(system)
+            # The network's own sign may be the opposite one; then so is the total charge that it has to make.
+            own = system._replace(charge=self.sign * unit * system.charge)
+            latents = self.latent_head(own, species, neighbors, pair, features, unit, sigma, compiled)
         pairs: NearList | None = None
         if compiled and energy_only:
             pairs = self._near = near_pairs(system, k, sigma, self._near)

@@ -114,6 +114,12 @@ class Backbone(nn.Module):
         result: Features = self(system, species, neighbors, geometry)
         return result
 
+    def components(
+        self, system: System, species: Tensor, neighbors: Neighbors, geometry: PairGeometry
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As ``once`` where that is compiled: scalars, vectors, and five components [atom, 5, channel] of tensors."""
+        raise NotImplementedError
+
     def check_vectors(self, variant: str) -> None:
         """Refuse a variant whose dipoles or quadrupoles this backbone cannot feed.
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from spectra_app.config import PaiNNSettings
 from spectra_app.potentials.backbones.features import Backbone, Features, PairGeometry, RadialBasis
 from spectra_app.potentials.backbones.painn_fused import SMALL, FusedWeights, fused_features
+from spectra_app.potentials.once import Kept
 from spectra_app.structure.neighbors import Neighbors, gather_neighbors
 from spectra_app.structure.system import System
 
@@ -94,13 +95,13 @@ class PaiNN(Backbone):
         self.embedding = nn.Embedding(n_species, channels)
         self.messages = nn.ModuleList(_Message(channels, n_radial, rank, first=layer == 0) for layer in range(layers))
         self.updates = nn.ModuleList(_Update(channels, rank, products) for _ in range(layers))
-        self._fused: tuple[tuple[tuple[int, int], ...], FusedWeights] | None = None  # and of which weights
+        self._fused = Kept[FusedWeights]()
         self.to(torch.get_default_dtype())
 
     def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
         """Round the constants from float64 at every change of dtype: a model cast up from float32 turns exactly."""
         super()._apply(fn, recurse)
-        self._fused = None
+        self._fused = Kept[FusedWeights]()
         like = self.embedding.weight.detach()
         self.rank2_basis = _rank2_basis().to(like)
         for update in self.updates:
@@ -136,11 +137,14 @@ class PaiNN(Backbone):
         """See ``Backbone.once``: compiled loops on the CPU, where there are vectors and tensors."""
         if not self.compiles or species.device.type != "cpu":
             return super().once(system, species, neighbors, geometry)
-        state = tuple((parameter.data_ptr(), parameter._version) for parameter in self.parameters())
-        if self._fused is None or self._fused[0] != state:
-            self._fused = state, FusedWeights(self)
-        scalars, vectors, rank2 = fused_features(geometry.vectors, neighbors, species, self._fused[1])
+        scalars, vectors, rank2 = self.components(system, species, neighbors, geometry)
         return Features(scalars, vectors, self._tensors(rank2))
+
+    def components(
+        self, system: System, species: Tensor, neighbors: Neighbors, geometry: PairGeometry
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See ``Backbone.components``."""
+        return fused_features(geometry.vectors, neighbors, species, self._fused.of(self, FusedWeights))
 
     def _tensors(self, rank2: Tensor) -> Tensor:
         """Tensors [atom, xyz, xyz, channel] of components [atom, 5, channel]."""

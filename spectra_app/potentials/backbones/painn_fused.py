@@ -16,7 +16,7 @@ from torch.nn.functional import silu
 
 from spectra_app.potentials.backbones import painn_kernels as kernels
 from spectra_app.potentials.backbones.update_kernels import update, update_backward
-from spectra_app.potentials.once import refuse_second_derivative
+from spectra_app.potentials.once import refuse_second_derivative, silu_backward
 from spectra_app.structure.neighbors import Neighbors
 
 _MIXED = ("left", "right", "left2", "right2")  # factors of products, made from vectors and from tensors
@@ -214,7 +214,7 @@ class _Tape:
         update_backward(
             ds.numpy(), dv.numpy(), dt.numpy(), *mixed, keep["gates"].numpy(), w.products, *d_mixed, d_gates.numpy()
         )
-        d_inputs = ((d_gates.flatten(1) @ layer.gate[2] * _silu_slope(keep["hidden"])) @ layer.gate[0]).unflatten(
+        d_inputs = (silu_backward(d_gates.flatten(1) @ layer.gate[2], keep["hidden"]) @ layer.gate[0]).unflatten(
             1, (3, -1)
         )
         kernels.gate_inputs_backward(
@@ -244,11 +244,5 @@ class _Tape:
         )  # fmt: skip
         d_gate = (d_carried * keep["v"]).sum(1)
         dv += d_carried * keep["gate"][:, None]
-        d_inner = (torch.cat([d_sent, d_gate], dim=1) @ layer.phi[2]) * _silu_slope(keep["inner"])
+        d_inner = silu_backward(torch.cat([d_sent, d_gate], dim=1) @ layer.phi[2], keep["inner"])
         ds += d_inner @ layer.phi[0]
-
-
-def _silu_slope(x: Tensor) -> Tensor:
-    """Derivative of x/(1 + exp(-x))."""
-    gate = torch.sigmoid(x)
-    return gate * (1.0 + x * (1.0 - gate))

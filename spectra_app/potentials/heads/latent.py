@@ -21,8 +21,10 @@ from spectra_app.electrostatics.smearing import Smearing
 from spectra_app.electrostatics.stability import bounded_kappa, bounded_polarizability, self_energies
 from spectra_app.potentials.backbones.features import Backbone, Features, PairGeometry, RadialBasis
 from spectra_app.potentials.elements import ELECTRONEGATIVE_ENOUGH, PAULING
+from spectra_app.potentials.heads.atoms_fused import HeadWeights, fused_heads
 from spectra_app.potentials.heads.bond_polarizability import BondPolarizability
 from spectra_app.potentials.heads.bonds import bond_ratios, bond_weights, charge_handed_back
+from spectra_app.potentials.heads.energy import EnergyHead
 from spectra_app.potentials.heads.pairs_fused import constants_of, fused_pairs
 from spectra_app.potentials.heads.readouts import (
     VECTOR_SCALE,
@@ -32,6 +34,7 @@ from spectra_app.potentials.heads.readouts import (
     constant_readout,
     identity_like,
 )
+from spectra_app.potentials.once import Kept
 from spectra_app.structure.neighbors import Neighbors, gather_neighbors, reverse_pairs
 from spectra_app.structure.system import System, sum_by_structure
 
@@ -159,6 +162,7 @@ class LatentHead(nn.Module):
             nn.init.zeros_(self.pair_features.weight)
         radii = torch.tensor([float(covalent_radii[atomic_numbers[symbol]]) for symbol in species])
         self.register_buffer("covalent_radii", radii, persistent=False)
+        self._kept = Kept[HeadWeights]()
 
     def forward(
         self,
@@ -209,6 +213,37 @@ class LatentHead(nn.Module):
         dipoles = self.dipole(hidden, f) if self.variant.dipoles else None
         quadrupoles = VECTOR_SCALE * self.quadrupole(hidden, f) if self.variant.quadrupoles else None
         return Latents(Multipoles(charges, dipoles, quadrupoles), fixed, moved, alpha, kappa, transfer_energy)
+
+    def fused(
+        self,
+        energy: EnergyHead,
+        features: tuple[Tensor, Tensor, Tensor],
+        species: Tensor,
+        neighbors: Neighbors,
+        vectors: Tensor,
+        units: Tensor,
+        sigma: float | Smearing,
+    ) -> tuple[Tensor, Latents]:
+        """Short-range energies [atom] of the energy head, and all latent quantities, as ``forward`` with ``once``.
+
+        Where ``heads_fuse``.  ``features``: of ``Backbone.components``; ``vectors`` [atom, slot, xyz], r_j - r_i, A;
+        ``units`` [atom], latent charge of one elementary charge.
+        """
+
+        def weights(both: nn.ModuleList) -> HeadWeights:
+            return HeadWeights(self, energy, _INITIAL_ALPHA)
+
+        found = fused_heads(
+            features, vectors, neighbors, species, self._kept.of(nn.ModuleList([self, energy]), weights), units, sigma
+        )
+        multipoles = Multipoles(found.charges, found.dipoles, found.quadrupoles)
+        latents = Latents(multipoles, found.fixed_charges, found.moved, found.alpha, found.kappa, found.transfer_energy)
+        return found.energies, latents
+
+    def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
+        super()._apply(fn, recurse)
+        self._kept = Kept[HeadWeights]()
+        return self
 
     def _pairs(
         self,

@@ -84,7 +84,9 @@ class _Pairs(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, vectors, nodes, kappa_nodes, neighbors, count, species, constants, given):  # type: ignore[no-untyped-def]
-        ctx.tape = _Tape(vectors.detach(), nodes.detach(), kappa_nodes.detach(), neighbors, count, species, constants)
+        ctx.tape = PairTape(
+            vectors.detach(), nodes.detach(), kappa_nodes.detach(), neighbors, count, species, constants
+        )
         return ctx.tape.forward(given)
 
     @staticmethod
@@ -93,8 +95,8 @@ class _Pairs(torch.autograd.Function):
         return *ctx.tape.backward(*(g.contiguous() for g in gradients)), None, None, None, None, None
 
 
-class _Tape:
-    """One evaluation: what ``forward`` keeps for ``backward``."""
+class PairTape:
+    """One evaluation: what ``forward`` keeps for ``backward``; arguments as of ``fused_pairs``, without derivative."""
 
     def __init__(
         self,
@@ -116,6 +118,7 @@ class _Tape:
         self.inner, self.shares = vectors.new_empty(shape), vectors.new_empty(shape[0])
 
     def forward(self, given: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Moved, handed, kappa, roots; empty for what is not there."""
         c, count, other, species = self.constants, self.count, self.other, self.species
         vectors, radial, envelope = self.vectors.numpy(), self.radial.numpy(), self.envelope.numpy()
         direction, bonded = self.direction.numpy(), self.bonded.numpy()
