@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import silu
 
 from spectra_app.potentials.backbones import painn_kernels as kernels
+from spectra_app.potentials.backbones.message_kernels import message, message_backward
 from spectra_app.potentials.backbones.update_kernels import update, update_backward
 from spectra_app.potentials.once import refuse_second_derivative, silu_backward
 from spectra_app.structure.neighbors import Neighbors
@@ -147,17 +148,16 @@ class _Tape:
         n_atoms, c = s.shape
         keep["inner"] = torch.addmm(layer.phi[1], s, layer.phi[0].T)
         sent, gate = torch.addmm(layer.phi[3], silu(keep["inner"]), layer.phi[2].T).chunk(2, dim=1)
-        keep["sent"], keep["gate"], keep["v"] = sent.contiguous(), gate, v.clone()
-        keep["carried"] = v * gate[:, None]
+        keep["gate"], keep["v"] = gate, v.clone()
+        keep["sent"] = torch.cat([sent[:, None], v * gate[:, None]], dim=1)
         out = s.new_empty(n_atoms, kernels.N_HARMONICS, c)
-        kernels.message(
+        message(
             self.radial.numpy(),
             self.angular.numpy(),
             self.other,
             self.count,
             layer.filters.numpy(),
             keep["sent"].numpy(),
-            keep["carried"].numpy(),
             out.numpy(),
         )
         s += out[:, 0]
@@ -236,13 +236,13 @@ class _Tape:
     ) -> None:
         """Likewise of a message; adds to the gradients by radial basis and harmonics."""
         d_out = torch.cat([ds[:, None], dv, dt], dim=1)
-        d_sent, d_carried = torch.empty_like(keep["sent"]), torch.empty_like(keep["carried"])
-        kernels.message_backward(
+        d_sent = torch.empty_like(keep["sent"])
+        message_backward(
             self.radial.numpy(), self.angular.numpy(), self.other, self.count, layer.filters.numpy(),
-            keep["sent"].numpy(), keep["carried"].numpy(), d_out.numpy(),
-            d_radial.numpy(), d_angular.numpy(), d_sent.numpy(), d_carried.numpy(),
+            keep["sent"].numpy(), d_out.numpy(), d_radial.numpy(), d_angular.numpy(), d_sent.numpy(),
         )  # fmt: skip
+        d_carried = d_sent[:, 1:]
         d_gate = (d_carried * keep["v"]).sum(1)
         dv += d_carried * keep["gate"][:, None]
-        d_inner = silu_backward(torch.cat([d_sent, d_gate], dim=1) @ layer.phi[2], keep["inner"])
+        d_inner = silu_backward(torch.cat([d_sent[:, 0], d_gate], dim=1) @ layer.phi[2], keep["inner"])
         ds += d_inner @ layer.phi[0]

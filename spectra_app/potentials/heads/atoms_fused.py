@@ -1,7 +1,7 @@
 """All heads of the default family as one operation with one derivative: the fast way on a CPU.
 
-``energy`` and ``latent`` have the reference, differentiable to any order; loops over atoms stand in ``atom_kernels``, over
-pairs in ``pair_kernels``.  Everything linear in the hidden scalars is one matrix product.
+``energy`` and ``latent`` have the reference, differentiable to any order; loops over atoms stand in ``atom_kernels``,
+over pairs in ``pair_kernels``.  Everything linear in the hidden scalars is one matrix product.
 """
 
 from __future__ import annotations
