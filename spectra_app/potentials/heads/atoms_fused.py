@@ -7,7 +7,7 @@ over pairs in ``pair_kernels``.  Everything linear in the hidden scalars is one 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,10 +21,6 @@ from spectra_app.potentials.heads.readouts import VECTOR_SCALE
 from spectra_app.potentials.once import refuse_second_derivative, silu_backward
 from spectra_app.structure.neighbors import Neighbors
 from spectra_app.units import COULOMB_CONSTANT
-
-if TYPE_CHECKING:
-    from spectra_app.potentials.heads.energy import EnergyHead
-    from spectra_app.potentials.heads.latent import LatentHead
 
 _Linear = tuple[Tensor, Tensor]
 
@@ -55,8 +51,14 @@ class FusedLatents(NamedTuple):
     fixed_charges: Tensor
 
 
-def heads_fuse(latent: LatentHead, energy: EnergyHead, n_rank2: int) -> bool:
-    """Whether there are loops for heads of this form; the others are taken apart (``latent``, ``pairs_fused``)."""
+def heads_fuse(latent: Any, energy: Any, n_rank2: int) -> bool:
+    """Whether there are loops for heads of this form; the others are taken apart (``latent``, ``pairs_fused``).
+
+    Args:
+        latent: a ``latent.LatentHead``.
+        energy: an ``energy.EnergyHead``.
+        n_rank2: channels of the tensors of the backbone.
+    """
     variant = latent.variant
     induced = variant.induced_charges and variant.induced_dipoles and latent.alpha_form == "bonds"
     of_pairs = variant.charges == "pair" and latent.ionic and not latent.reads_pairs
@@ -67,12 +69,12 @@ class HeadWeights:
     """What the loops read of the heads, laid out for them.
 
     Args:
-        latent: of a form that ``heads_fuse``; its weights are read now.
-        energy: likewise.
+        latent: a ``latent.LatentHead`` of a form that ``heads_fuse``; its weights are read now.
+        energy: an ``energy.EnergyHead``, likewise.
         initial_alpha: e^2 A^2/eV, factor of the square of a root.
     """
 
-    def __init__(self, latent: LatentHead, energy: EnergyHead, initial_alpha: float) -> None:
+    def __init__(self, latent: Any, energy: Any, initial_alpha: float) -> None:
         def linear(layer: Any) -> _Linear:
             return layer.weight.detach(), layer.bias.detach()
 
