@@ -35,8 +35,8 @@ SWEEP: dict[str, Any] = {
     "output": "out",
     "md": {
         "ensemble": "nve",
-        "equilibration_steps": 10,
-        "steps": 120,
+        "equilibration_steps": 6,
+        "steps": 64,
         "trajectory_stride": 1,
         "engine": "eager",
         "dtype": "float64",
@@ -150,12 +150,12 @@ def test_killed_in_the_middle_nothing_is_computed_twice(folder: Path) -> None:
         assert "continued at step" in (out / run / "md.log").read_text()
     # Exit code 75 is no failure: snakemake submitted the run again by itself, and it went on where it had stopped.
     log = (out / first / "md.log").read_text()
-    (stopped,) = re.findall(r"stopped at step (\d+) of 130 \(SIGTERM\), everything is saved", log)
-    assert 0 < int(stopped) < 130
+    (stopped,) = re.findall(r"stopped at step (\d+) of 70 \(SIGTERM\), everything is saved", log)
+    assert 0 < int(stopped) < 70
     assert f"continued at step {stopped}" in log
     steps = {run: h5py.File(out / run / "run.h5")["observables/dipole/step"][()] for run in RUNS}
     for run in RUNS:
-        np.testing.assert_array_equal(steps[run], np.arange(121))
+        np.testing.assert_array_equal(steps[run], np.arange(65))
     # What is merged is what the command and Python merge.
     for kelvin in ("40", "62.5"):
         paths = [out / f"{kelvin}K" / f"run_{run}" / "run.h5" for run in (1, 2)]
@@ -207,8 +207,8 @@ def test_a_fault_is_not_tried_again_and_the_limit_of_submissions_holds(folder: P
     code, said = finish(folder, "--cores", "1", **changes, max_minutes=1e-9)
     assert code == 1
     log = (run / "md.log").read_text()
-    assert re.findall(r"stopped at step (\d+) of 130 \(the 1e-09 minutes are over\)", log) == ["0", "1"]
-    assert "stopped at step 1 of 130 (the 1e-09 minutes are over), everything is saved" in said
+    assert re.findall(r"stopped at step (\d+) of 70 \(the 1e-09 minutes are over\)", log) == ["0", "1"]
+    assert "stopped at step 1 of 70 (the 1e-09 minutes are over), everything is saved" in said
     # A fault: other settings than the run began with.
     code, said = finish(folder, "--cores", "1", **changes, md={**SWEEP["md"], "timestep_fs": 0.25})
     assert code == 1
@@ -239,7 +239,7 @@ def test_options_of_a_run() -> None:
     words = sweep.md_options("brine", 3)
     assert words[:4] == ["--repeat", "2", "1", "1"]
     given = dict(word.split("=", 1) for word in words[5::2])
-    assert (given["seed"], given["eps_inf"], given["ensemble"], given["steps"]) == ("8", "1.8", '"nve"', "120")
+    assert (given["seed"], given["eps_inf"], given["ensemble"], given["steps"]) == ("8", "1.8", '"nve"', "64")
     assert "timestep_fs" not in given  # what is not said is the default of md
     assert "eps_inf" not in " ".join(sweep.md_options("water", 0))
     assert sweep.spectra_options() == ["-s", "resolution_per_cm=900.0"]
