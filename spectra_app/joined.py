@@ -102,3 +102,12 @@ def of_equal_length(values: Any) -> tuple[Any, tuple[str, ...]]:
     cut = values.equal()
     share = 100.0 * float(cut.lengths.sum() / lengths.sum())
     return cut, (f"taken from {len(cut.lengths)} of {len(lengths)} replicas cut to {len(cut)} frames ({share:.0f}%)",)
+
+
+def replica_mean(values: Any) -> NDArray[np.float64]:
+    """Mean [frame] of a series [frame, replica] over the replicas that have the frame."""
+    total, count = np.zeros(values.shape[0]), np.zeros(values.shape[0])
+    for part in equal_parts(values):
+        total[: len(part)] += np.asarray(part, dtype=np.float64).sum(axis=1)
+        count[: len(part)] += part.shape[1]
+    return np.asarray(total / count)

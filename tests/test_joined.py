@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from spectra_app.errors import SeriesError
-from spectra_app.joined import JoinedReplicas, equal_parts, of_equal_length, replica_lengths, shared_frames
+from spectra_app.joined import (
+    JoinedReplicas,
+    equal_parts,
+    of_equal_length,
+    replica_lengths,
+    replica_mean,
+    shared_frames,
+)
 
 
 def parts(*shapes: tuple[int, int]) -> list[np.ndarray]:
@@ -53,6 +60,14 @@ def test_what_needs_equal_lengths_gets_most_of_the_whole() -> None:
     np.testing.assert_array_equal(np.asarray(cut), np.concatenate([given[0][:18], given[1]], axis=1))
     np.testing.assert_allclose(np.mean(cut), np.asarray(cut).mean())
     np.testing.assert_array_equal(cut[15:40, 0], given[0][15:18, 0])
+
+
+def test_mean_over_the_replicas_that_are_still_there() -> None:
+    long, short = (part[..., 0] for part in parts((20, 1), (12, 2)))
+    mean = replica_mean(JoinedReplicas([long, short]))
+    np.testing.assert_allclose(mean[:12], (long[:12, 0] + short.sum(axis=1)) / 3.0)
+    np.testing.assert_allclose(mean[12:], long[12:, 0])
+    np.testing.assert_allclose(replica_mean(short), short.mean(axis=1))
 
 
 def test_runs_of_other_shape_are_refused() -> None:

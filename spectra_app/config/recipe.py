@@ -18,6 +18,10 @@ class RunFileSettings(Settings):
     model: str = Field("water", description="name in the zoo or folder of a model")
     structure: Path | None = Field(None, description="start structure (any ASE format); None takes the model's own")
     repeat: tuple[int, int, int] = Field((1, 1, 1), description="repetitions of the start structure")
+    runs: tuple[Path, ...] = Field(
+        (),
+        description="run files of one system to be merged, instead of new dynamics; 'structure' and 'md' play no part",
+    )
     output: Path = Field(Path("results"), description="folder of all results")
     md: MDSettings = MDSettings()
     spectra: SpectraSettings = SpectraSettings()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from spectra_app.errors import ConfigError
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
     from spectra_app.born import BornReport
     from spectra_app.runs import Run
 
@@ -25,14 +27,24 @@ def run_born(run: Run, model: str, *, device: str = "auto", eps_inf: float | Non
         TrajectoryError: no stored positions.
         ModelError: no such model.
     """
-    from ase import Atoms
-
     from spectra_app.born import born_charges
     from spectra_app.potentials.folder import load_model
 
+    potential = load_model(model, device=device, dtype="float64", eps_inf=eps_inf)
+    return born_charges(potential, last_configuration(run))
+
+
+def last_configuration(run: Run) -> Atoms:
+    """Last stored configuration of the first replica.
+
+    Raises:
+        TrajectoryError: none was stored.
+    """
+    from ase import Atoms
+
+    run = run.joined[0] if run.joined else run
     cell = run.cell_A if run.cell_A is None or run.cell_A.ndim == 2 else run.cell_A[-1, 0]
-    last = Atoms(run.numbers, run.positions_A[-1, 0], cell=cell, pbc=run.pbc)
-    return born_charges(load_model(model, device=device, dtype="float64", eps_inf=eps_inf), last)
+    return Atoms(run.numbers, run.positions_A[-1, 0], cell=cell, pbc=run.pbc)
 
 
 def write_born(report: BornReport, path: Path) -> Path:

@@ -17,10 +17,10 @@ import yaml
 
 from spectra_app.config import RunFileSettings, load_settings
 from spectra_app.errors import ConfigError, TrajectoryError
-from spectra_app.jobs.born_of_run import run_born, write_born
+from spectra_app.jobs.born_of_run import last_configuration, run_born, write_born
 from spectra_app.jobs.policy import obstacle
 from spectra_app.jobs.simulate import simulate
-from spectra_app.jobs.spectrum import run_spectrum
+from spectra_app.jobs.spectrum import opened, run_spectrum
 from spectra_app.jobs.structures import start_structure
 from spectra_app.jobs.summary import CONFIGURATION_FILE, RUN_FILE, TITLES, describe_structure, summarise
 from spectra_app.runs import Run, read_run
@@ -85,11 +85,15 @@ def run_recipe(
         else load_settings(RunFileSettings, find_workflow(Path(recipe)), overrides)
     )
     began, folder = time.perf_counter(), settings.output
-    atoms = start_structure(settings.model, settings.structure, settings.repeat)
+    merged = _merged(settings) if settings.runs else None
+    atoms = _start_of(settings) if merged is None else last_configuration(merged)
     _check_tasks(settings, atoms)
     tell(f"{describe_structure(atoms)}, model '{settings.model}'; results in {folder}/")
-    _dynamics(settings, atoms, tell, overwrite, functools.partial(dynamics, max_minutes=max_minutes))
-    run = read_run(folder / RUN_FILE)
+    if merged is None:
+        _dynamics(settings, atoms, tell, overwrite, functools.partial(dynamics, max_minutes=max_minutes))
+        run, made = read_run(folder / RUN_FILE), [folder / RUN_FILE]
+    else:
+        run, made = merged, []
     references = _references(settings)
     spectra, files = _spectra(settings, run, references, tell)
     born = None
@@ -97,9 +101,42 @@ def run_recipe(
         tell(f"{TITLES['born']} ...")
         born = run_born(run, settings.model, device=settings.md.device, eps_inf=settings.md.eps_inf)
         files += _write_born(born, folder)
-    files = [folder / RUN_FILE, _write_configuration(settings), *files, *_overview(run, spectra, references, folder)]
+    files = [*made, _write_configuration(settings), *files, *_overview(run, spectra, references, folder)]
     summary = summarise(settings, atoms, run, spectra, born, files, time.perf_counter() - began)
     return RecipeResult(run, spectra, born, summary, tuple(files))
+
+
+def _start_of(settings: RunFileSettings) -> Atoms:
+    """Where the dynamics of a recipe begins.
+
+    Raises:
+        ConfigError: several temperatures.
+    """
+    if len(settings.md.temperatures_K) > 1:
+        raise ConfigError(
+            "md.temperature_K of a recipe",
+            got=f"{len(settings.md.temperatures_K)} temperatures",
+            wanted="one, as its spectra have",
+            todo="Run the recipe once for each (-s output=FOLDER), or spectra-app md and the spectra of each run file",
+        )
+    return start_structure(settings.model, settings.structure, settings.repeat)
+
+
+def _merged(settings: RunFileSettings) -> Run:
+    """The runs that a recipe names, as one.
+
+    Raises:
+        TrajectoryError: they do not belong together.
+        ConfigError: they are of another model than the recipe.
+    """
+    from spectra_app.potentials.folder import read_card
+
+    run = opened(list(settings.runs))
+    if run.metadata["model_hash"] != read_card(settings.model).hash:
+        raise ConfigError(
+            "model of the recipe", got=settings.model, wanted=f"'{run.metadata['model_name']}', that of {run.path}"
+        )
+    return run
 
 
 def _silent(text: str) -> None:
@@ -110,16 +147,8 @@ def _check_tasks(settings: RunFileSettings, atoms: Atoms) -> None:
     """Refuse before the dynamics what the boundaries of the structure would refuse after it.
 
     Raises:
-        ConfigError: several temperatures; an infrared spectrum without volume of a slab; or a dielectric function of
-            anything but a cell.
+        ConfigError: an infrared spectrum without volume of a slab; or a dielectric function of anything but a cell.
     """
-    if len(settings.md.temperatures_K) > 1:
-        raise ConfigError(
-            "md.temperature_K of a recipe",
-            got=f"{len(settings.md.temperatures_K)} temperatures",
-            wanted="one, as its spectra have",
-            todo="Run the recipe once for each (-s output=FOLDER), or spectra-app md and the spectra of each run file",
-        )
     boundary: Boundary = "periodic" if atoms.pbc.all() else "slab" if atoms.pbc.any() else "open"
     name = {"slab": "a slab", "open": "an isolated molecule"}.get(boundary, boundary)
     for task in settings.tasks:

@@ -10,7 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from spectra_app.arrays import Frames
 from spectra_app.born.report import BornReport
+from spectra_app.joined import JoinedReplicas, equal_parts, replica_mean
+from spectra_app.plotting.curves import Array
 from spectra_app.plotting.panels import RunTrace
 from spectra_app.plotting.protocols import CardLike, ReportedSpectrum, RunLike
 from spectra_app.units import G_PER_CM3_PER_AMU_PER_A3
@@ -47,9 +50,10 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """The simulation; a drift or temperature that is not recorded is None."""
+    """The simulation; a drift or temperature that is not recorded is None; of merged runs the longest duration."""
 
     n_atoms: int
+    n_runs: int
     n_replicas: int
     n_frames: int
     duration_ps: float
@@ -190,32 +194,42 @@ def run_facts(run: RunLike) -> RunFacts:
     """
     settled = run.metadata.get("equilibration")
     time_ps = np.asarray(run.time_fs, dtype=np.float64) / 1000.0
-    n_atoms, temperature = len(run.numbers), np.asarray(run.temperature_K, dtype=np.float64)
-    mean = error = drift = density = None
+    n_atoms, temperature = len(run.numbers), replica_mean(run.temperature_K)
+    mean = error = density = None
     if np.isfinite(temperature).all() and len(temperature) >= _BLOCKS:
-        blocks = np.array([block.mean() for block in np.array_split(temperature.mean(axis=1), _BLOCKS)])
-        mean, error = float(temperature.mean()), float(blocks.std(ddof=1) / math.sqrt(_BLOCKS))
-    if run.conserved_eV is not None and len(time_ps) > 2 and np.isfinite(run.conserved_eV).all():
-        energy = np.asarray(run.conserved_eV, dtype=np.float64).mean(axis=1)
-        slope = np.polyfit(time_ps - time_ps.mean(), energy - energy.mean(), 1)[0]
-        drift = float(slope) * 1000.0 / n_atoms
+        blocks = np.array([block.mean() for block in np.array_split(temperature, _BLOCKS)])
+        mean, error = float(np.mean(run.temperature_K)), float(blocks.std(ddof=1) / math.sqrt(_BLOCKS))
+    drift = None if run.conserved_eV is None else _drift(run.conserved_eV, time_ps)
     if run.volume_A3 is not None:
         density = G_PER_CM3_PER_AMU_PER_A3 * float(np.sum(run.masses_amu)) / float(np.mean(run.volume_A3))
     return RunFacts(
         n_atoms=n_atoms,
-        n_replicas=temperature.shape[1],
+        n_runs=max(1, len(run.joined)),
+        n_replicas=run.temperature_K.shape[1],
         n_frames=len(time_ps),
         duration_ps=float(time_ps[-1] - time_ps[0]) if len(time_ps) else 0.0,
         temperature_K=mean,
         temperature_error_K=error,
         target_K=_number(run.metadata, "temperature_K"),
-        energy_drift_meV_per_atom_per_ps=drift,
+        energy_drift_meV_per_atom_per_ps=None if drift is None else drift * 1000.0 / n_atoms,
         density_g_per_cm3=density,
         ms_per_step=_number(run.metadata, "ms_per_step"),
         complete=bool(run.metadata["complete"]) if "complete" in run.metadata else True,
         equilibration=None if settled is None else settled["sentence"],
         drifted=settled is not None and settled["verdict"] == "drifting",
     )
+
+
+def _drift(energy_eV: Frames, time_ps: Array) -> float | None:
+    """Slope, eV/ps, of energies [frame, replica], over replicas, and over runs by their frames; None: no line."""
+    slopes, weights = [], []
+    for part in equal_parts(energy_eV):
+        time, energy = time_ps[: len(part)], np.asarray(part, dtype=np.float64).mean(axis=1)
+        if len(time) <= 2 or not np.isfinite(energy).all():
+            return None
+        slopes.append(np.polyfit(time - time.mean(), energy - energy.mean(), 1)[0])
+        weights.append(part.shape[0] * part.shape[1])
+    return float(np.average(slopes, weights=weights))
 
 
 def run_trace(run: RunLike, points: int = 4000) -> RunTrace:
@@ -227,11 +241,12 @@ def run_trace(run: RunLike, points: int = 4000) -> RunTrace:
     """
     stride = max(1, len(run.time_fs) // points)
     has_conserved = run.conserved_eV is not None
-    energy = np.asarray(run.conserved_eV if has_conserved else run.energy_eV, dtype=np.float64).mean(axis=1)[::stride]
+    recorded: Any = run.conserved_eV if has_conserved else run.energy_eV
+    changes = [np.asarray(part, dtype=np.float64) - part[:1] for part in equal_parts(recorded)]
     return RunTrace(
         time_ps=np.asarray(run.time_fs, dtype=np.float64)[::stride] / 1000.0,
-        temperature_K=np.asarray(run.temperature_K, dtype=np.float64).mean(axis=1)[::stride],
-        energy_meV_per_atom=(energy - energy[0]) * 1000.0 / len(run.numbers),
+        temperature_K=replica_mean(run.temperature_K)[::stride],
+        energy_meV_per_atom=replica_mean(JoinedReplicas(changes))[::stride] * 1000.0 / len(run.numbers),
         energy_label="conserved energy" if has_conserved else "potential energy",
         target_K=_number(run.metadata, "temperature_K"),
     )

@@ -166,5 +166,9 @@ class RunLike(Protocol):
         """A^3."""
 
     @property
+    def joined(self) -> Sequence[Any]:
+        """The runs that it was merged of; none."""
+
+    @property
     def metadata(self) -> Mapping[str, Any]:
         """Settings and versions."""

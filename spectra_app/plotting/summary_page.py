@@ -98,6 +98,8 @@ def _run_line(run: RunFacts) -> str:
     parts = [f"{run.n_atoms} atoms", f"{run.duration_ps:.4g} ps"]
     if run.n_replicas > 1:
         parts[1] += f" x {run.n_replicas} replicas"
+    if run.n_runs > 1:
+        parts[1] += f" at most, {run.n_runs} runs merged"
     if run.density_g_per_cm3 is not None:
         parts.append(f"{run.density_g_per_cm3:.3f} g/cm^3")
     if run.ms_per_step is not None:

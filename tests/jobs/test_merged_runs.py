@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,16 +12,18 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import yaml
 
-from spectra_app import infrared_spectrum, raman_spectrum, read_run, run_spectrum, vdos
-from spectra_app.errors import SeriesError, TrajectoryError
+from spectra_app import infrared_spectrum, raman_spectrum, read_run, run_recipe, run_spectrum, vdos
+from spectra_app.errors import ConfigError, SeriesError, TrajectoryError
 from spectra_app.jobs.policy import bound_dipole_of, contributions_of
 from spectra_app.jobs.spectrum import KINDS
+from spectra_app.potentials.folder import read_card
 from spectra_app.runs import Run, join_runs
 from spectra_app.runs.layout import write_born_charges
 from spectra_app.spectra import EstimatorSettings, Spectrum, SpectrumWarning
 from spectra_app.spectra.uncertainty import jackknife_error, stretch_of_groups, student_factor
-from tests.cli.conftest import Outcome
+from tests.cli.conftest import Outcome, write_tiny_model
 from tests.cli.conftest import cli as cli
 from tests.runs.synthetic import write_run
 
@@ -100,6 +104,34 @@ def test_python_and_command_give_the_same_numbers(
     assert_same(table(merged), written(tmp_path / "merged.h5"))
     assert "merged: 3 runs, 4 replicas in all" in outcome.out
     assert_same(table(run_spectrum(join_runs([read_run(path) for path in paths]), kind, **SETTINGS)), table(merged))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("runs", ["equal_runs", "unequal_runs"])
+def test_a_recipe_merges_runs_instead_of_making_one(
+    runs: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for drawing in ("save_figure", "add_table", "outputs.figure_of"):  # most of the time, no numbers
+        monkeypatch.setattr(f"spectra_app.plotting.{drawing}", lambda *_, **__: ())
+    write_tiny_model(tmp_path / "tiny", "puiu")
+    model_hash = read_card(tmp_path / "tiny").hash
+    paths = []
+    for path in request.getfixturevalue(runs):
+        paths.append(Path(shutil.copy(path, tmp_path / path.name)))
+        set_metadata(paths[-1], model_hash=model_hash)
+    recipe = {"model": str(tmp_path / "tiny"), "runs": [str(path) for path in paths], "tasks": list(KINDS)}
+    recipe |= {"output": str(tmp_path / "out"), "spectra": SETTINGS}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    result = run_recipe(tmp_path / "recipe.yaml", dynamics=None)  # type: ignore[arg-type]
+    for kind in KINDS:
+        assert_same(table(result.spectra[kind]), table(run_spectrum(paths, kind, **SETTINGS)))
+        assert_same(table(result.spectra[kind]), written(tmp_path / "out" / f"{kind}.h5"))
+    page = (tmp_path / "out" / "summary.txt").read_text()
+    longest = {"equal_runs": "0.899", "unequal_runs": "2.399"}[runs]
+    assert re.search(rf"6 atoms, {longest} ps x 4 replicas at most, 3 runs merged", page)
+    assert "merged: 3 runs, 4 replicas in all" in " ".join(page.split())
+    assert not (tmp_path / "out" / "run.h5").exists()
+    with pytest.raises(ConfigError, match=r"model of the recipe: got water, wanted 'tiny', that of .*0\.h5"):
+        run_recipe(tmp_path / "recipe.yaml", overrides=["model=water"])
 
 
 def test_every_segment_of_every_run_counts_the_same(unequal_runs: list[Path]) -> None:

@@ -45,6 +45,7 @@ class ToyRun:
     masses_amu: np.ndarray = field(default_factory=lambda: np.array([15.999, 1.008, 1.008]))
     volume_A3: float | None = 30.0
     metadata: Mapping[str, Any] = field(default_factory=lambda: {"temperature_K": 300.0, "complete": True})
+    joined: tuple[Any, ...] = ()
 
 
 def toy_spectrum(title: str = "Infrared spectrum", main: str = "alpha_n_per_cm", **columns: np.ndarray) -> Any:
