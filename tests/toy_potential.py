@@ -41,6 +41,7 @@ class ToyPrediction(NamedTuple):
     polarizability_by_atom: Tensor
     fixed_charges: Tensor
     solution: Tensor | None = None
+    excess: Tensor | None = None
 
 
 class ToyPotential:
@@ -77,6 +78,7 @@ class ToyPotential:
         field: Tensor | None = None,
         polarizability: bool = True,
         guess: Tensor | None = None,
+        iterations: object = None,
     ) -> ToyPrediction:
         self.n_calls += 1
         strain = torch.zeros(system.n_structures, 3, 3, dtype=self.dtype, requires_grad=True)

@@ -74,10 +74,10 @@ class MDSettings(Settings):
         None, description="text table of an external field in time: fs, then x, y, z in V/A; 0 fs: recording begins"
     )
     seed: int = Field(0, description="seed of velocities and thermostat")
-    engine: Literal["auto", "eager", "compiled"] = Field(
+    engine: Literal["auto", "eager", "compiled", "graph"] = Field(
         "auto",
-        description="how the model is evaluated: eager (the reference), compiled (loops compiled once per machine, on "
-        "the CPU); auto measures which is fastest and keeps it",
+        description="how steps are made: eager (the reference), compiled (loops compiled once per machine, on the "
+        "CPU), graph (whole steps captured, on a GPU); auto measures which is fastest and keeps it",
     )
     device: str = Field("auto", description="torch device; auto takes a GPU where there is one")
     dtype: Literal["float32", "float64"] = Field("float32", description="floating-point type of the network")

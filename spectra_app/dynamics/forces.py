@@ -13,6 +13,7 @@ from spectra_app.dynamics.field_work import field_moments, field_weights
 from spectra_app.dynamics.fields import FieldSchedule
 from spectra_app.dynamics.predictor import NO_HISTORY, History
 from spectra_app.dynamics.skin import beyond_skin, beyond_skin_scaled, beyond_skin_strained, flat_cells
+from spectra_app.electrostatics.iterations import Iterations
 from spectra_app.errors import ConvergenceError, SimulationError
 from spectra_app.structure.neighbors import Neighbors, build_neighbors
 from spectra_app.structure.system import System, check_vacuum, select_structures
@@ -42,6 +43,8 @@ class PredictionLike(Protocol):
     def fixed_charges(self) -> Tensor: ...  # noqa: D102
     @property
     def solution(self) -> Tensor | None: ...  # noqa: D102
+    @property
+    def excess(self) -> Tensor | None: ...  # noqa: D102
 
 
 class ScaleLike(Protocol):
@@ -86,6 +89,7 @@ class PotentialLike(Protocol):
         field: Tensor | None = None,
         polarizability: bool = True,
         guess: Tensor | None = None,
+        iterations: Iterations | None = None,
     ) -> PredictionLike: ...
 
 

@@ -13,6 +13,7 @@ import torch
 
 from spectra_app.config import MDSettings
 from spectra_app.dynamics.engine.eager import StepByStep
+from spectra_app.dynamics.engine.graph import GraphSteps
 from spectra_app.dynamics.engine.steps import Advanced, StepEngine
 from spectra_app.dynamics.ensembles import bath_temperature, check_ensemble, make_stepper
 from spectra_app.dynamics.equilibration import Equilibration
@@ -242,7 +243,35 @@ class MolecularDynamics:
         def rows(state: MDState, prediction: PredictionLike) -> Rows:
             return recorder.rows(state.step - self.equilibration.steps, state, prediction)
 
-        return StepByStep(self._step, rows)
+        eager, model = StepByStep(self._step, rows), self.force_field.model
+        if model.engine == "graph":
+            return GraphSteps(model, self.particles, self.settings, recorder, self._is_recorded, eager)
+        return eager
+
+    def trial(self, recorder: AnyRecorder, n_steps: int = 16) -> Callable[[], float]:
+        """Wall time of a step, s, with the engine that the model is on at the call; of a run of its own.
+
+        Args:
+            recorder: tells what is recorded; its rows go nowhere.
+            n_steps: at every call.
+        """
+        engines: dict[str, tuple[StepEngine, MDState]] = {}
+
+        def timed() -> float:
+            name = self.force_field.model.engine
+            if name not in engines:
+                engine = self._engine(recorder)
+                engines[name] = engine, engine.prepare(self.start()[0])
+            (engine, state), began = engines[name], time.perf_counter()
+            last = state.step + n_steps
+            while state.step < last:
+                done = engine.advance(state, min(engine.steps_at_once, last - state.step))
+                state = engine.rebuild(done.state, done.flags) if any(done.flags) else done.state
+            state.energy.tolist()  # waits for a GPU
+            engines[name] = engine, state
+            return (time.perf_counter() - began) / n_steps
+
+        return timed
 
     def _step(self, state: MDState) -> tuple[MDState, PredictionLike]:
         """One step of the part of the run that the state is in; the last one of the equilibration begins recording."""

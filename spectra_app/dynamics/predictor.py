@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_N_KEPT = 4
+N_KEPT = 4
 _LONGEST_FS = 2.0  # interval beyond which the last solution alone predicts better than an extrapolation
 
 
@@ -82,5 +82,5 @@ NO_HISTORY = History()
 
 
 def _remember(history: Tensor | None, solution: Tensor) -> Tensor:
-    """The history with a new solution [...] in front, at most ``_N_KEPT``: [kept, ...]."""
-    return solution[None] if history is None else torch.cat([solution[None], history[: _N_KEPT - 1]])
+    """The history with a new solution [...] in front, at most ``N_KEPT``: [kept, ...]."""
+    return solution[None] if history is None else torch.cat([solution[None], history[: N_KEPT - 1]])

@@ -144,6 +144,7 @@ class PartOfPrediction:
     """
 
     solution: Tensor | None = None
+    excess: Tensor | None = None
 
     def __init__(self, whole: PredictionLike, replicas: slice, atoms: slice) -> None:
         self._whole, self._replicas, self._atoms = whole, replicas, atoms

@@ -85,6 +85,7 @@ class MDState(NamedTuple):
         stress: of the model [replica, xyz, xyz], eV/A^3, at ``positions``; None unless the cell fluctuates.
         frame: [replica, xyz, vector], A^-1, inverse of the cell of the very start, against which a cell that may take
             any shape does not rotate (``flexible_cell``); None for all others.
+        room: shapes that an engine keeps along a run, as numbers of its own (``engine.static_forces.Room``).
     """
 
     positions: Tensor
@@ -105,6 +106,7 @@ class MDState(NamedTuple):
     resting: Tensor | None = None
     stress: Tensor | None = None
     frame: Tensor | None = None
+    room: tuple[int, ...] = ()
 
 
 def make_particles(system: System, masses_amu: Tensor, replicas: int = 1) -> Particles:

@@ -6,7 +6,7 @@ would take alone with its seed (to the rounding of a sum over a batch).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -14,6 +14,29 @@ from torch import Tensor
 
 Streams = tuple[torch.Generator, ...]
 """One generator per replica; a single one serves all replicas together (checkpoints of earlier versions)."""
+
+
+class Drawn:
+    """Numbers that were drawn before, in the place of streams: a captured step draws none itself.
+
+    Args:
+        numbers: what one step asks for, in its order; of a device: real numbers, and a note of what is asked for.
+
+    Attributes:
+        asked: function and counts of every call.
+    """
+
+    def __init__(self, numbers: Sequence[Tensor] | torch.device) -> None:
+        self._numbers = numbers
+        self.asked: list[tuple[Callable[[Streams, Sequence[int]], Tensor], tuple[int, ...]]] = []
+
+    def take(self, function: Callable[[Streams, Sequence[int]], Tensor], counts: Sequence[int]) -> Tensor:
+        """What a function gives of streams."""
+        place = len(self.asked)
+        self.asked.append((function, tuple(counts)))
+        if isinstance(self._numbers, torch.device):
+            return function(streams_from_seeds([0], self._numbers), counts)
+        return self._numbers[place]
 
 
 def replica_seeds(seed: int, n_replicas: int) -> tuple[int, ...]:
@@ -36,23 +59,27 @@ def streams_from_step(seeds: Sequence[int], step: int, device: torch.device) -> 
     return streams_from_seeds([int(sequence.generate_state(1, np.uint32)[0]) for sequence in sequences], device)
 
 
-def noise_of_atoms(streams: Streams, sizes: Sequence[int]) -> Tensor:
+def noise_of_atoms(streams: Streams | Drawn, sizes: Sequence[int]) -> Tensor:
     """Standard normal numbers [atom, xyz], float64.
 
     Args:
         streams: of the replicas.
         sizes: atoms of each replica.
     """
+    if isinstance(streams, Drawn):
+        return streams.take(noise_of_atoms, sizes)
     return torch.cat(_drawn(streams, [(size, 3) for size in sizes]))
 
 
-def noise_of_replicas(streams: Streams, counts: Sequence[int]) -> Tensor:
+def noise_of_replicas(streams: Streams | Drawn, counts: Sequence[int]) -> Tensor:
     """Standard normal numbers [replica, column], float64; a replica with fewer columns has zeros behind them.
 
     Args:
         streams: of the replicas.
         counts: numbers that each replica draws.
     """
+    if isinstance(streams, Drawn):
+        return streams.take(noise_of_replicas, counts)
     drawn = _drawn(streams, [(1, count) for count in counts])
     if len(set(counts)) == 1:
         return torch.cat(drawn)

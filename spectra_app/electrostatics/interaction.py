@@ -25,6 +25,7 @@ from spectra_app.electrostatics.reciprocal import ReciprocalInteraction
 from spectra_app.electrostatics.slab import SlabInteraction
 from spectra_app.electrostatics.smearing import Smearing, narrowest, of_atoms, simplified, widest
 from spectra_app.electrostatics.vacuum import Way, choose_ways
+from spectra_app.structure.loops import may_use_loops
 from spectra_app.structure.system import System, select_structures
 
 __all__ = ["Interaction", "near_pairs", "prepare_interaction", "prepare_k_vectors"]
@@ -65,7 +66,7 @@ def near_pairs(
         sigma: smearing, A, of all atoms or by classes.
         kept: a list of the same run, which is returned while it holds.
     """
-    if k is None or k.device.type != "cpu" or system.slab is not None or not all(k.periodic):
+    if k is None or not may_use_loops(k.device) or system.slab is not None or not all(k.periodic):
         return None
     if not bool(torch.isfinite(system.positions).all()):
         return None

@@ -31,6 +31,7 @@ class KVectors:
         dtype: of the tables.
         device: where the tables live.
         monomials: their products by rank, filled when first used (``transforms.signed_monomials``).
+        of_cell: what sums in a fixed cell take from it, by cell and smearing, likewise (``reciprocal.cell_sums``).
     """
 
     cells: np.ndarray
@@ -39,6 +40,7 @@ class KVectors:
     dtype: torch.dtype
     device: torch.device
     monomials: dict[int, Tensor] = field(default_factory=dict, repr=False)
+    of_cell: dict[tuple[int, float], tuple[Tensor, ...]] = field(default_factory=dict, repr=False)
     _others: dict[tuple[bytes, float], KVectors] = field(default_factory=dict, repr=False)
 
     @cached_property

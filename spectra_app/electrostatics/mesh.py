@@ -25,6 +25,7 @@ from torch import Tensor
 from spectra_app.electrostatics.lattice import KVectors
 from spectra_app.electrostatics.transforms import DenseEngine, Engine, known_monomials
 from spectra_app.errors import ConfigError, MissingExtraError
+from spectra_app.structure.loops import may_use_loops
 
 # Atoms x vectors of one structure from which the mesh is the faster way (docs/electrostatics.md): 570 atoms of water
 # with charges alone, 380 with quadrupoles; the times cross at 430 and 500, one thread, float32.
@@ -201,13 +202,13 @@ def choose_engine(fractional: Tensor, k: KVectors, sigma: float) -> Engine:
     n_atoms = fractional.shape[1]
     size = n_atoms * k.integers.shape[1]
     on_cpu = fractional.device.type == "cpu"
-    pays = size >= MESH_FROM and n_atoms >= MESH_ATOMS
+    auto = k.method == "auto" and may_use_loops(fractional.device) and n_atoms >= MESH_ATOMS
     if k.method == "mesh" and not on_cpu:
         raise ConfigError("ewald", got=f"mesh on {fractional.device.type}", wanted="auto or sum there")
-    if k.method == "mesh" or (k.method == "auto" and on_cpu and pays and mesh_available()):
+    if k.method == "mesh" or (auto and size >= MESH_FROM and mesh_available()):
         # The weight of the first neglected charge: the strictest measure, so right for every multipole.
         return MeshEngine(fractional, k, _MARGIN * math.exp(-0.5 * (sigma * k.cutoff) ** 2))
-    if k.method == "auto" and on_cpu and size >= _HINT_FROM and n_atoms >= MESH_ATOMS:
+    if auto and size >= _HINT_FROM:
         _hint()
     return DenseEngine(fractional, k.integers, k.monomials)
 

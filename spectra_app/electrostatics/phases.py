@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spectra_app.structure.loops import may_use_loops
+
 
 def waves(fractional: Tensor, integers: Tensor) -> Tensor:
     """All cosines, then all sines.
@@ -26,7 +28,7 @@ def waves(fractional: Tensor, integers: Tensor) -> Tensor:
     Returns:
         [structure, place, 2 k].
     """
-    if fractional.device.type != "cpu" or torch.compiler.is_compiling():  # torch.compile does not see into numba
+    if not may_use_loops(fractional.device):
         return waves_by_trigonometry(fractional, integers)
     n_structures, n_places, _ = fractional.shape
     table = fractional.new_empty(n_structures, n_places, 2 * integers.shape[1])

@@ -69,6 +69,32 @@ def kernel(k_squared: Tensor, sigma: float, cutoff: float) -> Tensor:
     return torch.where(empty, torch.zeros_like(k2), torch.exp(-0.5 * sigma**2 * k2) / k2 * taper)
 
 
+def cell_sums(cell: Tensor, k: KVectors, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
+    """What the sums take from a cell; kept with the vectors while the cell is the same tensor and has no derivative.
+
+    Args:
+        cell: [structure, vector, xyz], A.
+        k: reciprocal vectors of every structure.
+        sigma: the smallest smearing, A.
+
+    Returns:
+        inverse of the cell [structure, xyz, vector], A^-1; k^2 [structure, k], A^-2; weight of |S|^2 [structure, k].
+    """
+    keeps = not cell.requires_grad and not torch.compiler.is_compiling()
+    kept = k.of_cell.get((id(cell), sigma)) if keeps else None
+    if kept is not None and kept[0] is cell:
+        return kept[1], kept[2], kept[3]
+    inverse = torch.linalg.inv_ex(cell).inverse  # unlike inv, waits for no GPU
+    vectors = 2.0 * math.pi * k.integers @ inverse.transpose(1, 2)  # k = 2 pi n inv(cell)^T
+    prefactor = 1.0 / (EPSILON_0 * torch.linalg.det(cell).abs())  # [structure]
+    k_squared = (vectors * vectors).sum(-1)
+    weight = kernel(k_squared, sigma, k.cutoff) * prefactor[:, None]
+    if keeps:
+        k.of_cell.clear()  # of another cell, which is gone
+        k.of_cell[id(cell), sigma] = (cell, inverse, k_squared, weight)
+    return inverse, k_squared, weight
+
+
 class ReciprocalInteraction:
     """The interaction of smeared multipoles in periodic cells, ready to act on any of them; see ``Interaction``.
 
@@ -82,11 +108,7 @@ class ReciprocalInteraction:
         self._layout = layout = dense_layout(system)
         self._sigma = sigma
         self._self_unit = 1.0 / (EPSILON_0 * (2.0 * math.pi) ** 1.5)
-        self._inverse = torch.linalg.inv_ex(system.cell).inverse  # unlike inv, waits for no GPU: it can be captured
-        vectors = 2.0 * math.pi * k.integers @ self._inverse.transpose(1, 2)  # k = 2 pi n inv(cell)^T
-        prefactor = 1.0 / (EPSILON_0 * torch.linalg.det(system.cell).abs())  # [structure]
-        k_squared = (vectors * vectors).sum(-1)
-        self._weight = kernel(k_squared, narrowest(sigma), k.cutoff) * prefactor[:, None]
+        self._inverse, k_squared, self._weight = cell_sums(system.cell, k, narrowest(sigma))
         self._fractional = to_dense(system.positions, layout) @ self._inverse  # [structure, place, vector]
         self._engine: Engine = choose_engine(self._fractional.detach(), k, narrowest(sigma))
         self._classes = _Classes(sigma, k_squared, layout) if isinstance(sigma, Smearing) else None

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from spectra_app.electrostatics.multipoles import Electrostatics
+from spectra_app.structure.loops import may_use_loops
 from spectra_app.structure.neighbors import Neighbors, gather_neighbors
 from spectra_app.structure.system import System, sum_by_structure
 
@@ -82,8 +83,7 @@ class Susceptibility(NamedTuple):
     def answer(self, potential: Tensor, field: Tensor) -> Induced:
         """As ``respond``, charges and dipoles alone and without derivative; by a compiled loop on the CPU."""
         alpha, kappa = self.alpha, self.kappa
-        on_cpu = potential.device.type == "cpu" and not torch.compiler.is_compiling()
-        if alpha is None or kappa is None or alpha.dim() != 3 or not self.by_pairs or not on_cpu:
+        if alpha is None or kappa is None or alpha.dim() != 3 or not self.by_pairs or not may_use_loops(alpha.device):
             return self.respond(potential, field)._replace(moved=None)
         charges, dipoles = torch.empty_like(potential), torch.empty(*potential.shape, 3, dtype=potential.dtype)
         arrays = (x.detach().contiguous().numpy() for x in (kappa, self.neighbors.other, alpha, potential, field))

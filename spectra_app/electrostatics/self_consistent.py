@@ -32,6 +32,7 @@ import torch
 from ase.data import chemical_symbols
 from torch import Tensor
 
+from spectra_app.electrostatics.iterations import Iterations, Search, iterate_fixed, iterate_once
 from spectra_app.electrostatics.multipoles import Electrostatics, Multipoles
 from spectra_app.electrostatics.protocol import Interaction
 from spectra_app.electrostatics.relaxed import relax_in_loops
@@ -95,39 +96,33 @@ class _Equation:
         """
         answer = self.answer(residual)
         size = self.inner(answer, residual)
-        tolerance = torch.full_like(size[:1], looser * self.tolerance)
-        tolerance[:, :1] = self.tolerance
-        wanted = tolerance.square() * self.inner(self.answer(phi), phi)
-        point, slope = phi, residual  # of the sources that still move
-        direction = slope
-        places, batch = list(range(phi.shape[1])), self.system.batch
+        wanted = self.wanted(phi, looser)
+        search = Search(phi, residual, residual, answer, size)  # of the sources that still move
+        places = list(range(phi.shape[1]))
         phi, residual = phi.clone(), residual.clone()
         for _ in range(MAX_ITERATIONS):
-            active = size > wanted
+            active = search.size > wanted
             moving = active.any(0).tolist()
             if not all(moving):
-                phi[:, places], residual[:, places] = point, slope
+                phi[:, places], residual[:, places] = search.point, search.slope
                 rows = [row for row, moves in enumerate(moving) if moves]
                 if not rows:
                     return phi, residual
                 places = [places[row] for row in rows]
-                active, size, wanted, point, slope, direction = (
-                    x[:, rows] for x in (active, size, wanted, point, slope, direction)
-                )
-                answer = _of_sources(answer, rows)
-            image = direction - self.act(answer)
-            curvature = self.inner(answer, image)
+                active, wanted, search = active[:, rows], wanted[:, rows], search.of(rows)
+            before = search
+            search, curvature = iterate_once(self, search, active)
             unbounded = active & (curvature <= 0)
             if bool(unbounded.any()):
-                raise self._catastrophe(unbounded, answer, direction)
-            step = torch.where(active, size / torch.where(active, curvature, 1.0), 0.0)[batch, :, None]
-            point, slope = point + step * direction, slope - step * image
-            new = self.answer(slope)
-            new_size = self.inner(new, slope)
-            ratio = torch.where(active, new_size / torch.where(active, size, 1.0), 0.0)[batch, :, None]
-            direction, size = slope + ratio * direction, new_size
-            answer = _along(new, ratio, answer)  # chi is linear: chi of the new direction
-        raise self._stalled(size / wanted)
+                raise self._catastrophe(unbounded, before.answer, before.direction)
+        raise self._stalled(search.size / wanted)
+
+    def wanted(self, phi: Tensor, looser: float) -> Tensor:
+        """Size of the residual, squared, with which a source has converged [structure, source]; of a guess ``phi``."""
+        size = self.inner(self.answer(phi), phi)
+        tolerance = torch.full_like(size[:1], looser * self.tolerance)
+        tolerance[:, :1] = self.tolerance
+        return tolerance.square() * size
 
     def _catastrophe(self, where: Tensor, answer: Induced, phi: Tensor) -> ConvergenceError:
         """Names the atoms of the first marked structure that carry most of the direction, as numbered in it."""
@@ -153,22 +148,6 @@ class _Equation:
             wanted=f"at most {self.tolerance:.1e}",
             todo="Raise model.response_tolerance, or use float64",
         )
-
-
-def _of_sources(induced: Induced, rows: list[int]) -> Induced:
-    """Some of the sources; what moves between pairs left out."""
-    charges, dipoles = (None if x is None else x[:, rows] for x in (induced.charges, induced.dipoles))
-    return Induced(charges, None, dipoles)
-
-
-def _along(induced: Induced, ratio: Tensor, other: Induced) -> Induced:
-    """``induced`` plus ``ratio`` [atom, source, 1] times ``other``; what moves between pairs left out."""
-    charges, dipoles = induced.charges, induced.dipoles
-    if charges is not None and other.charges is not None:
-        charges = charges + ratio[..., 0] * other.charges
-    if dipoles is not None and other.dipoles is not None:
-        dipoles = dipoles + ratio * other.dipoles
-    return Induced(charges, None, dipoles)
 
 
 class _Implicit(torch.autograd.Function):
@@ -259,6 +238,8 @@ class Relaxed(NamedTuple):
         solution: [atom, source, 4], V and V/A: potential and field that all multipoles make at the atoms (source 0),
             and that the answers to uniform fields along x, y and z make (three more, where wanted); None where nothing
             was iterated to the energy alone.
+        excess: [2], by how much a fixed number of iterations stays above the tolerance (``iterations.iterate_fixed``);
+            None where iterations went on to it.
     """
 
     energy: Tensor
@@ -266,6 +247,7 @@ class Relaxed(NamedTuple):
     moments: Tensor
     polarizability_by_atom: Tensor
     solution: Tensor | None
+    excess: Tensor | None = None
 
 
 def relax(
@@ -276,6 +258,7 @@ def relax(
     tolerance: float,
     uniform_fields: bool,
     guess: Tensor | None = None,
+    iterations: Iterations | None = None,
 ) -> Relaxed:
     """Energy, response and polarizability whose energy alone is differentiated, and once: see the module.
 
@@ -287,6 +270,7 @@ def relax(
         tolerance: relative residual of the potentials and fields.
         uniform_fields: also answer uniform fields, for the polarizability.
         guess: of ``Relaxed.solution``; None, or one of fewer sources, begins with one-shot response.
+        iterations: so many and no more; None: to the tolerance.
 
     Raises:
         ConvergenceError: polarization catastrophe, with the atoms; or no convergence.
@@ -311,14 +295,18 @@ def relax(
                 whole = _together(direct, equation.answer(guess[:, 1:]))
                 made = torch.cat([made, equation.act(whole)], dim=1)
             start = guess, made - guess
-        phi, residual = equation.iterate(*start, looser=looser)
+        excess = None
+        if iterations is None:
+            phi, residual = equation.iterate(*start, looser=looser)
+        else:
+            phi, residual, excess = iterate_fixed(equation, *start, equation.wanted(start[0], looser), iterations)
         moments, alpha = phi.new_zeros(len(phi), 3), phi.new_zeros(len(phi), 3, 3)
         if answers:
             moments, alpha = _stationary(susceptibility.vectors, direct, equation.respond(phi[:, 1:]), residual)
     induced = equation.respond(phi[:, :1])
     work = sum_by_structure(induced.work(phi[:, :1, 0], phi[:, :1, 1:])[:, 0], system)
     energy = interaction.energy(_with_induced(multipoles, induced)) - 0.5 * work
-    return Relaxed(energy, induced, moments, alpha, phi)
+    return Relaxed(energy, induced, moments, alpha, phi, excess)
 
 
 def _with_induced(multipoles: Multipoles, induced: Induced) -> Multipoles:
@@ -359,6 +347,7 @@ def electrostatic_energy(
     uniform_fields: bool,
     energy_only: bool,
     guess: Tensor | None = None,
+    iterations: Iterations | None = None,
 ) -> Relaxed:
     """U_elec + U_resp, and what is induced.
 
@@ -371,12 +360,13 @@ def electrostatic_energy(
         uniform_fields: also the polarizability (zero otherwise).
         energy_only: only the energy will be differentiated, and once.
         guess: of ``Relaxed.solution``; used where the response is self-consistent and only the energy matters.
+        iterations: there, so many and no more; None: to the tolerance.
 
     Raises:
         ConvergenceError: the self-consistent response has no solution.
     """
     if susceptibility is not None and tolerance is not None and energy_only:
-        return relax(system, interaction, susceptibility, multipoles, tolerance, uniform_fields, guess)
+        return relax(system, interaction, susceptibility, multipoles, tolerance, uniform_fields, guess, iterations)
     permanent = interaction.permanent(multipoles)
     n_atoms = len(permanent.potential)
     moments, alpha = permanent.field.new_zeros(n_atoms, 3), permanent.field.new_zeros(n_atoms, 3, 3)

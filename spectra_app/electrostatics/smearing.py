@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from spectra_app.errors import ConfigError
+from spectra_app.structure.loops import may_use_loops
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,7 @@ def simplified(sigma: float | Smearing) -> float | Smearing:
         return float(sigma)
     if len(set(sigma.widths)) == 1:
         return sigma.widths[0]
-    if sigma.classes.device.type != "cpu":
+    if not may_use_loops(sigma.classes.device):
         return sigma
     occur = torch.bincount(sigma.classes, minlength=len(sigma.widths)).tolist()
     widths = sorted({width for width, n in zip(sigma.widths, occur, strict=True) if n})

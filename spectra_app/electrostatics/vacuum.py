@@ -18,11 +18,11 @@ import math
 from typing import Literal, NamedTuple
 
 import numpy as np
-import torch
 
 from spectra_app.electrostatics.lattice import KVectors, expected_count
 from spectra_app.electrostatics.mesh import MESH_ATOMS, mesh_available
 from spectra_app.electrostatics.smearing import Smearing, narrowest, widest
+from spectra_app.structure.loops import may_use_loops
 from spectra_app.structure.system import System
 
 # Costs in units of one atom x vector of the plain sum (15 ns, energy and gradient of all multipoles, one thread).
@@ -79,7 +79,7 @@ def choose_ways(system: System, k: KVectors, sigma: float | Smearing) -> tuple[l
         are none.
     """
     ways = [Way("plain") if periodic else Way("open") for periodic in k.periodic]
-    if k.method != "auto" or k.device.type != "cpu" or torch.compiler.is_compiling():
+    if k.method != "auto" or not may_use_loops(k.device):
         return ways, None
     slabs = [False] * len(ways) if system.slab is None else system.slab.tolist()
     shifts: np.ndarray | None = None

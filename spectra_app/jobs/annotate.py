@@ -120,7 +120,7 @@ def record_trajectory(
     if before is not None and "engine" in before:
         ChosenEngine(*before["engine"]).use(model)
     else:
-        choose_engine("auto", model, start, n_frames if before is None else 0)
+        choose_engine("auto", model, start, n_frames if before is None else 0, {"graph": "a given trajectory"})
     whole = _whole(trajectory, parts)
     header = _header(trajectory, model, temperature_K, store_trajectory, whole.parts)
     job = _Decoration(trajectory, model, charge, batch_size, store_trajectory, whole)

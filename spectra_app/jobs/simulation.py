@@ -14,7 +14,7 @@ import torch
 from ase import Atoms
 
 from spectra_app.config import MDSettings
-from spectra_app.dynamics.engine import ChosenEngine, choose_engine
+from spectra_app.dynamics.engine import ChosenEngine, choose_engine, why_not_static
 from spectra_app.dynamics.fields import FieldFunction, check_same_field
 from spectra_app.dynamics.forces import PotentialLike
 from spectra_app.dynamics.molecular_dynamics import MolecularDynamics, Progress
@@ -181,14 +181,24 @@ class Simulation:
         self._stretches = before if before and before[-1][1:4] == now[1:4] and not anew else [*before, now]
 
     def _choose_engine(self) -> None:
-        steps = self.dynamics.total_steps
-        self._engine = choose_engine(self.settings.engine, self.model, self.particles.system, steps)
+        self._engine = self._chosen_engine(self.dynamics.total_steps)
+
+    def _chosen_engine(self, n_steps: int) -> ChosenEngine:
+        """Of those that can make this run, on the model's device."""
+        reason = why_not_static(
+            self.particles.system, self.settings, self.dynamics.field is not None, self._atom_parts() is not None
+        )
+        refused = {} if reason is None else {"graph": reason}
+        # Where whole steps are captured, whole steps are timed.
+        has_graph = "graph" in self.model.engines and reason is None
+        trial = self.dynamics.trial(self._make_recorder([])) if has_graph else None
+        return choose_engine(self.settings.engine, self.model, self.particles.system, n_steps, refused, trial)
 
     def _engine_of(self, content: dict[str, Any]) -> ChosenEngine:
         """What a restart goes on with: the run's own engine and threads, unless another engine is asked for."""
         name, threads = content.get("engine", ("eager", torch.get_num_threads()))  # earlier versions knew no other
         if self.settings.engine not in ("auto", name) or name not in self.model.engines:
-            return choose_engine(self.settings.engine, self.model, self.particles.system, 0)
+            return self._chosen_engine(0)
         return ChosenEngine(name, threads)
 
     def checkpoint(self, state: MDState, recorder: AnyRecorder, ms_per_step: float) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from ase.data import atomic_numbers, chemical_symbols
 from torch import Tensor, nn
 
 from spectra_app.config import ModelSettings
-from spectra_app.electrostatics.interaction import near_pairs, prepare_interaction, prepare_k_vectors
+from spectra_app.electrostatics.interaction import near_pairs, prepare_interaction
+from spectra_app.electrostatics.iterations import Iterations
+from spectra_app.electrostatics.kept_vectors import KeptVectors
 from spectra_app.electrostatics.multipoles import parse_variant
 from spectra_app.electrostatics.pair_list import NearList
 from spectra_app.electrostatics.polarization import (
@@ -29,6 +31,7 @@ from spectra_app.potentials.elements import check_oxidation_states, check_total_
 from spectra_app.potentials.heads import EnergyHead, LatentHead
 from spectra_app.potentials.heads.atoms_fused import heads_fuse
 from spectra_app.potentials.prediction import Prediction, Response, detached, without_electrostatics
+from spectra_app.potentials.responses import require_electrostatics, require_polarization
 from spectra_app.potentials.scale import PhysicalScale
 from spectra_app.structure.neighbors import Neighbors
 from spectra_app.structure.system import System, sum_by_structure, with_gradients
@@ -48,8 +51,9 @@ class Potential(nn.Module):
         eps_inf: high-frequency dielectric constant of the material.
 
     Attributes:
-        engine: how it is evaluated where one derivative is enough: ``"eager"``, the reference, or ``"compiled"``.
+        engine: how it is evaluated where one derivative is enough: ``"eager"``, the reference, or one of ``engines``.
         cutoff: A, to which a table of neighbours has to be complete: the larger one of backbone and heads.
+        kept_vectors: reciprocal vectors of the last cells.
     """
 
     reference_energies: Tensor
@@ -107,7 +111,7 @@ class Potential(nn.Module):
         self.register_buffer("energy_scale", torch.tensor(float(energy_scale)))
         self.register_buffer("sign", torch.tensor(1.0))  # of all reported multipoles; U does not depend on it
         self._near: NearList | None = None
-        self._k_cache: tuple[Tensor, KVectors | None] | None = None
+        self.kept_vectors = KeptVectors(self.k_cutoff)
 
     @property
     def eps_inf(self) -> float | None:
@@ -116,8 +120,15 @@ class Potential(nn.Module):
 
     @property
     def engines(self) -> tuple[str, ...]:
-        """What ``engine`` may be here."""
+        """What ``engine`` may be here: ``"graph"``, of whole steps, is the same to a model as ``"eager"``."""
+        if self.device.type == "cuda":
+            return ("eager", "graph")
         return ("eager", "compiled") if self.backbone.compiles and self.device.type == "cpu" else ("eager",)
+
+    @property
+    def iterates(self) -> bool:
+        """Whether its response is self-consistent."""
+        return self.variant.responds and self.settings.response == "self-consistent"
 
     @property
     def device(self) -> torch.device:
@@ -134,7 +145,7 @@ class Potential(nn.Module):
         exact = self.reference_energies
         super()._apply(fn, recurse)
         self.reference_energies = exact.to(self.sign.device)
-        self._k_cache = None
+        self.kept_vectors.clear()
         return self
 
     def check_species(self, numbers: Tensor) -> None:
@@ -184,6 +195,7 @@ class Potential(nn.Module):
         energy_only: bool = False,
         guess: Tensor | None = None,
         once: bool = False,
+        iterations: Iterations | None = None,
     ) -> Response:
         """Energy, polarization and polarizability with their graph.
 
@@ -195,6 +207,7 @@ class Potential(nn.Module):
             energy_only: only the energy will be differentiated, and once.
             guess: of ``Response.solution``; used where the response is self-consistent and only the energy matters.
             once: one derivative by positions will be taken, and none by weights.
+            iterations: of self-consistent response where only the energy matters; None: to the tolerance.
 
         Raises:
             ConvergenceError: the self-consistent response has no solution.
@@ -235,6 +248,7 @@ class Potential(nn.Module):
             responses,
             energy_only,
             guess,
+            iterations,
         )
         energy = sum_by_structure(per_atom, system) + electrostatics.energy
         induced, alpha = electrostatics.induced, electrostatics.polarizability_by_atom
@@ -253,17 +267,16 @@ class Potential(nn.Module):
         if moved is not None:
             moments = moments + pair_moments(moved, pair.vectors)
         dipole, polarizability = sum_by_structure(moments, system), sum_by_structure(alpha, system)
+        solution, excess = electrostatics.solution, electrostatics.excess
         return Response(
-            energy, dipole, polarizability, latents, dipoles, charges, moments, alpha, fixed, electrostatics.solution
+            energy, dipole, polarizability, latents, dipoles, charges, moments, alpha, fixed, solution, excess
         )
 
     def k_vectors(self, system: System) -> KVectors | None:
-        """Reciprocal vectors of a batch, kept while the cells stay the same object (a run at fixed cell)."""
+        """Reciprocal vectors of a batch, kept while the cells are the same object (a run at fixed cell)."""
         if not self.variant.electrostatic:
             return None
-        if self._k_cache is None or self._k_cache[0] is not system.cell:
-            self._k_cache = (system.cell, prepare_k_vectors(system, self.k_cutoff))
-        return self._k_cache[1]
+        return self.kept_vectors.of(system)
 
     def baseline(self, system: System) -> Tensor:
         """Reference energies of the elements [structure], eV, float64."""
@@ -279,6 +292,7 @@ class Potential(nn.Module):
         field: Tensor | None = None,
         polarizability: bool = True,
         guess: Tensor | None = None,
+        iterations: Iterations | None = None,
     ) -> Prediction:
         """Evaluate a batch: one forward and (for forces or stress) one backward pass; P and alpha come with it.
 
@@ -293,6 +307,8 @@ class Potential(nn.Module):
             polarizability: also compute the polarizability, which self-consistent response solves three equations for;
                 zero otherwise, except where a field needs it.
             guess: of ``Prediction.solution``, from earlier steps of a run: fewer iterations; unused without need.
+            iterations: of self-consistent response, so many and no more (``Prediction.excess``), without a field; None:
+                to the tolerance.
 
         Returns:
             see ``Prediction``; no graph is kept.
@@ -312,10 +328,11 @@ class Potential(nn.Module):
                 energy_only=field is None,
                 guess=guess,
                 once=True,
+                iterations=iterations,
             )
             energy = result.energy
             if field is not None:
-                self._check_polarization(system)
+                require_polarization(self.variant, system)
                 # eps_e is a number of the material: its dependence on positions is not part of the energy.
                 dipole = self.sign * self.scale.vectors(result.dipole, system)
                 alpha = self.scale.tensors(result.polarizability, system)
@@ -352,7 +369,7 @@ class Potential(nn.Module):
 
     def latent_born_charges(self, system: System, neighbors: Neighbors) -> Tensor:
         """As ``born_charges``, before the physical scale."""
-        self._check_electrostatic("Born charges")
+        require_electrostatics(self.variant, "Born charges")
         k = self.k_vectors(system)
         with torch.enable_grad():
             strained, _ = with_gradients(system, True, False)
@@ -377,22 +394,3 @@ class Potential(nn.Module):
         from spectra_app.potentials.calculator import SpectraCalculator  # which imports this module
 
         return SpectraCalculator(self, skin_A=skin_A, field_V_per_A=field_V_per_A)
-
-    def _check_electrostatic(self, what: str) -> None:
-        if not self.variant.electrostatic:
-            raise ModelError(
-                what,
-                got="a short-range model (variant sr)",
-                wanted="latent charges",
-                todo="Train variant puQipiu, the default",
-            )
-
-    def _check_polarization(self, system: System) -> None:
-        """Refuse P of a periodic cell in the family of atomic charges, where it has no meaning."""
-        self._check_electrostatic("polarization")
-        if self.variant.charges == "atomic" and bool(system.periodic.any()):
-            raise ModelError(
-                "polarization of a periodic cell",
-                got=f"variant {self.variant.name} with independent atomic charges",
-                wanted="a charge-conserving variant (p, pu, puiu, ...)",
-            )

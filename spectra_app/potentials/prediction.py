@@ -26,6 +26,7 @@ class Response(NamedTuple):
         fixed_charges: [atom], z_i that multiply r_i in ``dipole``, e.
         solution: [atom, source, 4], of self-consistent response, see ``electrostatics.self_consistent.Relaxed``; None
             where there was nothing to iterate, or more than the energy was to be differentiated.
+        excess: [2], see ``electrostatics.self_consistent.Relaxed``; None without a fixed number of iterations.
     """
 
     energy: Tensor
@@ -38,6 +39,7 @@ class Response(NamedTuple):
     polarizability_by_atom: Tensor
     fixed_charges: Tensor
     solution: Tensor | None = None
+    excess: Tensor | None = None
 
 
 class Prediction(NamedTuple):
@@ -62,6 +64,9 @@ class Prediction(NamedTuple):
             (constants of the elements, or all of the charges in variants with atomic charges).
         solution: [atom, source, 4], in the network's own sign: what the next step of a run may begin the iterations of
             self-consistent response with; None where there are none.
+        excess: [2], of a fixed number of iterations: of the fields and of the answers to uniform fields, the squared
+            residual over the one that is wanted, where it is above; not more than 1 where all have converged.  None
+            where iterations went on to the tolerance.
     """
 
     energy: Tensor
@@ -76,6 +81,7 @@ class Prediction(NamedTuple):
     polarizability_by_atom: Tensor
     fixed_charges: Tensor
     solution: Tensor | None = None
+    excess: Tensor | None = None
 
 
 def without_electrostatics(system: System, per_atom: Tensor) -> Response:
@@ -115,4 +121,5 @@ def detached(result: Response, sign: Tensor, forces: Tensor | None, stress: Tens
         polarizability_by_atom=result.polarizability_by_atom.detach(),
         fixed_charges=sign * result.fixed_charges.detach(),
         solution=result.solution,
+        excess=result.excess,
     )

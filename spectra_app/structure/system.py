@@ -57,6 +57,11 @@ class System(NamedTuple):
         return len(self.sizes)
 
     @property
+    def alike(self) -> bool:
+        """Whether all structures have the same number of atoms."""
+        return self.sizes.count(self.sizes[0]) == len(self.sizes)
+
+    @property
     def volume(self) -> Tensor:
         """[structure], A^3; 0 for an open structure; of a slab with its vacuum, hence without meaning by itself."""
         return torch.linalg.det(self.cell).abs()
@@ -165,10 +170,12 @@ def select_structures(system: System, structures: Tensor, atoms: Tensor) -> Syst
 def sum_by_structure(values: Tensor, system: System) -> Tensor:
     """Sum per-atom values [atom, ...] into [structure, ...].
 
-    A single structure (molecular dynamics) is a plain sum, several times faster than a scatter on the CPU.
+    Structures of one size are plain sums: faster than a scatter on the CPU, and in a fixed order on a GPU.
     """
     if system.n_structures == 1:
         return values.sum(dim=0, keepdim=True)
+    if system.alike:
+        return values.reshape(system.n_structures, -1, *values.shape[1:]).sum(dim=1)
     out = values.new_zeros((system.n_structures, *values.shape[1:]))
     return out.index_add(0, system.batch, values)
 

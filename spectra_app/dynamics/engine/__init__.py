@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from spectra_app.dynamics.engine.choice import ChosenEngine, choose_engine
 from spectra_app.dynamics.engine.eager import StepByStep
+from spectra_app.dynamics.engine.graph import GraphSteps, why_not_static
 from spectra_app.dynamics.engine.steps import Advanced, Flags, StepEngine
 
-__all__ = ["Advanced", "ChosenEngine", "Flags", "StepByStep", "StepEngine", "choose_engine"]
+__all__ = [
+    "Advanced",
+    "ChosenEngine",
+    "Flags",
+    "GraphSteps",
+    "StepByStep",
+    "StepEngine",
+    "choose_engine",
+    "why_not_static",
+]

@@ -1,9 +1,9 @@
-"""The choice of an engine: the ways in which a model is evaluated along a run, of which the fastest counts.
+"""The choice of an engine: the ways in which the steps of a run are made, of which the fastest counts.
 
 ``eager`` is the reference, torch operation by operation.  ``compiled`` (CPU) has the loops of backbone, heads and
-electrostatics compiled when they are first used on a machine, some seconds, once.  Both give the same numbers
-to the rounding of the dtype and ``model.ewald_tolerance``; a run keeps engine and threads that it began with, so that a
-restart is exact.
+electrostatics compiled when they are first used on a machine, some seconds, once.  ``graph`` (GPU) captures whole steps
+(``graph``).  All give the same numbers to the rounding of the dtype and ``model.ewald_tolerance``; a run keeps engine
+and threads that it began with, so that a restart is exact.
 
 More threads are not always faster: a step of few atoms is hundreds of short operations, and beside other jobs every one
 of them waits for the thread that has no core.
@@ -12,13 +12,15 @@ of them waits for the thread that has no core.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import torch
 
 from spectra_app.dynamics.forces import PotentialLike
 from spectra_app.errors import ConfigError
-from spectra_app.structure.neighbors import build_neighbors
+from spectra_app.structure.neighbors import Neighbors, build_neighbors
 from spectra_app.structure.system import System
 
 _SHORT = 300  # evaluations, below which compiling and measuring would take longer than they save
@@ -44,7 +46,14 @@ class ChosenEngine(NamedTuple):
             torch.set_num_threads(self.threads)
 
 
-def choose_engine(wanted: str, model: PotentialLike, system: System, n_evaluations: int) -> ChosenEngine:
+def choose_engine(
+    wanted: str,
+    model: PotentialLike,
+    system: System,
+    n_evaluations: int,
+    refused: Mapping[str, str] | None = None,
+    trial: Callable[[], float] | None = None,
+) -> ChosenEngine:
     """The engine of a run; the model is left on it.
 
     Args:
@@ -52,11 +61,17 @@ def choose_engine(wanted: str, model: PotentialLike, system: System, n_evaluatio
         model: the potential.
         system: what will be evaluated, on the model's device.
         n_evaluations: how often.
+        refused: engines that cannot do it, and why.
+        trial: time of a step with the engine that the model is on, s, the first one after everything is made; None:
+            that of an evaluation.
 
     Raises:
-        ConfigError: the model does not have the wanted engine on its device.
+        ConfigError: the model does not have the wanted engine on its device, or it cannot make this run.
     """
-    available, threads = model.engines, torch.get_num_threads()
+    refused, threads = refused or {}, torch.get_num_threads()
+    available = tuple(name for name in model.engines if name not in refused)
+    if wanted in refused and wanted in model.engines:
+        raise ConfigError("md.engine", got=f"{wanted} with {refused[wanted]}", wanted=f"auto or {', '.join(available)}")
     if wanted not in ("auto", *available):
         raise ConfigError(
             "md.engine",
@@ -66,26 +81,35 @@ def choose_engine(wanted: str, model: PotentialLike, system: System, n_evaluatio
     names = available if wanted == "auto" else (wanted,)
     ways = [ChosenEngine(name, threads) for name in names]
     if n_evaluations >= _SHORT:
-        best = _fastest(ways, model, system) if len(ways) > 1 else ways[0]
+        timed = _evaluation(model, system) if trial is None else trial
+        best = _fastest(ways, model, timed) if len(ways) > 1 else ways[0]
         alone = ChosenEngine(best.name, 1)
-        ways = [best if threads == 1 or model.device.type != "cpu" else _fastest([best, alone], model, system)]
+        ways = [best if threads == 1 or model.device.type != "cpu" else _fastest([best, alone], model, timed)]
     ways[0].use(model)
     return ways[0]
 
 
-def _fastest(ways: list[ChosenEngine], model: PotentialLike, system: System) -> ChosenEngine:
-    """Of several ways that take turns, so that what else the machine does hurts all alike."""
-    cast = system.to(dtype=model.dtype)
+def _evaluation(model: PotentialLike, system: System) -> Callable[[], float]:
+    """Time of an evaluation, s, as the model is at the call."""
+
+    def timed(cast: System, neighbors: Neighbors) -> float:
+        began = time.perf_counter()
+        model(cast, neighbors).energy.tolist()  # waits for a GPU
+        return time.perf_counter() - began
+
     neighbors = build_neighbors(system, model.cutoff).to(dtype=model.dtype)
+    return partial(timed, system.to(dtype=model.dtype), neighbors)
+
+
+def _fastest(ways: list[ChosenEngine], model: PotentialLike, timed: Callable[[], float]) -> ChosenEngine:
+    """Of several ways that take turns, so that what else the machine does hurts all alike."""
     times: list[list[float]] = [[] for _ in ways]
     for turn in range(_MEASURED + 1):
         for way, found in zip(ways, times, strict=True):
             way.use(model)
-            began = time.perf_counter()
-            energy = model(cast, neighbors).energy
-            energy.tolist()  # waits for a GPU
+            seconds = timed()
             if turn > 0:  # the first one compiles
-                found.append(time.perf_counter() - began)
+                found.append(seconds)
         if turn == 1 and sum(found[0] for found in times) > _LONG_S:
             break
     return min(zip(times, ways, strict=True), key=lambda pair: min(pair[0]))[1]

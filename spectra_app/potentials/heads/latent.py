@@ -330,7 +330,7 @@ class LatentHead(nn.Module):
 def _shift_to_total_charge(charges: Tensor, system: System) -> Tensor:
     """Shift [atom] charges evenly so that every structure has its own total charge."""
     excess = system.charge - sum_by_structure(charges, system)
-    if system.n_structures == 1:  # no number travels to the device: a captured graph can hold this
-        return charges + excess / system.sizes[0]
+    if system.alike:  # no number travels to the device: a captured graph can hold this
+        return charges + (excess / system.sizes[0])[system.batch]
     sizes = torch.tensor(system.sizes, dtype=charges.dtype, device=charges.device)
     return charges + (excess / sizes)[system.batch]

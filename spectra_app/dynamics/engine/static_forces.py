@@ -1,0 +1,201 @@
+"""The model with everything static: tables of fixed capacity, a fixed cell, a fixed number of iterations.
+
+Replicas are evaluated in groups of consecutive ones of one size, one after the other inside a step: what a group needs
+in between is the memory that the next one uses again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from spectra_app.dynamics.engine.fixed_table import capacity, has_nearest_images, nearest_image_table, searched_table
+from spectra_app.dynamics.forces import Evaluated, ForceFunction, PotentialLike, PredictionLike
+from spectra_app.dynamics.predictor import History
+from spectra_app.electrostatics.iterations import Iterations
+from spectra_app.structure.neighbors import Neighbors, build_neighbors
+from spectra_app.structure.system import System, select_structures
+
+GROUP_ATOMS = 8192  # in one group: enough to fill a GPU, 150 kB each while it is evaluated
+
+
+class Room(NamedTuple):
+    """What is static while nothing is too small; part of the state, so that a restart has the same shapes.
+
+    Attributes:
+        slots: neighbours of an atom that there is room for.
+        fields: iterations of self-consistent response.
+        answers: likewise, of the answers to uniform fields.
+    """
+
+    slots: int
+    fields: int = 1
+    answers: int = 1
+
+    @property
+    def iterations(self) -> Iterations:
+        """Of self-consistent response."""
+        return Iterations(self.fields, self.answers)
+
+
+class _Group(NamedTuple):
+    """Consecutive replicas of one size: in float64 and in the model's dtype; which atoms and replicas they are.
+
+    ``inverse`` [structure, xyz, vector], A^-1, of their cells; None where the host searches for neighbours (``images``)
+    or where they are open.
+    """
+
+    system: System
+    cast: System
+    atoms: slice
+    inverse: Tensor | None
+    images: bool
+
+
+class StaticForces:
+    """Energies and forces with static shapes; see ``forces.ForceField`` for the way in which shapes follow the atoms.
+
+    Args:
+        model: the potential.
+        system: the replicas, float64, on the model's device.
+        skin_A: extra range of the tables, A.
+        timestep_fs: between steps, fs.
+        record_fs: between recorded steps, fs.
+        group_atoms: most atoms that are evaluated together; a replica is never divided.
+
+    Attributes:
+        room: for which the tables were made; None before ``fill``.
+        tables: one for each group.
+    """
+
+    def __init__(
+        self,
+        model: PotentialLike,
+        system: System,
+        skin_A: float,
+        timestep_fs: float,
+        record_fs: float,
+        group_atoms: int = GROUP_ATOMS,
+    ) -> None:
+        self.model, self.reach_A = model, model.cutoff + skin_A
+        self._timestep_fs, self._record_fs = timestep_fs, record_fs
+        self._groups = _groups(system, model.dtype, self.reach_A, group_atoms)
+        cells = {id(group.cast.cell) for group in self._groups}
+        vectors = getattr(model, "kept_vectors", None)
+        if vectors is not None:  # what a step looks up must not be made inside
+            vectors.room = max(vectors.room, len(cells))
+        self.room: Room | None = None
+        self.tables: list[Neighbors] = []
+
+    def fill(self, reference: Tensor, room: Room | None) -> Room:
+        """Neighbours of the reference positions, in the room that is given, or in more where that is too small.
+
+        Tables keep their tensors while the room stays: a captured step reads them where they are.
+
+        Args:
+            reference: [atom, xyz], A, float64.
+            room: None: what the first table needs, and some more.
+        """
+        if room is None:
+            tables = [build_neighbors(group.system._replace(positions=reference[group.atoms]), self.reach_A)
+                      for group in self._groups]  # fmt: skip
+            room = Room(capacity(max(int(table.mask.sum(1).max()) for table in tables)))
+        found = [self._table(group, reference[group.atoms], room.slots) for group in self._groups]
+        most = int(torch.stack([torch.as_tensor(n) for _, n in found]).max())  # the one thing that is read back
+        if most > room.slots:
+            return self.fill(reference, room._replace(slots=capacity(most)))
+        if self.room is None or self.room.slots != room.slots:
+            self.tables = [table.to(dtype=self.model.dtype) for table, _ in found]
+        else:
+            for table, (new, _) in zip(self.tables, found, strict=True):
+                for mine, other in zip(table[:4], new[:4], strict=True):
+                    mine.copy_(other)
+        self.room = room
+        return room
+
+    def _table(self, group: _Group, reference: Tensor, slots: int) -> tuple[Neighbors, Tensor | int]:
+        system = group.system._replace(positions=reference)
+        if group.images:
+            return searched_table(system, self.reach_A, slots)
+        return nearest_image_table(system, group.inverse, self.reach_A, slots)
+
+    def evaluator(self, recorded: bool, note: Callable[[Tensor], None] | None = None) -> ForceFunction:
+        """The model at new positions, with the tables as they stand and the iterations of the room.
+
+        Args:
+            recorded: also the polarizability.
+            note: is given by how much the iterations stay above the tolerance [2] (``Prediction.excess``).
+        """
+        assert self.room is not None
+        iterations = self.room.iterations
+
+        def evaluate(
+            positions: Tensor,
+            cell: Tensor,
+            reference_positions: Tensor,
+            reference_cell: Tensor,
+            step: int,
+            history: History = History(),  # noqa: B008  (immutable)
+        ) -> Evaluated:
+            guess = history.guess(recorded, self._timestep_fs, self._record_fs)
+            parts = [
+                self.model(
+                    group.cast._replace(positions=positions[group.atoms].to(self.model.dtype)),
+                    table,
+                    polarizability=recorded,
+                    guess=None if guess is None else guess[group.atoms],
+                    iterations=iterations,
+                )
+                for group, table in zip(self._groups, self.tables, strict=True)
+            ]
+            excess = [part.excess for part in parts if part.excess is not None]
+            if note is not None and excess:
+                note(torch.stack(excess).amax(0))
+            prediction = _joined(parts)
+            return Evaluated(prediction, reference_positions, reference_cell, history.after(prediction.solution))
+
+        return evaluate
+
+
+def _joined(parts: Sequence[PredictionLike]) -> PredictionLike:
+    """One prediction of several groups' predictions."""
+    first: Any = parts[0]
+    if len(parts) == 1:
+        return parts[0]
+    columns: dict[str, Tensor | None] = {}
+    for name in first._fields:
+        values = [getattr(part, name) for part in parts]
+        columns[name] = None if values[0] is None or name == "excess" else torch.cat(values)
+    joined: PredictionLike = type(first)(**columns)
+    return joined
+
+
+def _groups(system: System, dtype: torch.dtype, reach_A: float, group_atoms: int) -> list[_Group]:
+    """Consecutive replicas of one size and one kind of boundaries; groups of the same cells share their tensor."""
+    periodic, device = system.periodic.tolist(), system.positions.device
+    runs: list[list[int]] = []
+    for replica, size in enumerate(system.sizes):
+        last = runs[-1] if runs else []
+        alike = last and system.sizes[last[0]] == size and periodic[last[0]] == periodic[replica]
+        if alike and (len(last) + 1) * size <= group_atoms:
+            last.append(replica)
+        else:
+            runs.append([replica])
+    groups: list[_Group] = []
+    for run in runs:
+        start = sum(system.sizes[: run[0]])
+        atoms = slice(start, start + sum(system.sizes[run[0] : run[-1] + 1]))
+        places = torch.arange(atoms.start, atoms.stop, device=device)
+        part = select_structures(system, torch.tensor(run, device=device), places)
+        cast = part.to(dtype=dtype)
+        for other in groups:
+            if other.cast.cell.shape == cast.cell.shape and torch.equal(other.cast.cell, cast.cell):
+                cast = cast._replace(cell=other.cast.cell)
+                break
+        images = not has_nearest_images(part, reach_A)
+        inverse = torch.linalg.inv(part.cell) if periodic[run[0]] and not images else None
+        groups.append(_Group(part, cast, atoms, inverse, images))
+    return groups
