@@ -26,6 +26,27 @@ def test_a_benchmark_finds_what_it_imports(name: str, benchmark_script: Callable
     assert callable(benchmark_script(name).main)
 
 
+def test_the_report_of_a_gpu_has_all_its_parts_and_keeps_what_it_has(
+    benchmark_script: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    report, stages = benchmark_script("gpu_report"), benchmark_script("gpu_stages")
+    assert report.LIMITS_S.keys() == stages.STAGES.keys()
+    assert sum(report.LIMITS_S.values()) < 9.0 * 60.0 - 15.0
+    found = {
+        "machine": {"device": "none"},
+        "quick": False,
+        "stages": {
+            "one": {"status": "done", "seconds": 1.0, "results": {"a": {"ms": 2.0}, "b": {"ms": 3.0, "MB": 1.5}}},
+            "two": {"status": "failed", "seconds": 0.5, "results": {"error": "first line\nlast line"}},
+        },
+    }
+    report.write(found, tmp_path)
+    page = (tmp_path / "gpu.md").read_text()
+    assert "| a | 2 |  |" in page
+    assert "| b | 3 | 1.5 |" in page
+    assert "last line" in page
+
+
 def test_born_charges_of_pairs_are_the_same_in_a_larger_cell_and_those_of_a_wave_are_not(
     benchmark_script: Callable[[str], ModuleType],
 ) -> None:
