@@ -64,8 +64,8 @@ def test_wheel_carries_models_recipes_and_licence(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         archive.extractall(tmp_path / "site")
-    for recipe in (ROOT / "workflows").glob("*.yaml"):
-        assert f"spectra_app/_workflows/{recipe.name}" in names
+    for file in (path for path in (ROOT / "workflows").rglob("*") if path.is_file()):
+        assert f"spectra_app/_workflows/{file.relative_to(ROOT / 'workflows')}" in names
     for file in (ROOT / "models").rglob("*.*"):
         assert f"spectra_app/_models/{file.relative_to(ROOT / 'models')}" in names
     assert "spectra_app/py.typed" in names

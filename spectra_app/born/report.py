@@ -278,9 +278,11 @@ def _element_table(report: BornReport) -> Table:
 def _atom_table(report: BornReport, max_atoms: int) -> Table:
     tensors = report.born_e if report.symmetrized_e is None else report.symmetrized_e
     title = "Z* per atom, e" if report.symmetrized_e is None else "Z* per atom, e (averaged over the space group)"
-    table = Table(title=f"{title}; first index field, second displacement", title_justify="left", padding=(0, 0, 0, 1))
-    table.add_column("atom", justify="right")
-    table.add_column("el")
+    title = f"{title}; first index field, second displacement"
+    # No lines: twelve columns fit the 80 characters of a terminal or a log.
+    table = Table(title=title, title_justify="left", padding=(0, 0, 0, 1), pad_edge=False, box=None)
+    table.add_column("atom", justify="right", no_wrap=True)
+    table.add_column("el", no_wrap=True)
     for name in (*COMPONENTS, "mean"):
         table.add_column(name, justify="right", no_wrap=True)
     for i in range(min(max_atoms, len(report.numbers))):

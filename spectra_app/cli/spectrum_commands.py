@@ -23,7 +23,7 @@ _RUNS = "run file, or several of one system, to be merged"
 MotionInput = Annotated[
     list[Path],
     typer.Argument(
-        metavar="INPUT...",
+        metavar="INPUT",
         help=f"{_RUNS}; or, without any model, a trajectory: TRR, NetCDF, LAMMPS dump, extxyz, XDATCAR, XTC, DCD, "
         "CP2K or H5MD",
     ),
@@ -31,14 +31,14 @@ MotionInput = Annotated[
 DipoleInput = Annotated[
     list[Path],
     typer.Argument(
-        metavar="INPUT...",
+        metavar="INPUT",
         help=f"{_RUNS}; or dipoles of GPUMD, CP2K, LAMMPS, i-PI; or a table (CSV, text, NPY, NPZ, HDF5)",
     ),
 ]
 AlphaInput = Annotated[
     list[Path],
     typer.Argument(
-        metavar="INPUT...",
+        metavar="INPUT",
         help=f"{_RUNS}; or polarizabilities of GPUMD, CP2K, TRAVIS; or a table (CSV, text, NPY, NPZ, HDF5: nine "
         "columns xx xy xz yx ... or six xx yy zz yz xz xy)",
     ),

@@ -18,10 +18,10 @@ def workflows(
         Path | None, typer.Option("--output", "-o", help="new folder to copy them to; without it they are listed")
     ] = None,
 ) -> None:
-    """The shipped recipes, and the Snakefile of a sweep, to copy and change.
+    """The shipped recipes and a sweep, to copy and change.
 
-    Recipes are what spectra-app run takes; the Snakefile makes runs over systems, temperatures and seeds jobs of a
-    laptop or a cluster (docs/cluster.md).
+    Recipes are what spectra-app run takes; the sweep makes runs over systems, temperatures and seeds jobs of a laptop
+    or a cluster (docs/cluster.md).
     """
     folder = workflows_folder()
     files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())

@@ -29,7 +29,12 @@ def read_structure(path: Path, repeat: tuple[int, int, int] = (1, 1, 1)) -> Atom
 
     name, _, index = str(path).rpartition("@") if "@" in path.name else (str(path), "", "")
     if not Path(name).is_file():
-        raise StructureError(f"structure {name}", got="no such file", wanted="a structure file that ASE reads")
+        raise StructureError(
+            f"structure {name}",
+            got="no such file",
+            wanted="a structure file that ASE reads",
+            todo=f"A shipped model has one: FOLDER/{START_FILE}, the folder by: spectra-app models NAME",
+        )
     try:
         atoms = read(name, index=int(index) if index.lstrip("-").isdigit() else -1)
     except Exception as error:  # ASE's readers raise whatever their parsing meets

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,14 @@ def test_text_says_what_matters() -> None:
         assert piece in text
     assert "first index field, second displacement" in text
     assert all(len(line) <= 100 for line in text.splitlines())
+
+
+def test_a_narrow_terminal_shows_every_number() -> None:
+    wide, narrow = (format_born_report(water_report(), width=width) for width in (200, 80))
+    number = r"[+-]\d+\.\d{3}\b"
+    assert re.findall(number, narrow) == re.findall(number, wide)
+    assert re.search(r"^ *0 O +[+-]", narrow, flags=re.MULTILINE)
+    assert "…" not in narrow.split("Z* per atom")[1]
 
 
 def test_long_lists_are_cut_and_said_so() -> None:
