@@ -10,6 +10,7 @@ import torch
 from spectra_app.dynamics.engine import choose_engine
 from spectra_app.dynamics.forces import PotentialLike, PredictionLike
 from spectra_app.dynamics.predictor import NO_HISTORY
+from spectra_app.dynamics.skin import beyond_skin, beyond_skin_strained
 from spectra_app.errors import SimulationError
 from spectra_app.structure.distances import check_distances
 from spectra_app.structure.neighbors import Neighbors, build_neighbors
@@ -85,9 +86,8 @@ class SystemMaker:
 class Evaluator:
     """Calls a model along a run of another program: checks the first structure, keeps the table of neighbours.
 
-    The table has a skin, and serves as long as it is certainly complete, also in a cell that changes: a pair further
-    apart than cutoff + skin is, after a deformation with smallest singular value s and further moves of at most d,
-    still s (cutoff + skin) - 2 d apart.
+    The table has a skin, and serves as long as it is certainly complete (``dynamics.skin``), also in a cell that
+    changes.
 
     Args:
         model: the potential.
@@ -175,7 +175,9 @@ class Evaluator:
         if self.n_calls == 0:  # an engine is the fastest for one structure; more are measured in one
             first = torch.arange(system.sizes[0], device=system.positions.device)
             one = select_structures(system, torch.zeros(1, dtype=torch.int64, device=first.device), first)
-            choose_engine(self._engine, self.model, one, self._n_evaluations)
+            # Single evaluations are what counts here; on a GPU there is one way to make them.
+            wanted = "eager" if self._engine == "auto" and self.model.device.type != "cpu" else self._engine
+            choose_engine(wanted, self.model, one, self._n_evaluations)
 
     def _table(self, system: System) -> Neighbors:
         if self._neighbors is None or self._built_from is None or not self._complete(system, self._built_from):
@@ -188,13 +190,9 @@ class Evaluator:
 
     def _complete(self, system: System, old: System) -> bool:
         """Whether the table of ``old`` holds every pair within the cutoff now."""
-        reach = self.model.cutoff + self._skin_A
         if torch.equal(old.cell, system.cell):
-            moved = (system.positions - old.positions).square().sum(dim=1).max().sqrt()
-            return float(moved) <= 0.5 * self._skin_A
-        deformation = torch.linalg.solve(old.cell, system.cell)  # [structure, xyz, xyz]: row vectors times it
-        carried = (old.positions[:, None, :] @ deformation[old.batch])[:, 0]
-        moved = (system.positions - carried).norm(dim=1)
-        least = torch.linalg.svdvals(deformation)[:, -1]
-        room = 0.5 * (least * reach - self.model.cutoff)
-        return bool((moved <= room[system.batch]).all())
+            beyond = beyond_skin(system.positions, old.positions, self._skin_A)
+        else:
+            now, before = (system.positions, system.cell), (old.positions, old.cell)
+            beyond = beyond_skin_strained(*now, *before, system.batch, self.model.cutoff, self._skin_A)
+        return bool((beyond <= 0.0).all())
