@@ -82,7 +82,7 @@ class AseRecorder:
         """Record the present step; called by ASE."""
         step = int(self._dynamics.nsteps)
         if step == self._last_step:
-            return  # ASE calls again where a run goes on
+            return  # asked for once more
         atoms, calc = self._atoms, self._atoms.calc
         atoms.get_forces()  # nothing where they are known
         system = from_ase(atoms, device=calc.model.device)

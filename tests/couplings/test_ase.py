@@ -38,10 +38,15 @@ def start(own: OwnRun) -> Atoms:
 def test_velocity_verlet_of_ase_repeats_our_own_run(own_run: OwnRun, tmp_path: Path) -> None:
     atoms = start(own_run)
     dynamics = VelocityVerlet(atoms, timestep=DT)
-    with AseRecorder(dynamics, tmp_path / "run.h5"), Trajectory(tmp_path / "run.traj", "w", atoms) as trajectory:
+    with (
+        AseRecorder(dynamics, tmp_path / "run.h5") as recorder,
+        Trajectory(tmp_path / "run.traj", "w", atoms) as trajectory,
+    ):
         dynamics.attach(trajectory, interval=1)
         dynamics.run(N_STEPS // 2)
-        dynamics.run(N_STEPS - N_STEPS // 2)  # goes on without a doubled frame
+        recorder()  # called once more
+        dynamics.run(N_STEPS - N_STEPS // 2)
+    assert recorder.n_frames == N_STEPS + 1
     run = read_run(tmp_path / "run.h5")
     # Units of ASE (CODATA 2014) differ from ours in the eighth digit, velocities were stored in single precision.
     np.testing.assert_allclose(run.dipole_eA[:, 0], own_run.dipole_eA, atol=5e-5)

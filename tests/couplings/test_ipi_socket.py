@@ -43,6 +43,7 @@ class Server:
         except BaseException as error:
             self.error = error
         finally:
+            self.link.close()  # a client that waits shall hear of it
             self._listener.close()
 
     def finish(self) -> None:
@@ -129,7 +130,7 @@ def test_energy_forces_virial_and_extras_arrive_in_atomic_units() -> None:
 
     server = Server(session)
     said: list[str] = []
-    result = drive(server.address, driver(), say=said.append)
+    result = drive(server.address, driver(), say=said.append, wait_s=0.0)
     server.finish()
     assert (result.n_structures, result.n_connections) == (2, 1)
     assert result.ms_per_structure > 0.0
@@ -149,7 +150,7 @@ def test_beads_of_a_batch_are_one_call_of_the_model() -> None:
         server.send("EXIT")
 
     server = Server(session)
-    result = drive(server.address, Driver(model, ATOMS, engine="eager"))
+    result = drive(server.address, Driver(model, ATOMS, engine="eager"), reconnect=False)
     server.finish()
     assert result.n_structures == 3
     assert model.n_calls == 1
