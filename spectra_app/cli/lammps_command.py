@@ -77,6 +77,8 @@ def lammps(
         arguments=["-log", log, *([] if screen else ["-screen", "none"])],
         max_minutes=max_minutes,
     )
+    if result.rank > 0:
+        return
     if json:
         print_json(asdict(result))
         return

@@ -10,6 +10,7 @@ polarizability (A^3: xx yy zz xy xz yz; NaN at steps where it is not computed).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import time
@@ -68,6 +69,7 @@ class LammpsResult:
         path: the run file, or None.
         units: unit style of the input.
         engine: that evaluated the model.
+        rank: of this process among several; the first one, 0, has the run file.
     """
 
     n_atoms: int
@@ -77,6 +79,7 @@ class LammpsResult:
     path: Path | None
     units: str
     engine: str
+    rank: int = 0
 
 
 @dataclass
@@ -117,7 +120,7 @@ class FixExternal:
         if self.recording.output is not None:
             check_output(self.recording.output, self.recording.overwrite)
         self._unit = UNITS[self.units]
-        self._ranks, self._rank = lmp.extract_setting("world_size"), lmp.extract_setting("world_rank")
+        self._ranks, self.rank = lmp.extract_setting("world_size"), lmp.extract_setting("world_rank")
         self._numbers_of_type = numbers_of_types(masses_of_types(lmp), self.elements, self.model.card.species)
         self._recorded_dt_fs: float | None = None
         self.evaluate = Evaluator(self.model, engine=self.engine, interval_fs=self._dt_fs)
@@ -193,7 +196,7 @@ class FixExternal:
         forces = prediction.forces.double().cpu().numpy()
         f[:] = forces[np.searchsorted(seen.ids, tag)] * self._unit.energy_per_eV
         self._report(system, prediction, recorded)
-        if recorded and self._is_dynamics(step, seen) and self.recording.output is not None and self._rank == 0:
+        if recorded and self._is_dynamics(step, seen) and self.recording.output is not None and self.rank == 0:
             self._record(step, seen, system, prediction, forces)
         self._last = (step, seen.positions_A)
         if self.interrupts is not None and self.interrupts.requested:
@@ -297,16 +300,17 @@ def run_lammps(
     parts = read_input(Path(input_file))
     words = [*arguments, *(word for pair in (variables or {}).items() for word in ("-var", *pair))]
     lmp = open_lammps(words)
-    if lmp.extract_setting("world_size") > 1 and max_minutes is not None:
+    alone = lmp.extract_setting("world_size") == 1
+    if not alone and max_minutes is not None:
         raise ConfigError("max_minutes with several MPI ranks", wanted="the command 'timer timeout' of LAMMPS")
     fix: FixExternal | None = None
     complete = False
     try:
-        with Interrupts(max_minutes) as interrupts:
+        # Ranks would hear of a signal at different steps, and wait for each other: there it acts as usual.
+        with Interrupts(max_minutes) if alone else contextlib.nullcontext() as interrupts:
             _run_part(lmp, parts.before, input_file)
-            watch = interrupts if lmp.extract_setting("world_size") == 1 else None
             wanted = LammpsRecording() if recording is None else recording
-            fix = FixExternal(lmp, parts.fix_id, model, elements, wanted, charge, engine, watch)
+            fix = FixExternal(lmp, parts.fix_id, model, elements, wanted, charge, engine, interrupts)
             try:
                 _run_part(lmp, parts.after, input_file)
             except SimulationError:
@@ -327,7 +331,7 @@ def _result(fix: FixExternal, model: PotentialLike) -> LammpsResult:
         raise ConfigError("LAMMPS input", got="no run after fix external", wanted="a run, or a minimization")
     path = fix.recording.output if fix.n_frames else None
     pace = 1e3 * fix.wall_s / calls
-    return LammpsResult(fix.n_atoms, calls, pace, fix.n_frames, path, fix.units, model.engine)
+    return LammpsResult(fix.n_atoms, calls, pace, fix.n_frames, path, fix.units, model.engine, fix.rank)
 
 
 def _run_part(lmp: Any, text: str, name: Path | str) -> None:

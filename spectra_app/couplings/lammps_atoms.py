@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase.data import atomic_masses, atomic_numbers
 
-from spectra_app.errors import StructureError
+from spectra_app.couplings.lammps_input import one_line
+from spectra_app.errors import SimulationError, StructureError
 from spectra_app.units import EV_TO_KCAL_PER_MOL
 
 _MASS_TOLERANCE = 0.02  # relative, by which the mass of a type may differ from that of its element
@@ -51,16 +52,25 @@ def take_snapshot(
         n_local: atoms of this rank.
         tag: [atom of this rank], their IDs.
         x: [atom of this rank, xyz], A, as LAMMPS has them, in the cell.
+
+    Raises:
+        SimulationError: IDs with gaps on several ranks.
     """
     low, high, xy, yz, xz, periodic, _ = lmp.extract_box()
     size = np.subtract(high, low)
     cell = np.array([[size[0], 0.0, 0.0], [xy, size[1], 0.0], [xz, yz, size[2]]])
     if lmp.extract_setting("world_size") > 1:
-        n = int(lmp.get_natoms())
-        columns = {
-            name: np.ctypeslib.as_array(lmp.gather(name, kind, count)).reshape(n, count)
-            for name, kind, count in (("type", 0, 1), ("image", 0, 3), ("x", 1, 3), ("v", 1, 3), ("f", 1, 3))
-        }
+        n, columns = int(lmp.get_natoms()), {}
+        try:
+            for name, kind, count in (("type", 0, 1), ("image", 0, 3), ("x", 1, 3), ("v", 1, 3), ("f", 1, 3)):
+                columns[name] = np.ctypeslib.as_array(lmp.gather(name, kind, count)).reshape(n, count)
+        except Exception as error:  # the package raises its own kind, and plain Exception
+            raise SimulationError(
+                "atoms of LAMMPS on several ranks",
+                got=one_line(error),
+                wanted=f"IDs from 1 to {n}",
+                todo="Say reset_atoms id in the input, or run on one rank",
+            ) from None
         ids, types, images = np.arange(1, n + 1), columns["type"][:, 0], columns["image"]
         wrapped, v, f = columns["x"], columns["v"], columns["f"]
     else:

@@ -81,7 +81,7 @@ def _load_mpi() -> None:
 
 def one_line(error: BaseException) -> str:
     """What LAMMPS says, without its place in the source."""
-    text = re.sub(r"\s*\((src/)?\S+\.cpp:\d+\)", "", str(error)).removeprefix("ERROR: ")
+    text = re.sub(r"\s*\(\S+\.cpp:\d+\)", "", str(error)).removeprefix("ERROR: ")
     return " ".join(text.replace("Last input line", ". Last input line").split()).replace(" .", ".")[:300]
 
 
