@@ -96,6 +96,9 @@ class Evaluator:
         n_evaluations: how often the model will be called, where that is known; decides whether ``auto`` measures.
         interval_fs: time between calls, fs, of one and the same structure that moves: self-consistent response then
             begins with what the last steps foretell.  None: calls need not follow each other.
+
+    Attributes:
+        answers_fs: time between calls that ask for the polarizability, fs, where that is not every one.
     """
 
     def __init__(
@@ -108,6 +111,7 @@ class Evaluator:
     ) -> None:
         self.model = model
         self.interval_fs = interval_fs
+        self.answers_fs: float | None = None
         self._skin_A, self._engine, self._n_evaluations = skin_A, engine, n_evaluations
         self._neighbors: Neighbors | None = None
         self._built_from: System | None = None
@@ -139,7 +143,8 @@ class Evaluator:
             neighbors = tighten(neighbors, cast, self.model.cutoff)
         guess = None
         if self.interval_fs is not None:
-            guess = self._history.guess(polarizability, self.interval_fs, self.interval_fs)
+            between_answers = self.interval_fs if self.answers_fs is None else self.answers_fs
+            guess = self._history.guess(polarizability, self.interval_fs, between_answers)
         prediction = self.model(
             cast, neighbors, forces=forces, stress=stress, polarizability=polarizability, guess=guess
         )
@@ -175,9 +180,8 @@ class Evaluator:
         if self.n_calls == 0:  # an engine is the fastest for one structure; more are measured in one
             first = torch.arange(system.sizes[0], device=system.positions.device)
             one = select_structures(system, torch.zeros(1, dtype=torch.int64, device=first.device), first)
-            # Single evaluations are what counts here; on a GPU there is one way to make them.
-            wanted = "eager" if self._engine == "auto" and self.model.device.type != "cpu" else self._engine
-            choose_engine(wanted, self.model, one, self._n_evaluations)
+            refused = {"graph": "steps that another program makes"}
+            choose_engine(self._engine, self.model, one, self._n_evaluations, refused)
 
     def _table(self, system: System) -> Neighbors:
         if self._neighbors is None or self._built_from is None or not self._complete(system, self._built_from):

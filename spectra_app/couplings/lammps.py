@@ -190,6 +190,7 @@ class FixExternal:
         system = self._maker([seen.positions_A], [seen.cell_A])
         recorded = step % self.recording.stride == 0
         self.evaluate.interval_fs = self._dt_fs
+        self.evaluate.answers_fs = self.recording.stride * self._dt_fs
         wants_virial = self.lmp.extract_global("vflag_global") == step
         prediction = self.evaluate(system, stress=wants_virial and self._maker.periodic, polarizability=recorded)
         assert prediction.forces is not None
