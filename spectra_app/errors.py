@@ -77,6 +77,12 @@ class SimulationError(SpectraAppError):
     exit_code = 7
 
 
+class WorkerError(SpectraAppError):
+    """A process that makes the steps of some replicas ended, or could not be started."""
+
+    exit_code = 7
+
+
 class ConvergenceError(SpectraAppError):
     """An iteration found no solution: polarization catastrophe, or too many steps."""
 

@@ -38,6 +38,7 @@ WITH_TORCH = {
     "jobs/batch.py",
     "jobs/born_samples.py",
     "jobs/run_header.py",
+    "jobs/spreading.py",
     "jobs/simulation.py",
     "readers/trajectories/dispatch.py",
     "readers/trajectories/frames.py",

@@ -135,3 +135,24 @@ def test_recipes_of_shipped_models_are_valid() -> None:
 def test_names_in_an_error_keep_their_capitals() -> None:
     with pytest.raises(ConfigError, match=r"input should be 'sr', .*'puQipiu'"):
         parse_settings(ModelSettings, {"variant": "puqipiu"})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [
+        ("temperature_K", "300,hot", "a positive number, or several between commas"),
+        ("temperature_K", -5, "a positive number"),
+        ("temperature_K", [300, 0], "positive numbers"),
+        ("processes", "x", "a whole number from 1, or auto"),
+        ("processes", 0, "a whole number from 1, or auto"),
+    ],
+)
+def test_numbers_that_may_be_several_or_auto_are_checked(key: str, value: object, wanted: str) -> None:
+    with pytest.raises(ConfigError, match=rf"md: {key}: got .*, wanted {wanted}"):
+        parse_settings(MDSettings, {key: value}, "md")
+
+
+def test_temperatures_and_counts_as_the_command_line_has_them() -> None:
+    made = parse_settings(MDSettings, {"temperature_K": "280, 300", "processes": "2"}, "md")
+    assert (made.temperature_K, made.n_replicas, made.processes) == ((280.0, 300.0), 2, 2)
+    assert parse_settings(MDSettings, {"temperature_K": "300"}, "md").temperature_K == 300.0

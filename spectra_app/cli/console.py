@@ -45,6 +45,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if hasattr(value, "tolist"):
         return _plain(value.tolist())
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return _plain(value._asdict())
     if isinstance(value, list | tuple | set):
         return [_plain(item) for item in value]
     if isinstance(value, float):

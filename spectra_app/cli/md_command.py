@@ -64,6 +64,7 @@ def md(
     field_table: options.FieldTable = None,
     seed: options.Seed = None,
     engine: options.Engine = None,
+    processes: options.Processes = None,
     device: options.MDDevice = None,
     dtype: options.MDDtype = None,
     eps_inf: options.EpsInf = None,

@@ -264,6 +264,7 @@ FieldVPerA = Annotated[
 FieldTable = Annotated[Path | None, setting(MDSettings, "field_table")]
 Seed = Annotated[int | None, setting(MDSettings, "seed")]
 Engine = Annotated[str | None, setting(MDSettings, "engine")]
+Processes = Annotated[str | None, setting(MDSettings, "processes")]
 MDDevice = Annotated[str | None, setting(MDSettings, "device")]
 MDDtype = Annotated[str | None, setting(MDSettings, "dtype")]
 EpsInf = Annotated[float | None, setting(MDSettings, "eps_inf")]

@@ -26,6 +26,22 @@ def _positive(value: Any) -> Any:
     return tuple(numbers) if len(numbers) > 1 else numbers[0]
 
 
+def _count(value: Any) -> Any:
+    """A number of things, also as text, or auto."""
+    if value == "auto":
+        return value
+    try:
+        count = int(value)
+    except (TypeError, ValueError):
+        count = 0
+    if isinstance(value, bool | float) or count < 1:
+        raise ValueError("a whole number from 1, or auto")
+    return count
+
+
+CountOrAuto = Annotated[int | Literal["auto"], BeforeValidator(_count)]
+"""A number of things, or what is best."""
+
 Kelvin = Annotated[float | tuple[float, ...], BeforeValidator(_positive)]
 """One temperature, or one for each replica."""
 
@@ -78,6 +94,10 @@ class MDSettings(Settings):
         "auto",
         description="how steps are made: eager (the reference), compiled (loops compiled once per machine, on the "
         "CPU), graph (whole steps captured, on a GPU); auto measures which is fastest and keeps it",
+    )
+    processes: CountOrAuto = Field(
+        "auto",
+        description="processes that several replicas run over, one core each; auto: as many as are faster",
     )
     device: str = Field("auto", description="torch device; auto takes a GPU where there is one")
     dtype: Literal["float32", "float64"] = Field("float32", description="floating-point type of the network")

@@ -109,6 +109,23 @@ class Watch:
             raise self._nobody_left(step, new)
         return lay_to_rest(state, state if self._well is None else self._well, new, self._particles)
 
+    def note(self, state: MDState, lost: Mapping[int, tuple[int, str]]) -> MDState:
+        """The state, once it is known that further replicas are at rest in it.
+
+        Args:
+            state: in which they rest already.
+            lost: step and what was found, with the closest atoms, by replica.
+
+        Raises:
+            SimulationError: no replica is left.
+        """
+        for k, (step, reason) in lost.items():
+            self.failures[k] = Failure(k, step, reason)
+            self._untold.append(self.failures[k])
+        if len(self.failures) == self._particles.n_replicas:
+            raise self._nobody_left(max(step for step, _ in lost.values()), lost)
+        return state
+
     def told(self) -> list[Failure]:
         """Failures since the last call."""
         untold, self._untold = self._untold, []
@@ -165,7 +182,7 @@ def hold(before: MDState, after: MDState, particles: Particles) -> MDState:
 
 
 _OF_ATOMS = ("positions", "velocities", "forces")
-_OF_NOBODY = ("reference_positions", "reference_cell", "step", "streams", "fields", "answers", "resting")
+_OF_NOBODY = ("reference_positions", "reference_cell", "fields", "answers", "resting")  # beside what is no tensor
 
 
 def _merged(first: MDState, second: MDState, chosen: Tensor, particles: Particles) -> MDState:
@@ -174,7 +191,7 @@ def _merged(first: MDState, second: MDState, chosen: Tensor, particles: Particle
     merged: dict[str, Any] = {}
     for name, new in second._asdict().items():
         old = getattr(first, name)
-        if name not in _OF_NOBODY and new is not None and old is not None:
+        if name not in _OF_NOBODY and isinstance(new, Tensor) and isinstance(old, Tensor):
             which = atoms if name in _OF_ATOMS else chosen
             merged[name] = torch.where(which.view(-1, *(1,) * (new.ndim - 1)), old, new)
     return second._replace(**merged)

@@ -142,6 +142,7 @@ class ForceField:
 
     Attributes:
         n_rebuilds: tables built.
+        raises: whether the only replica of a batch raises where it goes wrong, and is not just noted.
         lost: replicas of several that went wrong since the caller last emptied it, and what was found.
 
     Args:
@@ -182,6 +183,7 @@ class ForceField:
         self._fixed_cell, self._any_shape = not stress, any_shape
         self.n_rebuilds = 0
         self.lost: dict[int, str] = {}
+        self.raises = True
 
     def __call__(
         self,
@@ -269,7 +271,7 @@ class ForceField:
             furthest = float(part.max())
             if furthest <= MAX_MOVE_A:
                 continue
-            if self._template.n_structures == 1:
+            if self._template.n_structures == 1 and self.raises:
                 raise SimulationError(
                     "atomic positions", got=f"a move by {furthest:.3g} A in one step", wanted="a small one"
                 )
@@ -300,7 +302,7 @@ class ForceField:
         """
         atoms = torch.arange(len(system.positions), device=system.positions.device)
         found = {}
-        for k in range(system.n_structures if system.n_structures > 1 else 0):
+        for k in range(0 if system.n_structures == 1 and self.raises else system.n_structures):
             one = select_structures(system, torch.tensor([k], device=atoms.device), atoms[system.batch == k])
             neighbors = build_neighbors(one.to(dtype=torch.float64), self.model.cutoff).to(dtype=self.model.dtype)
             try:

@@ -22,7 +22,7 @@ from spectra_app.dynamics.fields import ExternalField, FieldFunction, FieldSched
 from spectra_app.dynamics.forces import ForceField, PotentialLike, PredictionLike
 from spectra_app.dynamics.integrators import update_forces
 from spectra_app.dynamics.nose_hoover import start_chain
-from spectra_app.dynamics.recorder import Rows
+from spectra_app.dynamics.recorder import NO_ROWS, Rows
 from spectra_app.dynamics.split_recorder import AnyRecorder
 from spectra_app.dynamics.state import (
     MDState,
@@ -78,6 +78,7 @@ class MolecularDynamics:
         kelvin: temperature of the thermostat: one, or [replica] where replicas have their own, K.
         schedule: the field along the steps, or None.
         equilibration: knows how long it lasts, and whether everything settled in it.
+        engine: makes the steps in place of this object's own; None: its own.
         watch: looks after the replicas, and knows which have failed.
         ms_per_step: wall time of a recorded step, ms, after ``run``; NaN before.
     """
@@ -114,6 +115,7 @@ class MolecularDynamics:
         )
         self._equilibrate = make_stepper(settings, particles, self.force_field, thermostat=True)
         self._produce = make_stepper(settings, particles, self.force_field, thermostat=settings.ensemble != "nve")
+        self.engine: StepEngine | None = None
         self.watch = Watch(particles, settings.temperatures_K)
         self.ms_per_step = float("nan")
 
@@ -191,7 +193,7 @@ class MolecularDynamics:
                 recorder.observe(0, state, prediction)
             if after_step is not None:
                 state = after_step(state)
-        engine = self._engine(recorder)
+        engine = self.engine_for(recorder) if self.engine is None else self.engine
         state, n_failed = engine.prepare(state), len(self.watch.failures)
         first_step, began = state.step, time.perf_counter()
         timed_from, timed_since = None, began
@@ -200,6 +202,8 @@ class MolecularDynamics:
             state = done.state
             if self.force_field.lost:
                 state = self._rest_lost(before, state, recorder)
+            if done.lost:
+                state = self._rest_elsewhere(done, recorder)
             recorder.take(done.rows)
             if any(done.flags):
                 state = engine.rebuild(state, done.flags)
@@ -237,13 +241,13 @@ class MolecularDynamics:
         self._rest_lost(state, state, recorder)
         raise AssertionError("a run whose replicas are all lost goes on")
 
-    def _engine(self, recorder: AnyRecorder) -> StepEngine:
+    def engine_for(self, recorder: AnyRecorder) -> StepEngine:
         """What makes the steps of a run that is recorded so."""
 
         def rows(state: MDState, prediction: PredictionLike) -> Rows:
             return recorder.rows(state.step - self.equilibration.steps, state, prediction)
 
-        eager, model = StepByStep(self._step, rows), self.force_field.model
+        eager, model = StepByStep(self.step, rows), self.force_field.model
         if model.engine == "graph":
             return GraphSteps(model, self.particles, self.settings, recorder, self._is_recorded, eager)
         return eager
@@ -260,7 +264,7 @@ class MolecularDynamics:
         def timed() -> float:
             name = self.force_field.model.engine
             if name not in engines:
-                engine = self._engine(recorder)
+                engine = self.engine_for(recorder)
                 engines[name] = engine, engine.prepare(self.start()[0])
             (engine, state), began = engines[name], time.perf_counter()
             last = state.step + n_steps
@@ -273,7 +277,7 @@ class MolecularDynamics:
 
         return timed
 
-    def _step(self, state: MDState) -> tuple[MDState, PredictionLike]:
+    def step(self, state: MDState) -> tuple[MDState, PredictionLike]:
         """One step of the part of the run that the state is in; the last one of the equilibration begins recording."""
         before, equilibration = state, self.equilibration.steps
         state, prediction = (self._equilibrate if state.step < equilibration else self._produce)(state)
@@ -320,6 +324,13 @@ class MolecularDynamics:
         finally:
             self._tell(recorder)
 
-    def _tell(self, recorder: AnyRecorder) -> None:
+    def _rest_elsewhere(self, done: Advanced, recorder: AnyRecorder) -> MDState:
+        """The state after steps of another process, which has laid replicas to rest already."""
+        try:
+            return self.watch.note(done.state, done.lost)
+        finally:
+            self._tell(recorder, done.rows)
+
+    def _tell(self, recorder: AnyRecorder, coming: Rows = NO_ROWS) -> None:
         for replica, step, reason in self.watch.told():
-            recorder.end(replica, step - self.equilibration.steps, self.watch.limits_K[replica], reason)
+            recorder.end(replica, step - self.equilibration.steps, self.watch.limits_K[replica], reason, coming)

@@ -6,16 +6,16 @@ on the device (about 20 us); everything else, also the physical dipole, is done 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from spectra_app.dynamics.blocks import BlockWriter, TrajectoryBlock
+from spectra_app.dynamics.blocks import BlockWriter, TrajectoryBlock, ended_block, pieces
 from spectra_app.dynamics.forces import PredictionLike, ScaleLike
-from spectra_app.dynamics.observables import BlockMaker, Instant, ObservableBlock, RunKind, named_observables
+from spectra_app.dynamics.observables import BlockMaker, Instant, RunKind
 from spectra_app.dynamics.run_statistics import Statistics
 from spectra_app.dynamics.state import MDState, Particles, kinetic_energy, temperature
 from spectra_app.errors import SimulationError
@@ -61,6 +61,26 @@ class Rows(NamedTuple):
             one([part.velocities for part in parts]),
             one([part.cells for part in parts]),
         )
+
+    @classmethod
+    def side_by_side(cls, parts: Sequence[Rows]) -> Rows:
+        """Rows of the same steps, of replicas that stand one after the other."""
+
+        def one(found: list[Tensor | None]) -> Tensor | None:
+            there = [tensor for tensor in found if tensor is not None]
+            return torch.cat(there, dim=1) if there else None
+
+        return cls(
+            parts[0].steps,
+            one([part.columns for part in parts]),
+            parts[0].frames,
+            one([part.positions for part in parts]),
+            one([part.velocities for part in parts]),
+            one([part.cells for part in parts]),
+        )
+
+
+NO_ROWS = Rows()
 
 
 class Recorder:
@@ -193,13 +213,13 @@ class Recorder:
         Raises:
             SimulationError: a recorded number is NaN or infinite.
         """
-        for begin, end, slot in _pieces(len(rows.steps), len(self._steps), len(self._rows)):
+        for begin, end, slot in pieces(len(rows.steps), len(self._steps), len(self._rows)):
             assert rows.columns is not None
             self._rows[slot : slot + end - begin].copy_(rows.columns[begin:end])
             self._steps.extend(rows.steps[begin:end])
             if len(self._steps) == len(self._rows):
                 self._flush_observables()
-        for begin, end, slot in _pieces(len(rows.frames), len(self._trajectory_steps), len(self._positions)):
+        for begin, end, slot in pieces(len(rows.frames), len(self._trajectory_steps), len(self._positions)):
             assert rows.positions is not None
             assert rows.velocities is not None
             assert rows.cells is not None
@@ -223,7 +243,7 @@ class Recorder:
         if self._trajectory_steps:
             self._flush_trajectory()
 
-    def end(self, replica: int, from_step: int, hottest_K: float, reason: str) -> None:
+    def end(self, replica: int, from_step: int, hottest_K: float, reason: str, coming: Rows = NO_ROWS) -> None:
         """End the record of a replica that went wrong, before its first number that is not finite or too hot.
 
         Args:
@@ -231,12 +251,16 @@ class Recorder:
             from_step: of the recorded part, from which on nothing of it is to be trusted.
             hottest_K: temperature above which it has exploded, K.
             reason: in words.
+            coming: rows that will be taken next.
         """
         rows = self._rows[: len(self._steps), replica].cpu().numpy()
+        steps = [*self._steps, *coming.steps]
+        if coming.columns is not None:
+            rows = np.concatenate([rows, coming.columns[:, replica].cpu().numpy()])
         kelvin = self._maker.split(rows[:, None])["temperature"][:, 0]
         good = np.isfinite(rows).all(axis=1) & (kelvin < hottest_K)
         latest = [(step, bool(heat[replica] < hottest_K)) for step, heat in self._latest]
-        latest += list(zip(self._steps, good.tolist(), strict=True))
+        latest += list(zip(steps, good.tolist(), strict=True))
         bad = next((step for step, well in latest if not well), from_step)
         self._end(replica, min(bad, from_step), reason)
 
@@ -340,7 +364,7 @@ class Recorder:
         self._steps = []
         block = self._maker.block(step, self._maker.split(rows), self._axes, self._eps_e)
         n_kept = int((~over.all(axis=1)).sum())
-        block = _ended(block, over, n_kept) if over.any() else block
+        block = ended_block(block, over, n_kept) if over.any() else block
         step = step[:n_kept]
         for replica, statistics in enumerate(self._statistics):
             n = int((~over[:, replica]).sum())
@@ -364,33 +388,6 @@ class Recorder:
         if self._writer is not None and n_frames:
             self._writer.append_trajectory(TrajectoryBlock(step[:n_frames], positions, velocities, cells))
         self.n_trajectory += n_frames
-
-
-def _ended(block: ObservableBlock, over: np.ndarray, n_frames: int) -> ObservableBlock:
-    """The first frames of a block, with NaN where the record of a replica has ended.
-
-    Args:
-        block: of all frames.
-        over: [frame, replica].
-        n_frames: to keep.
-    """
-    values = {}
-    for name, numbers in block.values.items():
-        ended = numbers[:n_frames]
-        if not {row.name: row.shared for row in named_observables(name)}[name]:
-            ended = ended.copy()
-            ended[over[:n_frames]] = np.nan
-        values[name] = ended
-    return ObservableBlock(block.step[:n_frames], values)
-
-
-def _pieces(n_rows: int, filled: int, room: int) -> Iterator[tuple[int, int, int]]:
-    """Begin and end of consecutive pieces of rows, and the slot where each begins, that fill a buffer of some room."""
-    begin = 0
-    while begin < n_rows:
-        end = min(n_rows, begin + room - filled)
-        yield begin, end, filled
-        begin, filled = end, 0
 
 
 def _to_numpy(values: Tensor) -> np.ndarray:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from spectra_app.dynamics.forces import PredictionLike
-from spectra_app.dynamics.recorder import Recorder, Rows
+from spectra_app.dynamics.recorder import NO_ROWS, Recorder, Rows
 from spectra_app.dynamics.state import MDState, Particles
 
 
@@ -57,13 +57,8 @@ class SplitRecorder:
 
     def rows(self, recorded_step: int, state: MDState, prediction: PredictionLike) -> Rows:
         """See ``Recorder``."""
-        rows = [recorder.rows(recorded_step, *part) for recorder, part in self._parts(state, prediction)]
-        return rows[0]._replace(
-            columns=_side_by_side([row.columns for row in rows]),
-            positions=_side_by_side([row.positions for row in rows]),
-            velocities=_side_by_side([row.velocities for row in rows]),
-            cells=_side_by_side([row.cells for row in rows]),
-        )
+        parts = self._parts(state, prediction)
+        return Rows.side_by_side([recorder.rows(recorded_step, *part) for recorder, part in parts])
 
     def is_row(self, recorded_step: int) -> bool:
         """See ``Recorder``."""
@@ -94,11 +89,12 @@ class SplitRecorder:
         for recorder in self.recorders:
             recorder.flush()
 
-    def end(self, replica: int, from_step: int, hottest_K: float, reason: str) -> None:
+    def end(self, replica: int, from_step: int, hottest_K: float, reason: str, coming: Rows = NO_ROWS) -> None:
         """See ``Recorder``."""
         for recorder, where in zip(self.recorders, self._replicas, strict=True):
             if where.start <= replica < where.stop:
-                recorder.end(replica - where.start, from_step, hottest_K, reason)
+                seen = coming._replace(columns=None if coming.columns is None else coming.columns[:, where])
+                recorder.end(replica - where.start, from_step, hottest_K, reason, seen)
 
     def salvage(self, hottest_K: Sequence[float], reason: str) -> None:
         """See ``Recorder``."""
@@ -180,9 +176,3 @@ class PartOfPrediction:
     @property
     def fixed_charges(self) -> Tensor:  # noqa: D102
         return self._whole.fixed_charges[self._atoms]
-
-
-def _side_by_side(parts: Sequence[Tensor | None]) -> Tensor | None:
-    """Tensors [row, replica or atom, ...] joined along the second axis; None where there are none."""
-    there = [part for part in parts if part is not None]
-    return torch.cat(there, dim=1) if there else None

@@ -22,6 +22,7 @@ class Stretch(NamedTuple):
         engine: how the model was evaluated.
         threads: of torch, on the CPU.
         device: torch device.
+        processes: over which the replicas ran.
         reseeded: it began with random numbers made anew from seed and step, as the device draws others.
     """
 
@@ -29,6 +30,7 @@ class Stretch(NamedTuple):
     engine: str
     threads: int
     device: str
+    processes: int = 1
     reseeded: bool = False
 
 
@@ -72,6 +74,7 @@ def run_header(
         "device": now.device,
         "engine": now.engine,
         "threads": now.threads,
+        "processes": now.processes,
         "made_by": [stretch._asdict() for stretch in stretches],
         "dtype": str(model.dtype).removeprefix("torch."),
         "ensemble": settings.ensemble,

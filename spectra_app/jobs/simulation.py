@@ -27,13 +27,14 @@ from spectra_app.jobs.batch import make_batch
 from spectra_app.jobs.born_samples import add_born_charges
 from spectra_app.jobs.run_header import Stretch, run_header
 from spectra_app.jobs.simulation_result import FileSummary, NamedFailure, SimulationResult
+from spectra_app.jobs.spreading import Spreading
 from spectra_app.memory import keep_freed_blocks
 from spectra_app.runs.restart_file import is_begun, load_checkpoint, save_checkpoint
 from spectra_app.runs.writer import RunWriter
 from spectra_app.structure.system import System
 
 # Settings that may differ between the parts of one run; a field table is compared by its rows.
-FREE_ON_RESTART = frozenset({"steps", "device", "engine", "field_table"})
+FREE_ON_RESTART = frozenset({"steps", "device", "engine", "processes", "field_table"})
 
 
 class Simulation:
@@ -77,6 +78,7 @@ class Simulation:
         in_order = self.settings.model_copy(update={"temperature_K": kelvin if len(kelvin) > 1 else kelvin[0]})
         self.dynamics = MolecularDynamics(model, self.particles, in_order, field)
         self._engine = ChosenEngine(model.engine, torch.get_num_threads())
+        self._spreading = Spreading(model, self.dynamics, self.settings)
         self._stretches: list[Stretch] = []
 
     def run(self, restart: bool = False, overwrite: bool = False, max_minutes: float | None = None) -> SimulationResult:
@@ -100,7 +102,8 @@ class Simulation:
         if self.output is None:
             self._choose_engine()
             recorder = self._make_recorder([])
-            self.dynamics.run(recorder, progress=self.progress)
+            with self._spreading.running():
+                self.dynamics.run(recorder, progress=self.progress)
             recorder.flush()
             return self._result(recorder, began, None, self.dynamics.ms_per_step)
         content, state, ms_per_step = None, None, float("nan")
@@ -113,6 +116,10 @@ class Simulation:
             ms_per_step = content["ms_per_step"]
             self._engine = self._engine_of(content)
             self._engine.use(self.model)
+            if self.settings.processes == "auto" or len(state.streams) < self.particles.n_replicas:
+                self._spreading.n_processes = content.get("processes", 1)
+            else:
+                self._choose_processes(self.dynamics.total_steps)
         else:
             self._choose_engine()
         self._begin_stretch(content, 0 if state is None else state.step)
@@ -122,7 +129,7 @@ class Simulation:
             if content is not None:
                 recorder.restore(content["recorder"])
             keeper = _Keeper(self, writers, recorder, max_minutes)
-            with keeper.interrupts:
+            with keeper.interrupts, self._spreading.running():
                 try:
                     last = self.dynamics.run(recorder, state, keeper.after_step, self.progress)
                 except (SimulationError, ConvergenceError) as error:
@@ -173,15 +180,17 @@ class Simulation:
     def _begin_stretch(self, content: dict[str, Any] | None, step: int) -> None:
         """Note how the steps from now on are made."""
         anew = content is not None and drawn_elsewhere(content["state"], self.model.device)
-        now = Stretch(step, self._engine.name, self._engine.threads, str(self.model.device), anew)
+        now = Stretch(step, *self._engine, str(self.model.device), self._spreading.n_processes, anew)
         before = [] if content is None else [Stretch(*stretch) for stretch in content.get("made_by", ())]
         if content is not None and not before:  # of earlier versions
             name, threads = content.get("engine", ("eager", torch.get_num_threads()))
             before = [Stretch(0, name, threads, content["state"].get("generator_device", now.device))]
-        self._stretches = before if before and before[-1][1:4] == now[1:4] and not anew else [*before, now]
+        self._stretches = before if before and before[-1][1:5] == now[1:5] and not anew else [*before, now]
 
     def _choose_engine(self) -> None:
-        self._engine = self._chosen_engine(self.dynamics.total_steps)
+        steps = self.dynamics.total_steps
+        self._engine = self._chosen_engine(steps)
+        self._choose_processes(steps)
 
     def _chosen_engine(self, n_steps: int) -> ChosenEngine:
         """Of those that can make this run, on the model's device."""
@@ -193,6 +202,11 @@ class Simulation:
         has_graph = "graph" in self.model.engines and reason is None
         trial = self.dynamics.trial(self._make_recorder([])) if has_graph else None
         return choose_engine(self.settings.engine, self.model, self.particles.system, n_steps, refused, trial)
+
+    def _choose_processes(self, n_steps: int) -> None:
+        self._spreading.choose(self._engine.name, n_steps, lambda: self._make_recorder([]))
+        if self._spreading.n_processes > 1:
+            self._engine = self._engine._replace(threads=1)
 
     def _engine_of(self, content: dict[str, Any]) -> ChosenEngine:
         """What a restart goes on with: the run's own engine and threads, unless another engine is asked for."""
@@ -212,6 +226,7 @@ class Simulation:
             "settings": self.settings.model_dump(mode="json"),
             "model_hash": self.model.card.hash,
             "engine": tuple(self._engine),
+            "processes": self._spreading.n_processes,
             "made_by": [tuple(stretch) for stretch in self._stretches],
             "numbers": self.particles.system.numbers.cpu(),
             "sizes": list(self.particles.sizes),

@@ -253,3 +253,25 @@ def test_interrupted_recipe_goes_on_where_it_stopped(
     assert finished.returncode == 0, finished.stderr
     assert "continuing" in finished.stderr
     assert len(read_run(tmp_path / "out" / "run.h5").step) == 601
+
+
+def test_md_of_several_structures_and_temperatures(model_folder: Path, tmp_path: Path, cli: Callable) -> None:
+    from ase.io import read, write
+
+    start = read(model_folder / "start.extxyz")
+    write(tmp_path / "two.extxyz", [start, start[:6]])
+    words = ["md", tmp_path / "two.extxyz@:", "-m", model_folder, "-o", tmp_path / "runs", "--device", "cpu"]
+    outcome = cli(*words, *SHORT, "--steps", 20, "--temperature-K", "5,10", "--processes", 1)
+    assert outcome.code == 0, outcome.err
+    for name, n_atoms in (("run_0_5K.h5", 24), ("run_1_10K.h5", 6)):
+        assert f"{tmp_path / 'runs' / name}: {n_atoms} atoms, 1 replica" in outcome.out
+        assert len(read_run(tmp_path / "runs" / name).step) == 21
+    outcome = cli(*words, *SHORT, "--steps", 24, "--temperature-K", "5,10", "--restart", "--json")
+    facts = json.loads(outcome.out)
+    assert [file["n_atoms"] for file in facts["files"]] == [24, 6]
+    assert facts["failures"] == []
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"model: {model_folder}\nmd: {{temperature_K: [280, 300]}}\noutput: {tmp_path / 'out'}\n")
+    outcome = cli("run", recipe)
+    assert outcome.code == 2
+    assert "md.temperature_K of a recipe: got 2 temperatures, wanted one" in outcome.err

@@ -97,13 +97,13 @@ class Run:
         self.memory = Memory()
         strides = md.timestep_fs, md.record_stride, md.trajectory_stride
         self.recorder = Recorder(self.dynamics.particles, potential.scale, self.memory, *strides, True)
-        self.engine: Any = self.dynamics._engine(self.recorder)
+        self.engine: Any = self.dynamics.engine_for(self.recorder)
         if group_atoms is not None:
             forces = self.engine.forces
             self.engine.forces = type(forces)(
                 potential, system.to(dtype=torch.float64), md.skin_A, md.timestep_fs, forces._record_fs, group_atoms
             )
-        self.dynamics._engine = lambda recorder: self.engine  # type: ignore[method-assign]
+        self.dynamics.engine = self.engine
 
     def go(self, state: MDState | None = None, after_step: Callable[[MDState], MDState] | None = None) -> MDState:
         last = self.dynamics.run(self.recorder, state, after_step)

@@ -7,6 +7,8 @@ accepted: ``advance`` returns the last state before, says in ``Flags`` what the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from spectra_app.dynamics.recorder import Rows
@@ -34,11 +36,13 @@ class Advanced(NamedTuple):
         state: after the last accepted one; what was given where none was.
         rows: what the accepted steps have to record.
         flags: which limit stopped them.
+        lost: replicas that went wrong meanwhile: near which step, and what was found, with the closest atoms.
     """
 
     state: MDState
     rows: Rows
     flags: Flags
+    lost: Mapping[int, tuple[int, str]] = MappingProxyType({})
 
 
 class StepEngine(Protocol):
