@@ -202,7 +202,8 @@ class FixExternal:
         self._last = (step, seen.positions_A)
         if self.interrupts is not None and self.interrupts.requested:
             what = f"LAMMPS stopped at step {step} ({self.interrupts.reason}), {self.n_frames} frames are saved"
-            raise StoppedError(what, resubmit=self.interrupts.resubmit, todo="Go on from a restart file of LAMMPS")
+            # The same command would begin anew: nothing to be submitted again by itself.
+            raise StoppedError(what, resubmit=False, todo="Go on from a restart file of LAMMPS")
 
     def _report(self, system: System, prediction: PredictionLike, with_alpha: bool) -> None:
         """Energy, virial (A: -V stress), dipole and polarizability where LAMMPS finds them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,14 @@ from spectra_app.dynamics.blocks import TrajectoryBlock
 from spectra_app.dynamics.forces import PotentialLike, PredictionLike
 from spectra_app.dynamics.observables import BlockMaker, Instant, RunKind, stored_observables
 from spectra_app.dynamics.recorder import BLOCK_FRAMES, TRAJECTORY_BYTES
-from spectra_app.errors import SimulationError, TrajectoryError
+from spectra_app.errors import SimulationError, SpectraAppError, TrajectoryError
 from spectra_app.runs.layout import RunHeader
 from spectra_app.runs.provenance import versions
 from spectra_app.runs.writer import RunWriter
 from spectra_app.structure.system import System
 from spectra_app.units import AMU_A2_PER_FS2_TO_EV, BOLTZMANN
+
+_FLUSH_S = 5.0  # wall time after which frames are written, so that a kill loses few
 
 Integrator = Literal["velocity-verlet", "langevin-baoab"]
 
@@ -110,6 +113,7 @@ class RunRecorder:
         self._axes: list[np.ndarray] = []
         self._eps_e: list[np.ndarray] = []
         self._kept: list[tuple[np.ndarray, np.ndarray | None, np.ndarray]] = []
+        self._flushed, self._closed = time.monotonic(), False
         self.n_frames = 0
 
     @property
@@ -165,7 +169,7 @@ class RunRecorder:
             cell = system.cell.double().cpu().numpy().copy()
             self._kept.append((system.positions.double().cpu().numpy().reshape(shape).copy(), moved, cell))
         self.n_frames += 1
-        if len(self._steps) >= self._room:
+        if len(self._steps) >= self._room or time.monotonic() - self._flushed > _FLUSH_S:
             self.flush()
 
     def flush(self) -> None:
@@ -190,16 +194,24 @@ class RunRecorder:
                 )
             self._steps, self._columns, self._axes, self._eps_e, self._kept = [], [], [], [], []
         self._writer.flush()
+        self._flushed = time.monotonic()
 
     def finish(self) -> None:
-        """Write the rest and mark the run as complete."""
+        """Write the rest, mark the run as complete and close the file; nothing where it is closed."""
+        if self._closed:
+            return
         self.flush()
         self._writer.finish(1e3 * (time.perf_counter() - self._began) / max(self.n_frames, 1))
         self._writer.close()
+        self._closed = True
 
     def close(self) -> None:
-        """Close the file as it stands."""
+        """Write what is buffered, where that can be, and close the file; never raises."""
+        if not self._closed:
+            with contextlib.suppress(SpectraAppError, OSError):
+                self.flush()
         self._writer.close()
+        self._closed = True
 
     def __enter__(self) -> RunRecorder:
         return self

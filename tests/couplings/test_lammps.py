@@ -210,6 +210,16 @@ def test_cell_of_constant_pressure_and_open_boundaries(own_run: OwnRun, tmp_path
     run_lammps(tmp_path / "in.npt", ToyPotential(), recording=recording, engine="eager", arguments=QUIET)
     run = read_run(tmp_path / "npt.h5")
     assert np.ptp(run.volume_A3[:, 0]) > 0.01
+    slab = dumbbells()
+    slab.pbc = [True, True, False]
+    slab.calc = SpectraCalculator(ToyPotential())
+    (tmp_path / "in.slab").write_text(
+        input_text(
+            data_file(tmp_path, slab), run="run 0\nvariable u equal pe\nprint ${u} file " + str(tmp_path / "pe")
+        ).replace("box tilt", "boundary p p f\nbox tilt")
+    )
+    run_lammps(tmp_path / "in.slab", ToyPotential(), engine="eager", arguments=QUIET)
+    assert float((tmp_path / "pe").read_text()) == pytest.approx(slab.get_potential_energy(), rel=1e-6)
     (tmp_path / "in.open").write_text(text.replace("box tilt", "boundary s s s\nbox tilt"))
     run_lammps(
         tmp_path / "in.open",
@@ -298,6 +308,8 @@ def test_errors_of_the_model_end_the_run_and_keep_what_was_recorded(own_run: Own
     with pytest.raises(SimulationError, match="energy and forces at call 8 of the model: got NaN"):
         run_lammps(tmp_path / "in.toy", model, recording=recording, engine="eager", arguments=QUIET)
     assert model.n_calls == 8
+    assert len(read_run(tmp_path / "run.h5").time_fs) == 6  # call 1 is the set-up, and call 8 failed
+    assert not read_run(tmp_path / "run.h5").complete
     with pytest.raises(TrajectoryError, match="got an existing file"):
         run_lammps(tmp_path / "in.toy", ToyPotential(), recording=recording, engine="eager", arguments=QUIET)
     with pytest.raises(StoppedError, match=r"LAMMPS stopped at step \d+ \(the 0.0002 minutes are over\), \d+ frames"):
