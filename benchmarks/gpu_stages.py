@@ -107,10 +107,10 @@ def single(given: Given, tell: Tell) -> None:
     atoms, model = start_structure(MODEL, None), load_model(MODEL, device=given.device)
     with _engines(given.device):
         for engine in ("graph", "eager"):
-            for recorded in (True, False):
-                steps = 5 if given.quick else 400 if engine == "graph" else 60
+            for recorded in (True,) if given.quick else (True, False):
+                steps = 2 if given.quick else 400 if engine == "graph" else 60
                 tell(f"{len(atoms)} atoms, {engine}, {_word(recorded)}", _row(model, atoms, engine, 1, steps, recorded))
-        tell("run file included", _with_file(model, atoms, 60 if given.quick else 3000))
+        tell("run file included", _with_file(model, atoms, 36 if given.quick else 3000))
         with contextlib.suppress(RuntimeError):
             tell("kernels of a recorded step", _kernels(model, atoms, given))
 
@@ -147,6 +147,60 @@ def large(given: Given, tell: Tell) -> None:
             for engine in ("graph", "eager"):
                 steps = 4 if given.quick or engine == "eager" else 24 if repeats == 2 else 10
                 tell(f"{len(atoms)} atoms, {engine}, recorded", _row(model, atoms, engine, 1, steps, True))
+
+
+def fused(given: Given, tell: Tell) -> None:
+    """An experiment: the evaluation traced to one list of operations, which torch's own compiler makes kernels of."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    from spectra_app.dynamics.engine.static_forces import StaticForces
+
+    plain = StaticForces.predict
+    kept: dict[Any, tuple[Any, tuple[str, ...], Any]] = {}
+
+    def predict(self: StaticForces, place: int, positions: Any, recorded: bool, guess: Any) -> Any:
+        key = (id(self), place, recorded, self.room)
+        if key not in kept:
+            began = time.perf_counter()
+            names: list[str] = []
+            kind: list[Any] = []
+
+            def tensors(positions: Any, guess: Any) -> list[Any]:
+                prediction: Any = plain(self, place, positions, recorded, guess)
+                names[:] = [name for name in prediction._fields if getattr(prediction, name) is not None]
+                kind[:] = [type(prediction)]
+                return [getattr(prediction, name) for name in names]
+
+            traced = make_fx(tensors)(positions, guess)
+            traced.graph.eliminate_dead_code()
+            traced.recompile()
+            compiled = torch.compile(traced, dynamic=False) if positions.device.type == "cuda" else traced
+            expected, found = traced(positions, guess), compiled(positions, guess)
+            worst = max(float((a - b).abs().max()) for a, b in zip(expected, found, strict=True))
+            tell(
+                f"recorded {recorded}, {self.room}",
+                {
+                    "operations": len(traced.graph.nodes),
+                    "made_in_s": time.perf_counter() - began,
+                    "difference": worst,
+                },
+            )
+            kept[key] = compiled, tuple(names), kind[0]
+        function, fields, prediction_of = kept[key]
+        missing = dict.fromkeys(prediction_of._fields)
+        return prediction_of(**(missing | dict(zip(fields, function(positions, guess), strict=True))))
+
+    atoms, model = start_structure(MODEL, None), load_model(MODEL, device=given.device)
+    StaticForces.predict = predict  # type: ignore[method-assign]
+    try:
+        with _engines(given.device):
+            for replicas in (1,) if given.quick else (1, 64):
+                steps = 3 if given.quick else 200 if replicas == 1 else 24
+                tell(f"{replicas} replicas", _row(model, atoms, "graph", replicas, steps, True))
+            if not given.quick:
+                tell("kernels of a recorded step", _kernels(model, atoms, given))
+    finally:
+        StaticForces.predict = plain  # type: ignore[method-assign]
 
 
 def electrostatics(given: Given, tell: Tell) -> None:
@@ -237,7 +291,7 @@ def _kernels(model: Potential, atoms: Any, given: Given) -> dict[str, Any]:
     from torch.profiler import ProfilerActivity, profile
 
     on_gpu = model.device.type == "cuda"
-    steps = 4 if given.quick else 64
+    steps = 2 if given.quick else 64
     timed = _timed(model, atoms, "graph", 1, steps, True)
     timed()
     timed()
@@ -276,6 +330,7 @@ STAGES: dict[str, Callable[[Given, Tell], None]] = {
     "tests": tests,
     "large": large,
     "electrostatics": electrostatics,
+    "fused": fused,
 }
 
 

@@ -24,6 +24,7 @@ from spectra_app.electrostatics.mesh import choose_engine
 from spectra_app.electrostatics.multipoles import Dense, Electrostatics, Multipoles, dense_layout, from_dense, to_dense
 from spectra_app.electrostatics.smearing import Smearing, by_atom, narrowest
 from spectra_app.electrostatics.transforms import (
+    DenseEngine,
     Engine,
     multi_indices,
     n_components,
@@ -112,6 +113,7 @@ class ReciprocalInteraction:
         self._fractional = to_dense(system.positions, layout) @ self._inverse  # [structure, place, vector]
         self._engine: Engine = choose_engine(self._fractional.detach(), k, narrowest(sigma))
         self._classes = _Classes(sigma, k_squared, layout) if isinstance(sigma, Smearing) else None
+        self._fixed = (system.cell, k) if not system.cell.requires_grad else None
         self._own_charge = self._self_unit / by_atom(sigma, 1, k_squared)
         self._own_dipole = self._self_unit / (3.0 * by_atom(sigma, 3, k_squared))
 
@@ -152,6 +154,26 @@ class ReciprocalInteraction:
     def act(self, charges: Tensor | None, dipoles: Tensor | None) -> tuple[Tensor, Tensor]:
         """See ``Interaction``."""
         return self._at_atoms(self._to_modes(self._moments(charges, dipoles, None)), charges, dipoles)
+
+    @property
+    def packs(self) -> bool:
+        """Whether ``packed`` gives all: cells without derivative, atoms of one width, and waves that are kept."""
+        kept = isinstance(self._engine, DenseEngine) and self._engine.waves is not None
+        return kept and self._classes is None and self._fixed is not None
+
+    def packed(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What ``packed.PackedEquation`` is made of.
+
+        Returns:
+            cosines, then sines [structure, place, 2 k]; what the y of a place gives to the structure factor
+            [structure or 1, 1, re/im, component of y, cos/sin, k]; twice the weights [structure, 1, 1, k]; self-terms
+            of the components of y [4].
+        """
+        assert isinstance(self._engine, DenseEngine)
+        assert self._engine.waves is not None
+        assert self._fixed is not None
+        factors, own = _packed_factors(*self._fixed, self._inverse, self._own_charge, self._own_dipole)
+        return self._engine.waves, factors, 2.0 * self._weight[:, None, None], own
 
     def _to_modes(self, moments: Tensor) -> Tensor:
         """Structure factors [structure, source, re/im, k] of the clouds, relative to the narrowest."""
@@ -200,6 +222,27 @@ class ReciprocalInteraction:
             ]
             rows.append(torch.stack(distinct, dim=1).permute(0, 3, 1, 2))
         return torch.cat(rows, dim=2)
+
+
+def _packed_factors(
+    cell: Tensor, k: KVectors, inverse: Tensor, own_charge: float | Tensor, own_dipole: float | Tensor
+) -> tuple[Tensor, Tensor]:
+    """Factors and self-terms of ``ReciprocalInteraction.packed``; kept with the vectors while the cell is the same."""
+    keeps, key = not torch.compiler.is_compiling(), (id(cell), -1.0)
+    kept = k.of_cell.get(key) if keeps else None
+    if kept is not None and kept[0] is cell:
+        return kept[1], kept[2]
+    alike = bool((k.cells == k.cells[:1]).all())
+    rows = slice(0, 1) if alike else slice(None)
+    vectors = (2.0 * math.pi * k.integers[rows] @ inverse[rows].transpose(1, 2)).transpose(1, 2)  # [., xyz, k]
+    factors = vectors.new_zeros(len(vectors), 1, 2, 4, 2, vectors.shape[-1])
+    factors[:, 0, 0, 0, 0] = factors[:, 0, 1, 0, 1] = -1.0  # y of a charge is -q
+    factors[:, 0, 0, 1:, 1], factors[:, 0, 1, 1:, 0] = -vectors, vectors  # i k.u exp(i k.r)
+    own = torch.full((4,), float(own_dipole), dtype=vectors.dtype, device=vectors.device)
+    own[:1] = float(own_charge)
+    if keeps:
+        k.of_cell[key] = (cell, factors, own)
+    return factors, own
 
 
 def _along(values: float | Tensor, of_atoms: Tensor) -> float | Tensor:

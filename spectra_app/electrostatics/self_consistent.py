@@ -34,6 +34,7 @@ from torch import Tensor
 
 from spectra_app.electrostatics.iterations import Iterations, Search, iterate_fixed, iterate_once
 from spectra_app.electrostatics.multipoles import Electrostatics, Multipoles
+from spectra_app.electrostatics.packed import packed_equation
 from spectra_app.electrostatics.protocol import Interaction
 from spectra_app.electrostatics.relaxed import relax_in_loops
 from spectra_app.electrostatics.response import (
@@ -299,7 +300,8 @@ def relax(
         if iterations is None:
             phi, residual = equation.iterate(*start, looser=looser)
         else:
-            phi, residual, excess = iterate_fixed(equation, *start, equation.wanted(start[0], looser), iterations)
+            fixed = packed_equation(system, interaction, susceptibility) or equation
+            phi, residual, excess = iterate_fixed(fixed, *start, equation.wanted(start[0], looser), iterations)
         moments, alpha = phi.new_zeros(len(phi), 3), phi.new_zeros(len(phi), 3, 3)
         if answers:
             moments, alpha = _stationary(susceptibility.vectors, direct, equation.respond(phi[:, 1:]), residual)

@@ -99,6 +99,9 @@ class DenseEngine:
         fractional: [structure, place, vector], no gradient.
         integers: [structure, k, vector].
         monomials: cache of ``signed_monomials`` by rank, shared by all evaluations with the same vectors.
+
+    Attributes:
+        waves: cosines, then sines [structure, place, 2 k]; None where they are too many to be kept.
     """
 
     def __init__(self, fractional: Tensor, integers: Tensor, monomials: dict[int, Tensor]) -> None:
@@ -107,11 +110,11 @@ class DenseEngine:
         self._fractional = fractional - torch.floor(fractional)
         n_places, n_k = fractional.shape[1], integers.shape[1]
         self._chunk = n_k if n_places * n_k <= _CHUNK_ELEMENTS else max(256, _CHUNK_ELEMENTS // n_places)
-        self._kept = waves(self._fractional, integers) if self._chunk == n_k else None
+        self.waves = waves(self._fractional, integers) if self._chunk == n_k else None
 
     def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
-        if self._kept is not None:
-            yield slice(None), self._kept
+        if self.waves is not None:
+            yield slice(None), self.waves
             return
         for start in range(0, self.integers.shape[1], self._chunk):
             block = slice(start, start + self._chunk)

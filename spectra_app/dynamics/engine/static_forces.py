@@ -129,8 +129,6 @@ class StaticForces:
             recorded: also the polarizability.
             note: is given by how much the iterations stay above the tolerance [2] (``Prediction.excess``).
         """
-        assert self.room is not None
-        iterations = self.room.iterations
 
         def evaluate(
             positions: Tensor,
@@ -141,15 +139,10 @@ class StaticForces:
             history: History = History(),  # noqa: B008  (immutable)
         ) -> Evaluated:
             guess = history.guess(recorded, self._timestep_fs, self._record_fs)
+            cast = positions.to(self.model.dtype)
             parts = [
-                self.model(
-                    group.cast._replace(positions=positions[group.atoms].to(self.model.dtype)),
-                    table,
-                    polarizability=recorded,
-                    guess=None if guess is None else guess[group.atoms],
-                    iterations=iterations,
-                )
-                for group, table in zip(self._groups, self.tables, strict=True)
+                self.predict(place, cast[group.atoms], recorded, None if guess is None else guess[group.atoms])
+                for place, group in enumerate(self._groups)
             ]
             excess = [part.excess for part in parts if part.excess is not None]
             if note is not None and excess:
@@ -158,6 +151,24 @@ class StaticForces:
             return Evaluated(prediction, reference_positions, reference_cell, history.after(prediction.solution))
 
         return evaluate
+
+    def predict(self, place: int, positions: Tensor, recorded: bool, guess: Tensor | None) -> PredictionLike:
+        """The model for one group.
+
+        Args:
+            place: of the group.
+            positions: [atom of the group, xyz], A, in the model's dtype.
+            recorded: also the polarizability.
+            guess: of ``Prediction.solution``, of the group's atoms.
+        """
+        assert self.room is not None
+        return self.model(
+            self._groups[place].cast._replace(positions=positions),
+            self.tables[place],
+            polarizability=recorded,
+            guess=guess,
+            iterations=self.room.iterations,
+        )
 
 
 def _joined(parts: Sequence[PredictionLike]) -> PredictionLike:
