@@ -11,6 +11,7 @@ from torch import Tensor
 
 from spectra_app.dynamics.field_work import field_moments, field_weights
 from spectra_app.dynamics.fields import FieldSchedule
+from spectra_app.dynamics.groups import GROUP_ATOMS, ReplicaGroup, joined_predictions, replica_groups, table_of_group
 from spectra_app.dynamics.predictor import NO_HISTORY, History
 from spectra_app.dynamics.skin import beyond_skin, beyond_skin_scaled, beyond_skin_strained, flat_cells
 from spectra_app.electrostatics.iterations import Iterations
@@ -178,6 +179,7 @@ class ForceField:
         self._cast = system.to(dtype=model.dtype)
         self._schedule = field
         self._field: _Field | None = None
+        self._groups: list[ReplicaGroup] | None = None
         self._neighbors: Neighbors | None = None
         self._built_from: Tensor | None = None
         self._fixed_cell, self._any_shape = not stress, any_shape
@@ -247,9 +249,32 @@ class ForceField:
     def _predict(
         self, system: System, neighbors: Neighbors, field: Tensor | None, recorded: bool, guess: Tensor | None
     ) -> PredictionLike:
-        return self.model(
-            system, neighbors, forces=True, stress=self.stress, field=field, polarizability=recorded, guess=guess
-        )
+        def of(part: System, table: Neighbors, start: Tensor | None) -> PredictionLike:
+            return self.model(
+                part, table, forces=True, stress=self.stress, field=field, polarizability=recorded, guess=start
+            )
+
+        if len(system.positions) <= GROUP_ATOMS or system.n_structures == 1:
+            return of(system, neighbors, guess)
+        parts = []
+        for group in self._groups_of(system):
+            part = group.system._replace(positions=system.positions[group.atoms])
+            if not self._fixed_cell:
+                part = part._replace(cell=system.cell[group.replicas])
+            start = None if guess is None else guess[group.atoms]
+            parts.append(of(part, table_of_group(neighbors, group.atoms), start))
+        return joined_predictions(parts)
+
+    def _groups_of(self, system: System) -> list[ReplicaGroup]:
+        """Groups of the replicas, or of those of them that are given; kept, with their cells, for all replicas."""
+        if system.sizes != self._cast.sizes:
+            return replica_groups(system, GROUP_ATOMS)
+        if self._groups is None:
+            self._groups = replica_groups(self._cast, GROUP_ATOMS)
+            vectors = getattr(self.model, "kept_vectors", None)
+            if vectors is not None:
+                vectors.room = max(vectors.room, len(self._groups))
+        return self._groups
 
     def _table_for(self, system: System) -> Neighbors:
         """The table of neighbours, on the CPU without what lies beyond the cutoff."""

@@ -12,7 +12,15 @@ from ase import Atoms
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spectra_app.config import MDSettings, ModelSettings
-from spectra_app.dynamics import MDState, MolecularDynamics, ObservableBlock, Recorder, TrajectoryBlock, make_particles
+from spectra_app.dynamics import (
+    MDState,
+    MolecularDynamics,
+    ObservableBlock,
+    Recorder,
+    TrajectoryBlock,
+    forces,
+    make_particles,
+)
 from spectra_app.dynamics.engine import GraphSteps, why_not_static
 from spectra_app.dynamics.engine import graph as graph_module
 from spectra_app.dynamics.engine.graph import Kind
@@ -151,6 +159,25 @@ def test_replicas_in_groups() -> None:
     assert [group.system.sizes for group in run.engine.forces._groups] == [(12, 12), (12,), (12, 12)]
 
 
+def test_a_large_batch_is_evaluated_in_groups_by_every_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    atoms = [waters(), waters(box=8.6), waters(), waters(box=None)]
+    whole = Run(model(), atoms, "eager", steps=8).go()
+    monkeypatch.setattr(forces, "GROUP_ATOMS", 24)
+    run = Run(model(), atoms, "eager", steps=8)
+    calls: list[int] = []
+    evaluate = type(run.dynamics.force_field.model).forward
+
+    def counted(self, system, *rest, **given):  # type: ignore[no-untyped-def]
+        calls.append(system.n_structures)
+        return evaluate(self, system, *rest, **given)
+
+    monkeypatch.setattr(Potential, "forward", counted)
+    parts = run.go()
+    assert calls[:4] == [2, 2, 2, 2]
+    for name in ("positions", "velocities", "forces", "energy", "fields"):
+        torch.testing.assert_close(getattr(parts, name), getattr(whole, name), rtol=0, atol=1e-11)
+
+
 @pytest.mark.parametrize(
     ("settings", "box"),
     [
@@ -228,7 +255,7 @@ def static_run(**settings: object) -> tuple[Run, MDState]:
 
 @pytest.mark.parametrize("kind", [Kind(False, True), Kind(True, False)])
 def test_a_step_has_static_shapes_and_reads_nothing_back(kind: Kind) -> None:
-    run, state = static_run(temperature_K=900.0)
+    run, state = static_run(temperature_K=(900.0, 700.0))
     counts, watches = [], []
     for seed in (1, 2):
         noise = torch.randn(state.positions.shape, generator=torch.manual_seed(seed), dtype=torch.float64)
@@ -236,17 +263,20 @@ def test_a_step_has_static_shapes_and_reads_nothing_back(kind: Kind) -> None:
         given = run.engine._fill(state._replace(reference_positions=shifted, positions=shifted))
         run.engine._ring.load(given)
         run.engine._at.zero_()
-        run.engine._step(kind, given)  # constants are made at the first call
+        step = run.engine._step_of(kind, given)
+        step()  # constants are made at the first call
         run.engine._at.zero_()
         watch = Watch()
         with watch:
-            run.engine._step(kind, given)
+            step()
         watches.append(watch.seen)
         counts.append(int(run.engine.forces.tables[0].mask.sum()))
     assert counts[0] != counts[1]  # other neighbours
     assert watches[0] == watches[1]  # through the same operations of the same shapes
     assert len(watches[0]) > 500
     assert not [name for name, _ in watches[0] if any(bad in name for bad in DEPENDS_ON_NUMBERS)]
+    # Numbers of the host that are put on the device: single ones travel with a kernel, tables have to be copied.
+    assert {shapes for name, shapes in watches[0] if "lift_fresh" in name} <= {(torch.Size([]),)}
 
 
 @pytest.mark.parametrize("kind", [Kind(False, True), Kind(True, False), Kind(True, True)])
@@ -260,7 +290,7 @@ def test_a_step_needs_no_numbers_at_all(kind: Kind, monkeypatch: pytest.MonkeyPa
         state = run.go()
         run.engine._noise_of(kind, state)
         state = on_meta((run.engine, state))[1]
-        run.engine._step(kind, state)
+        run.engine._step_of(kind, state)()
         assert run.engine._columns.is_meta
 
 

@@ -26,12 +26,13 @@ from spectra_app.config import MDSettings
 from spectra_app.dynamics.engine.capture import Captured
 from spectra_app.dynamics.engine.eager import StepByStep
 from spectra_app.dynamics.engine.ring import StateRing
-from spectra_app.dynamics.engine.static_forces import GROUP_ATOMS, Room, StaticForces
+from spectra_app.dynamics.engine.static_forces import Room, StaticForces
 from spectra_app.dynamics.engine.step_noise import StepNoise, skip
 from spectra_app.dynamics.engine.steps import Advanced, Flags
-from spectra_app.dynamics.ensembles import make_stepper
+from spectra_app.dynamics.ensembles import Stepper, make_stepper
 from spectra_app.dynamics.failures import hold
 from spectra_app.dynamics.forces import MAX_MOVE_A, PotentialLike
+from spectra_app.dynamics.groups import GROUP_ATOMS
 from spectra_app.dynamics.predictor import N_KEPT
 from spectra_app.dynamics.recorder import Rows
 from spectra_app.dynamics.split_recorder import AnyRecorder
@@ -149,7 +150,7 @@ class GraphSteps:
         self._ring.load(state)
         for kind in kinds:
             if kind not in self._steps:
-                self._steps[kind] = Captured(partial(self._step, kind, state), self._at)
+                self._steps[kind] = Captured(self._step_of(kind, state), self._at)
         self._at.zero_()
         for kind in kinds:
             self._steps[kind]()
@@ -211,13 +212,18 @@ class GraphSteps:
         self._since, self.n_rebuilds = 0, self.n_rebuilds + 1
         return state._replace(room=tuple(room))
 
-    def _step(self, kind: Kind, like: MDState) -> None:
-        """One step on the device: from the place of the counter to the next one."""
-        assert self._ring is not None
+    def _step_of(self, kind: Kind, like: MDState) -> Callable[[], None]:
+        """A step of a kind; what it needs of the host is made now, and not while it is captured."""
         excess: list[Tensor] = []
         evaluate = self.forces.evaluator(kind.recorded, excess.append)
         stepper = make_stepper(self._settings, self._particles, evaluate, kind.thermostat)
-        drawn = cast(Streams, self._noise_of(kind, like).at(self._at))
+        return partial(self._step, kind, like, stepper, self._noise_of(kind, like), excess)
+
+    def _step(self, kind: Kind, like: MDState, stepper: Stepper, noise: StepNoise, excess: list[Tensor]) -> None:
+        """One step on the device: from the place of the counter to the next one."""
+        assert self._ring is not None
+        excess.clear()
+        drawn = cast(Streams, noise.at(self._at))
         with only_torch():
             state = like._replace(**self._ring.read(self._at), streams=drawn)
             moved, prediction = stepper(state)

@@ -6,20 +6,19 @@ in between is the memory that the next one uses again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from spectra_app.dynamics.engine.fixed_table import capacity, has_nearest_images, nearest_image_table, searched_table
 from spectra_app.dynamics.forces import Evaluated, ForceFunction, PotentialLike, PredictionLike
+from spectra_app.dynamics.groups import GROUP_ATOMS, joined_predictions, replica_groups
 from spectra_app.dynamics.predictor import History
 from spectra_app.electrostatics.iterations import Iterations
 from spectra_app.structure.neighbors import Neighbors, build_neighbors
-from spectra_app.structure.system import System, select_structures
-
-GROUP_ATOMS = 8192  # in one group: enough to fill a GPU, 150 kB each while it is evaluated
+from spectra_app.structure.system import System
 
 
 class Room(NamedTuple):
@@ -147,7 +146,7 @@ class StaticForces:
             excess = [part.excess for part in parts if part.excess is not None]
             if note is not None and excess:
                 note(torch.stack(excess).amax(0))
-            prediction = _joined(parts)
+            prediction = joined_predictions(parts)
             return Evaluated(prediction, reference_positions, reference_cell, history.after(prediction.solution))
 
         return evaluate
@@ -171,42 +170,15 @@ class StaticForces:
         )
 
 
-def _joined(parts: Sequence[PredictionLike]) -> PredictionLike:
-    """One prediction of several groups' predictions."""
-    first: Any = parts[0]
-    if len(parts) == 1:
-        return parts[0]
-    columns: dict[str, Tensor | None] = {}
-    for name in first._fields:
-        values = [getattr(part, name) for part in parts]
-        columns[name] = None if values[0] is None or name == "excess" else torch.cat(values)
-    joined: PredictionLike = type(first)(**columns)
-    return joined
-
-
 def _groups(system: System, dtype: torch.dtype, reach_A: float, group_atoms: int) -> list[_Group]:
-    """Consecutive replicas of one size and one kind of boundaries; groups of the same cells share their tensor."""
-    periodic, device = system.periodic.tolist(), system.positions.device
-    runs: list[list[int]] = []
-    for replica, size in enumerate(system.sizes):
-        last = runs[-1] if runs else []
-        alike = last and system.sizes[last[0]] == size and periodic[last[0]] == periodic[replica]
-        if alike and (len(last) + 1) * size <= group_atoms:
-            last.append(replica)
-        else:
-            runs.append([replica])
-    groups: list[_Group] = []
-    for run in runs:
-        start = sum(system.sizes[: run[0]])
-        atoms = slice(start, start + sum(system.sizes[run[0] : run[-1] + 1]))
-        places = torch.arange(atoms.start, atoms.stop, device=device)
-        part = select_structures(system, torch.tensor(run, device=device), places)
-        cast = part.to(dtype=dtype)
-        for other in groups:
-            if other.cast.cell.shape == cast.cell.shape and torch.equal(other.cast.cell, cast.cell):
-                cast = cast._replace(cell=other.cast.cell)
-                break
-        images = not has_nearest_images(part, reach_A)
-        inverse = torch.linalg.inv(part.cell) if periodic[run[0]] and not images else None
-        groups.append(_Group(part, cast, atoms, inverse, images))
+    """Consecutive replicas of one size and one kind of boundaries."""
+    casts: dict[int, Tensor] = {}  # cells in the model's dtype: one tensor for the same cells
+    groups = []
+    for part in replica_groups(system, group_atoms, alike=True):
+        cell = part.system.cell
+        cast = part.system.to(dtype=dtype)
+        cast = cast._replace(cell=casts.setdefault(id(cell), cast.cell))
+        images = not has_nearest_images(part.system, reach_A)
+        closed = bool(part.system.periodic[0]) and not images
+        groups.append(_Group(part.system, cast, part.atoms, torch.linalg.inv(cell) if closed else None, images))
     return groups
