@@ -129,6 +129,7 @@ class Equilibration:
         self.steps = settings.equilibration_max_steps if self._automatic else settings.equilibration_steps
         self.report: EquilibrationReport | None = None
         self._samples: list[Tensor] = []  # [quantity, replica] on the device
+        self._watched = 0
         self._mass = sum_over_atoms(particles.masses, particles)[:, 0]  # [replica]
         self._atoms = torch.tensor(particles.sizes, dtype=torch.float64, device=self._mass.device)
 
@@ -140,8 +141,9 @@ class Equilibration:
         Args:
             state: after a step.
         """
-        if self.report is not None or state.step == 0 or state.step > self.steps:
+        if self.report is not None or state.step > self.steps or state.step <= self._watched:
             return
+        self._watched = state.step  # an engine may give one state twice
         if state.step % SAMPLE_STEPS == 0:
             self._samples.append(self._quantities(state))
         if state.step == self.steps:
@@ -163,6 +165,7 @@ class Equilibration:
         """What a restart needs: plain tensors and numbers."""
         return {
             "steps": self.steps,
+            "watched": self._watched,
             "samples": torch.stack(self._samples).cpu() if self._samples else None,
             "report": None if self.report is None else asdict(self.report),
         }
@@ -171,7 +174,7 @@ class Equilibration:
         """Continue from ``carry``; None: a checkpoint of an earlier version, which noted nothing."""
         if carry is None:
             return
-        self.steps = carry["steps"]
+        self.steps, self._watched = carry["steps"], carry["watched"]
         samples = carry["samples"]
         self._samples = [] if samples is None else list(samples.to(self._mass.device).unbind())
         self.report = None if carry["report"] is None else EquilibrationReport.from_dict(carry["report"])

@@ -249,7 +249,8 @@ class MolecularDynamics:
 
         eager, model = StepByStep(self.step, rows), self.force_field.model
         if model.engine == "graph":
-            return GraphSteps(model, self.particles, self.settings, recorder, self._is_recorded, eager)
+            known = (self.particles, self.settings, recorder, self._is_recorded, lambda: self.equilibration.steps)
+            return GraphSteps(model, *known, eager)
         return eager
 
     def trial(self, recorder: AnyRecorder, n_steps: int = 16) -> Callable[[], float]:

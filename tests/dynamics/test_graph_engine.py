@@ -18,6 +18,7 @@ from spectra_app.dynamics import (
     ObservableBlock,
     Recorder,
     TrajectoryBlock,
+    equilibration,
     forces,
     make_particles,
 )
@@ -25,6 +26,7 @@ from spectra_app.dynamics.engine import GraphSteps, why_not_static
 from spectra_app.dynamics.engine import graph as graph_module
 from spectra_app.dynamics.engine.graph import Kind
 from spectra_app.dynamics.engine.static_forces import Room
+from spectra_app.dynamics.equilibration import Equilibration, EquilibrationReport
 from spectra_app.dynamics.forces import PotentialLike
 from spectra_app.dynamics.state import state_from_dict, state_to_dict
 from spectra_app.electrostatics import boys, transforms
@@ -149,6 +151,19 @@ def test_steps_are_those_of_eager(settings: dict[str, object]) -> None:
     run = agree(*(Run(model(), [waters()], engine, **settings) for engine in ("eager", "graph")))
     assert run.engine.n_rebuilds > 3  # atoms have left the skin
     assert run.engine.forces.room.fields > run.engine.forces.room.answers > 0
+
+
+def test_an_automatic_equilibration_ends_where_that_of_eager_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    def judge(watching: Equilibration, state: MDState) -> EquilibrationReport:
+        assert len(watching._samples) == state.step // 10
+        return EquilibrationReport(state.step, 0.5, "settled" if state.step >= 20 else "undecided", 10, "", ())
+
+    monkeypatch.setattr(equilibration, "LOOK_STEPS", 10)
+    monkeypatch.setattr(Equilibration, "_judge", judge)
+    settings = {"equilibration": "auto", "equilibration_max_steps": 50}
+    run = agree(*(Run(model(), [waters()], engine, **settings) for engine in ("eager", "graph")))
+    assert run.dynamics.equilibration.steps == 21
+    assert run.memory.all()["step"].tolist() == list(range(27))
 
 
 def test_replicas_in_groups() -> None:

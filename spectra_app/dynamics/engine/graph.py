@@ -83,6 +83,7 @@ class GraphSteps:
         settings: of the run, of those that can be static.
         recorder: tells what is recorded and how a row is made.
         is_recorded: whether a step, counted from the very start, is recorded.
+        equilibration: gives the steps before recording begins, as far as is known.
         eager: makes the steps that have no static shape: those before a predictor has its history, the last one of the
             equilibration, and those that have to say what went wrong.
         group_atoms: most atoms that are evaluated together.
@@ -103,11 +104,12 @@ class GraphSteps:
         settings: MDSettings,
         recorder: AnyRecorder,
         is_recorded: Callable[[int], bool],
+        equilibration: Callable[[], int],
         eager: StepByStep,
         group_atoms: int = GROUP_ATOMS,
     ) -> None:
         self._particles, self._settings, self._recorder = particles, settings, recorder
-        self._is_recorded, self._eager = is_recorded, eager
+        self._is_recorded, self._equilibration, self._eager = is_recorded, equilibration, eager
         self._iterates = bool(getattr(model, "iterates", False))
         system, h = particles.system, settings.timestep_fs
         self.forces = StaticForces(model, system, settings.skin_A, h, h * settings.record_stride, group_atoms)
@@ -183,14 +185,14 @@ class GraphSteps:
         has_answers = not self._iterates or (state.answers is not None and len(state.answers) == N_KEPT)
         for place in range(most if has_fields else 0):
             step = state.step + place + 1
-            if step == self._settings.equilibration_steps or (self._is_recorded(step) and not has_answers):
+            if step == self._equilibration() or (self._is_recorded(step) and not has_answers):
                 return place
         return most if has_fields else 0
 
     def _kind(self, step: int) -> Kind:
         """Of the step that follows ``step``."""
         settings = self._settings
-        thermostat = step < settings.equilibration_steps or settings.ensemble != "nve"
+        thermostat = step < self._equilibration() or settings.ensemble != "nve"
         return Kind(thermostat, self._is_recorded(step + 1))
 
     def _noise_of(self, kind: Kind, state: MDState) -> StepNoise:
@@ -259,7 +261,7 @@ class GraphSteps:
     def _rows(self, state: MDState, n_steps: int) -> Rows:
         """What the first steps of the block have to record; valid until the next block."""
         assert self._ring is not None
-        begin = state.step + 1 - self._settings.equilibration_steps
+        begin = state.step + 1 - self._equilibration()
         steps = [step for step in range(begin, begin + n_steps) if self._recorder.is_row(step)]
         frames = [step for step in range(begin, begin + n_steps) if self._recorder.is_frame(step)]
         rows = Rows()
