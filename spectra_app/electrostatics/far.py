@@ -30,8 +30,8 @@ class _Lattice(NamedTuple):
         inverse: [xyz, vector], of the cell, A^-1.
         runs: of ``far_kernels.runs_of``.
         reach: likewise.
-        k: [xyz, k], A^-1.
-        weights: [k], V/e of |S|^2.
+        k: [xyz, k], A^-1, padded to whole blocks.
+        weights: [k], of |S|^2, likewise.
         own: of the self-terms of charge, dipole and quadrupole.
     """
 
@@ -59,7 +59,8 @@ class FarInteraction:
         positions = system.positions.detach().numpy()
         lattice = _lattice(k, sigma, positions.dtype.name)
         self.k, self.weights, self.own = lattice.k, lattice.weights, lattice.own
-        self.waves = np.empty((len(positions), 2, self.k.shape[1] + kernels.PADDING), positions.dtype)
+        n_blocks = self.k.shape[1] // kernels.BLOCK
+        self.waves = np.empty((n_blocks, len(positions), 2, kernels.BLOCK), positions.dtype)
         kernels.fill_waves(positions, lattice.inverse, lattice.runs, lattice.reach, self.waves)
 
     @property
@@ -75,9 +76,7 @@ class FarInteraction:
         """See ``Interaction``; without derivative."""
         moments = moments_of(multipoles)
         found = np.zeros((1, len(moments), 4), moments.dtype)
-        kernels.act(*self.arrays, moments[None], np.zeros(1, np.int64), found)
-        if multipoles.quadrupoles is not None:
-            kernels.act_of_quadrupoles(*self.arrays[:3], moments, found[0])
+        kernels.act(*self.arrays, moments[None], np.zeros(1, np.int64), moments, found)
         return torch.from_numpy(found[0, :, 0]), torch.from_numpy(found[0, :, 1:])
 
     def energy(self, multipoles: Multipoles) -> Tensor:
@@ -92,7 +91,8 @@ class FarInteraction:
         """See ``Interaction``; without derivative."""
         sources = sources_of(charges, dipoles)
         found = np.zeros_like(sources)
-        kernels.act(*self.arrays, sources, np.arange(len(sources)), found)
+        none = np.empty((0, N_MOMENTS), sources.dtype)
+        kernels.act(*self.arrays, sources, np.arange(len(sources)), none, found)
         return torch.from_numpy(found[..., 0].T), torch.from_numpy(found[..., 1:].swapaxes(0, 1))
 
     def derivatives(self, multipoles: Multipoles) -> tuple[float, np.ndarray]:
@@ -114,12 +114,13 @@ def _lattice(k: KVectors, sigma: float, dtype: str) -> _Lattice:
     unit = 1.0 / (EPSILON_0 * (2.0 * math.pi) ** 1.5)
     own = (unit / sigma, unit / (3.0 * sigma**3), unit / (10.0 * sigma**5))
     runs, reach = kernels.runs_of(integers)
+    padding = -len(integers) % kernels.BLOCK
     return _Lattice(
         inverse,
         runs,
         reach,
-        np.ascontiguousarray(vectors.T).astype(dtype),
-        (weights / (EPSILON_0 * volume)).astype(dtype),
+        np.pad(vectors.T, ((0, 0), (0, padding))).astype(dtype),
+        np.pad(weights / (EPSILON_0 * volume), (0, padding)).astype(dtype),
         tuple(np.dtype(dtype).type(x) for x in own),
     )
 

@@ -32,7 +32,7 @@ __all__ = ["Interaction", "near_pairs", "prepare_interaction", "prepare_k_vector
 
 WIDE = 1.5  # width of the smooth part of a split sum, in units of the widest cloud, for
 _WIDE_FOR = 192  # atoms: pairs cost sigma^3 N, vectors N^2/sigma^3, and both as much where sigma grows with N^(1/6)
-_MOST_IN_LOOPS = 2**21  # atoms x vectors up to which compiled loops beat matrix products
+_MOST_IN_LOOPS = 2**23  # atoms x vectors up to which compiled loops beat matrix products
 NEAR_REACH = 5.0  # of its short part, in units of that width
 
 

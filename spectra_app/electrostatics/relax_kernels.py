@@ -14,7 +14,7 @@ import numpy as np
 from spectra_app.electrostatics import far_kernels, near_kernels
 
 _near_act, _far_act = near_kernels.act, far_kernels.act
-_near_quadrupoles, _far_quadrupoles = near_kernels.act_of_quadrupoles, far_kernels.act_of_quadrupoles
+_near_quadrupoles = near_kernels.act_of_quadrupoles
 _near_energy, _far_energy = near_kernels.energy, far_kernels.energy
 DONE, UNBOUNDED, STALLED = 0, 1, 2
 
@@ -35,8 +35,11 @@ def _answer(chi, phi, which, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, fastmath=True)
-def _act(near, far, uniform, sources, which, out):  # type: ignore[no-untyped-def]
-    """Sets ``out`` of some sources: the potentials and fields that their charges and dipoles make."""
+def _act(near, far, uniform, sources, which, moments, out):  # type: ignore[no-untyped-def]
+    """Sets ``out`` of some sources: the potentials and fields that their charges and dipoles make.
+
+    The quadrupoles of ``moments`` [atom, 10], which may be empty, belong to source 0.
+    """
     excess, background = uniform
     for s in which:
         total, spread = 0.0, 0.0
@@ -49,7 +52,9 @@ def _act(near, far, uniform, sources, which, out):  # type: ignore[no-untyped-de
     first, other, geometry = near
     _near_act(first, other, geometry, sources, which, out)
     waves, k, weights, own = far
-    _far_act(waves, k, weights, own, sources, which, out)
+    _far_act(waves, k, weights, own, sources, which, moments, out)
+    if len(moments):
+        _near_quadrupoles(first, other, geometry, moments, out[0])
 
 
 @numba.njit(cache=True, fastmath=True)
@@ -108,12 +113,7 @@ def solve(near, far, uniform, chi, moments, direct, warm, tolerances, most, phi,
             moving = np.nonzero(size > wanted)[0]
             if len(moving) == 0:
                 return DONE
-        _act(near, far, uniform, answer, moving, image)
-        if bare:
-            first, other, geometry = near
-            _near_quadrupoles(first, other, geometry, moments, image[0])
-            waves, k, weights, _own = far
-            _far_quadrupoles(waves, k, weights, moments, image[0])
+        _act(near, far, uniform, answer, moving, moments if bare else moments[:0], image)
         for s in moving:
             if turn == -2:
                 _set(phi[s], image[s], image[s], phi.dtype.type(0.0))
