@@ -213,15 +213,13 @@ class Potential(nn.Module):
             ConvergenceError: the self-consistent response has no solution.
         """
         species = self.species_index[system.numbers]
-        pair = PairGeometry(system, neighbors, self.cutoff)
         compiled = once and self.engine == "compiled"
+        pair = PairGeometry(system, neighbors, self.cutoff, compiled)
         sigma = self.widths[0] if len(set(self.widths)) == 1 else Smearing(self.widths, species)
         if compiled and self._fuses:
             units = self.scale.charge_units(system)[system.batch]
             parts = self.backbone.components(system, species, neighbors, pair)
-            energies, latents = self.latent_head.fused(
-                self.energy_head, parts, species, neighbors, pair.vectors, units, sigma
-            )
+            energies, latents = self.latent_head.fused(self.energy_head, parts, species, pair, units, sigma)
             per_atom = self.energy_scale * energies
         else:
             features = (self.backbone.once if compiled else self.backbone)(system, species, neighbors, pair)

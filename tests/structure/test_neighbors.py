@@ -18,6 +18,7 @@ from spectra_app.structure.neighbors import (
     neighbor_pairs_brute_force,
     pair_vectors,
 )
+from spectra_app.structure.pair_loops import pair_vectors_once
 from spectra_app.structure.system import System, concatenate, from_ase, make_system
 from spectra_app.structure.tightening import tighten
 
@@ -180,3 +181,21 @@ def test_pair_vectors_carry_the_strain_derivative() -> None:
     (gradient,) = torch.autograd.grad(0.5 * vectors.square().sum(), strain)
     still = pair_vectors(system, table, 1.0)[table.mask]
     torch.testing.assert_close(gradient, still.T @ still)
+
+
+def test_compiled_pair_vectors_and_their_derivative_are_those_of_the_reference() -> None:
+    rng = np.random.default_rng(4)
+    cell = np.array([[5.0, 0.0, 0.0], [1.2, 4.6, 0.0], [-0.7, 0.5, 5.3]])
+    crystal = make_system(rng.uniform(-1.0, 2.0, (7, 3)) @ cell, np.ones(7, int), cell)
+    cluster = make_system(rng.uniform(0.0, 3.0, (4, 3)), np.ones(4, int))
+    system = concatenate([crystal, cluster])
+    neighbors = build_neighbors(system, 3.5)
+    found = []
+    for way in (pair_vectors, pair_vectors_once):
+        leaves = [x.clone().requires_grad_(True) for x in (system.positions, system.cell)]
+        vectors = way(system._replace(positions=leaves[0], cell=leaves[1]), neighbors, 3.5)
+        weights = torch.randn(vectors.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+        weights = weights * neighbors.mask[..., None]
+        found.append([vectors, *torch.autograd.grad((weights * vectors).sum(), leaves)])
+    for a, b in zip(*found, strict=True):
+        assert b.detach().numpy() == pytest.approx(a.detach().numpy(), abs=1e-12)

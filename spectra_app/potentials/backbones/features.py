@@ -7,13 +7,17 @@ row in ``backbones.BACKBONES``; ``tests/potentials/test_backbones.py`` holds eve
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from spectra_app.errors import ConfigError
+from spectra_app.potentials.backbones.painn_kernels import N_HARMONICS, pair_functions
 from spectra_app.structure.neighbors import Neighbors, pair_vectors
+from spectra_app.structure.pair_loops import pair_vectors_once
 from spectra_app.structure.system import System
 
 
@@ -29,25 +33,72 @@ class Radial(NamedTuple):
     envelope: Tensor
 
 
+class PairTable(NamedTuple):
+    """Functions of the pairs without a derivative, for compiled loops; unset in empty slots.
+
+    Attributes:
+        n_neighbors: [atom], which stand in the first slots.
+        radial: [atom, slot, basis], radial basis times the smooth cutoff.
+        slope: [atom, slot, basis], its derivative by the distance.
+        angular: [atom, slot, 9], harmonics of ``painn.harmonics``; the directions at 1 to 3.
+        envelope: [atom, slot, 2], the smooth cutoff and its derivative by the distance.
+    """
+
+    n_neighbors: np.ndarray
+    radial: np.ndarray
+    slope: np.ndarray
+    angular: np.ndarray
+    envelope: np.ndarray
+
+
 class PairGeometry:
     """Geometry of all pairs, computed once and shared by backbone and heads.
 
     Attributes:
+        neighbors: the table.
         vectors: [atom, slot, xyz], r_j - r_i, A.
-        distance: [atom, slot], A; exactly the largest cutoff of the model in empty slots.
-        direction: [atom, slot, xyz], unit vectors.
 
     Args:
         system: the structures.
         neighbors: table complete to ``cutoff``.
         cutoff: the largest one that will be asked for, A.
+        once: by compiled loops, with one derivative.
     """
 
-    def __init__(self, system: System, neighbors: Neighbors, cutoff: float) -> None:
-        self.vectors = pair_vectors(system, neighbors, cutoff)
-        self.distance = torch.sqrt((self.vectors * self.vectors).sum(dim=-1))
-        self.direction = self.vectors / self.distance[..., None]
+    def __init__(self, system: System, neighbors: Neighbors, cutoff: float, once: bool = False) -> None:
+        self.neighbors = neighbors
+        self.vectors = (pair_vectors_once if once else pair_vectors)(system, neighbors, cutoff)
         self._radial: dict[tuple[float, int], Radial] = {}
+        self._tables: dict[tuple[float, int], PairTable] = {}
+
+    @cached_property
+    def distance(self) -> Tensor:
+        """[atom, slot], A; exactly the largest cutoff of the model in empty slots."""
+        return torch.sqrt((self.vectors * self.vectors).sum(dim=-1))
+
+    @cached_property
+    def direction(self) -> Tensor:
+        """[atom, slot, xyz], unit vectors."""
+        return self.vectors / self.distance[..., None]
+
+    def table(self, cutoff: float, frequencies: np.ndarray) -> PairTable:
+        """Functions of the pairs for compiled loops, on the CPU, computed once for all who ask for the same basis.
+
+        Args:
+            cutoff: A.
+            frequencies: [basis], A^-1, of ``RadialBasis``.
+        """
+        key = (cutoff, len(frequencies))
+        if key not in self._tables:
+            vectors = self.vectors.detach().numpy()
+            shape, dtype = vectors.shape[:2], vectors.dtype
+            radial, slope = (np.empty((*shape, len(frequencies)), dtype) for _ in range(2))
+            angular, envelope = np.empty((*shape, N_HARMONICS), dtype), np.empty((*shape, 2), dtype)
+            count = np.empty(shape[0], np.int64)
+            mask = self.neighbors.mask.numpy()
+            pair_functions(vectors, mask, cutoff, frequencies, count, radial, slope, angular, envelope)
+            self._tables[key] = PairTable(count, radial, slope, angular, envelope)
+        return self._tables[key]
 
     def radial(self, basis: RadialBasis) -> Radial:
         """Functions of the distances, computed once for all who ask for the same basis."""

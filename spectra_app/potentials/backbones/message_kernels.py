@@ -63,10 +63,10 @@ def _load_four(values, first, start, n, w, at):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, fastmath=True)
-def _store(w, at, start, n, values):  # type: ignore[no-untyped-def]
-    """The reverse."""
+def _store(w, start, n, values):  # type: ignore[no-untyped-def]
+    """Copies rows of the table into channels of rows [row, channel]."""
     for m in range(len(values)):
-        row, of = values[m, start : start + n], w[at + m]
+        row, of = values[m, start : start + n], w[m]
         for c in range(n):
             row[c] = of[c]
 
@@ -101,7 +101,7 @@ def message(radial, angular, other, count, filters, sent, out):  # type: ignore[
                     w[14, c] += y6 * second
                     w[15, c] += y7 * second
                     w[16, c] += y8 * second
-            _store(w, _AT_ROWS, start, n, out[i])
+            _store(w[_AT_ROWS:], start, n, out[i])
 
 
 @numba.njit(cache=True, fastmath=True)
@@ -183,4 +183,4 @@ def message_backward(  # type: ignore[no-untyped-def]
                     for m, total in enumerate((t1, t2, t3, t4)):
                         if _GROUP * g + m < n_radial:
                             d_radial[i, s, _GROUP * g + m] += total
-            _store(w, _AT_SUMS, start, n, d_sent[i])
+            _store(w[_AT_SUMS:], start, n, d_sent[i])

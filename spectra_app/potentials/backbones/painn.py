@@ -144,7 +144,7 @@ class PaiNN(Backbone):
         self, system: System, species: Tensor, neighbors: Neighbors, geometry: PairGeometry
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See ``Backbone.components``."""
-        return fused_features(geometry.vectors, neighbors, species, self._fused.of(self, FusedWeights))
+        return fused_features(geometry, species, self._fused.of(self, FusedWeights))
 
     def _tensors(self, rank2: Tensor) -> Tensor:
         """Tensors [atom, xyz, xyz, channel] of components [atom, 5, channel]."""

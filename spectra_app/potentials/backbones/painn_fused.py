@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn.functional import silu
 
 from spectra_app.potentials.backbones import painn_kernels as kernels
+from spectra_app.potentials.backbones.features import PairGeometry, PairTable
 from spectra_app.potentials.backbones.message_kernels import message, message_backward
-from spectra_app.potentials.backbones.update_kernels import update, update_backward
+from spectra_app.potentials.backbones.update_kernels import gate_inputs, gate_inputs_backward, update, update_backward
 from spectra_app.potentials.once import refuse_second_derivative, silu_backward
-from spectra_app.structure.neighbors import Neighbors
 
 _MIXED = ("left", "right", "left2", "right2")  # factors of products, made from vectors and from tensors
 SMALL = 1e-8  # keeps the norm of a vanishing vector differentiable twice
@@ -79,19 +79,19 @@ def _layer(message: Any, update: Any) -> _Layer:
     return _Layer(linear(message.phi), joined, tuple(half.T.contiguous() for half in halves), linear(update.gate))
 
 
-def fused_features(
-    vectors: Tensor, neighbors: Neighbors, species: Tensor, weights: FusedWeights
-) -> tuple[Tensor, Tensor, Tensor]:
+def fused_features(geometry: PairGeometry, species: Tensor, weights: FusedWeights) -> tuple[Tensor, Tensor, Tensor]:
     """Scalars [atom, channel], vectors [atom, xyz, channel] and components of tensors [atom, 5, channel].
 
     Args:
-        vectors: [atom, slot, xyz], r_j - r_i, A; may require a gradient, of first order.
-        neighbors: table whose neighbours stand in the first slots, complete to the cutoff.
+        geometry: of pairs whose neighbours stand in the first slots, complete to the cutoff; its vectors may require a
+            gradient, of first order.
         species: [atom].
         weights: of the backbone.
     """
-    count = neighbors.mask.sum(1)
-    result: tuple[Tensor, Tensor, Tensor] = _Fused.apply(vectors, neighbors.other, count, species, weights)
+    table = geometry.table(weights.cutoff, weights.frequencies)
+    result: tuple[Tensor, Tensor, Tensor] = _Fused.apply(
+        geometry.vectors, geometry.neighbors.other, table, species, weights
+    )
     return result
 
 
@@ -99,8 +99,8 @@ class _Fused(torch.autograd.Function):
     """Pair vectors -> features; see ``fused_features``."""
 
     @staticmethod
-    def forward(ctx, vectors, other, count, species, weights):  # type: ignore[no-untyped-def]
-        tape = _Tape(vectors.detach(), other.numpy(), count.numpy(), species.numpy(), weights)
+    def forward(ctx, vectors, other, table, species, weights):  # type: ignore[no-untyped-def]
+        tape = _Tape(vectors.detach(), other.numpy(), table, species.numpy(), weights)
         result = tape.forward()
         ctx.tape = tape
         return result
@@ -115,24 +115,18 @@ class _Tape:
     """One evaluation: what ``forward`` keeps for ``backward``."""
 
     def __init__(
-        self, vectors: Tensor, other: np.ndarray, count: np.ndarray, species: np.ndarray, weights: FusedWeights
+        self, vectors: Tensor, other: np.ndarray, table: PairTable, species: np.ndarray, weights: FusedWeights
     ) -> None:
-        self.vectors, self.other, self.count, self.species, self.weights = vectors, other, count, species, weights
-        n_atoms, n_slots, _ = vectors.shape
-        self.radial, self.slope = (vectors.new_empty(n_atoms, n_slots, weights.n_radial) for _ in range(2))
-        self.angular = vectors.new_empty(n_atoms, n_slots, kernels.N_HARMONICS)
+        self.vectors, self.other, self.species, self.weights = vectors, other, species, weights
+        self.count, self.radial, self.slope, self.angular = table[:4]
         self.kept: list[dict[str, Tensor]] = []
 
     def forward(self) -> tuple[Tensor, Tensor, Tensor]:
         w, n_atoms = self.weights, len(self.vectors)
         n_elements = len(w.embedding)
-        radial, angular = self.radial.numpy(), self.angular.numpy()
-        kernels.pair_functions(
-            self.vectors.numpy(), self.count, w.cutoff, w.frequencies, radial, self.slope.numpy(), angular
-        )
         sums = self.vectors.new_zeros(n_atoms, kernels.N_HARMONICS, n_elements * w.n_radial)
         by_element = sums.view(n_atoms, kernels.N_HARMONICS, n_elements, w.n_radial).numpy()
-        kernels.sum_by_element(radial, angular, self.other, self.count, self.species, by_element)
+        kernels.sum_by_element(self.radial, self.angular, self.other, self.count, self.species, by_element)
         s = w.embedding[torch.from_numpy(self.species)] + sums[:, 0] @ w.first[0]
         v, t = sums[:, 1:4] @ w.first[1], sums[:, 4:] @ w.first[2]
         for place, layer in enumerate(w.layers):
@@ -152,8 +146,8 @@ class _Tape:
         keep["sent"] = torch.cat([sent[:, None], v * gate[:, None]], dim=1)
         out = s.new_empty(n_atoms, kernels.N_HARMONICS, c)
         message(
-            self.radial.numpy(),
-            self.angular.numpy(),
+            self.radial,
+            self.angular,
             self.other,
             self.count,
             layer.filters.numpy(),
@@ -171,7 +165,7 @@ class _Tape:
             keep[name] = features @ mix
         mixed = [keep[name].numpy() for name in _MIXED]
         keep["inputs"] = s.new_empty(n_atoms, 3, c)
-        kernels.gate_inputs(s.numpy(), mixed[1], mixed[3], SMALL, keep["inputs"].numpy())
+        gate_inputs(s.numpy(), mixed[1], mixed[3], s.numpy().dtype.type(SMALL), keep["inputs"].numpy())
         keep["hidden"] = torch.addmm(layer.gate[1], keep["inputs"].flatten(1), layer.gate[0].T)
         keep["gates"] = torch.addmm(layer.gate[3], silu(keep["hidden"]), layer.gate[2].T).unflatten(1, (-1, c))
         gates = keep["gates"].numpy()
@@ -182,7 +176,7 @@ class _Tape:
         w, n_atoms = self.weights, len(self.vectors)
         n_elements = len(w.embedding)
         ds, dv, dt = ds.clone(), dv.clone(), dt.clone()
-        d_radial, d_angular = torch.zeros_like(self.radial), torch.zeros_like(self.angular)
+        d_radial, d_angular = np.zeros_like(self.radial), np.zeros_like(self.angular)
         for place in reversed(range(len(w.layers))):
             layer, keep = w.layers[place], self.kept[place]
             self._update_backward(layer, ds, dv, dt, keep)
@@ -194,13 +188,13 @@ class _Tape:
         d_sums[:, 4:] = dt @ w.first[2].T
         by_element = d_sums.view(n_atoms, kernels.N_HARMONICS, n_elements, w.n_radial).numpy()
         kernels.sum_by_element_backward(
-            self.radial.numpy(), self.angular.numpy(), self.other, self.count, self.species, by_element,
-            d_radial.numpy(), d_angular.numpy(),
+            self.radial, self.angular, self.other, self.count, self.species, by_element,
+            d_radial, d_angular,
         )  # fmt: skip
         out = torch.zeros_like(self.vectors)
         kernels.pair_gradients(
-            self.vectors.numpy(), self.count, self.slope.numpy(), self.angular.numpy(),
-            d_radial.numpy(), d_angular.numpy(), out.numpy(),
+            self.vectors.numpy(), self.count, self.slope, self.angular,
+            d_radial, d_angular, out.numpy(),
         )  # fmt: skip
         return out
 
@@ -217,9 +211,7 @@ class _Tape:
         d_inputs = (silu_backward(d_gates.flatten(1) @ layer.gate[2], keep["hidden"]) @ layer.gate[0]).unflatten(
             1, (3, -1)
         )
-        kernels.gate_inputs_backward(
-            mixed[1], mixed[3], keep["inputs"].numpy(), d_inputs.numpy(), d_mixed[1], d_mixed[3]
-        )
+        gate_inputs_backward(mixed[1], mixed[3], keep["inputs"].numpy(), d_inputs.numpy(), d_mixed[1], d_mixed[3])
         ds += d_inputs[:, 0]
         for features, gradient, mix in zip((dv, dv, dt, dt), gradients, layer.mix, strict=True):
             features += gradient @ mix.T
@@ -231,15 +223,15 @@ class _Tape:
         dv: Tensor,
         dt: Tensor,
         keep: dict[str, Tensor],
-        d_radial: Tensor,
-        d_angular: Tensor,
+        d_radial: np.ndarray,
+        d_angular: np.ndarray,
     ) -> None:
         """Likewise of a message; adds to the gradients by radial basis and harmonics."""
         d_out = torch.cat([ds[:, None], dv, dt], dim=1)
         d_sent = torch.empty_like(keep["sent"])
         message_backward(
-            self.radial.numpy(), self.angular.numpy(), self.other, self.count, layer.filters.numpy(),
-            keep["sent"].numpy(), d_out.numpy(), d_radial.numpy(), d_angular.numpy(), d_sent.numpy(),
+            self.radial, self.angular, self.other, self.count, layer.filters.numpy(),
+            keep["sent"].numpy(), d_out.numpy(), d_radial, d_angular, d_sent.numpy(),
         )  # fmt: skip
         d_carried = d_sent[:, 1:]
         d_gate = (d_carried * keep["v"]).sum(1)

@@ -22,20 +22,26 @@ _ROOT3 = math.sqrt(3.0)
 
 
 @numba.njit(cache=True, fastmath=True)
-def pair_functions(vectors, count, cutoff, frequencies, radial, slope, angular):  # type: ignore[no-untyped-def]
-    """Radial basis, its derivative [atom, slot, basis] and harmonics [atom, slot, 9] of pair vectors, A.
+def pair_functions(  # type: ignore[no-untyped-def]
+    vectors, mask, cutoff, frequencies, count, radial, slope, angular, envelope
+):  # fmt: skip
+    """Fills the fields of a ``features.PairTable`` from pair vectors, A.
 
     Sines by recurrence; ``frequencies`` [basis], A^-1, may be multiples of pi/cutoff as they are rounded to float32.
     """
     n_radial = radial.shape[2]
     scale = math.sqrt(2.0 / cutoff)
     for i in range(len(count)):
+        count[i] = 0
+        for s in range(mask.shape[1]):
+            count[i] += mask[i, s]
         for s in range(count[i]):
             x, y, z = np.float64(vectors[i, s, 0]), np.float64(vectors[i, s, 1]), np.float64(vectors[i, s, 2])
             d = math.sqrt(x * x + y * y + z * z)
             inverse = 1.0 / d
             u = d / cutoff
             f, df = smooth_cutoff(u, cutoff)
+            envelope[i, s, 0], envelope[i, s, 1] = f, df
             angle = math.pi * u
             first, last, now = 2.0 * math.cos(angle), 0.0, math.sin(angle)
             c_last, c_now = 1.0, math.cos(angle)
@@ -103,37 +109,3 @@ def sum_by_element_backward(radial, angular, other, count, species, d_out, d_rad
                 d_angular[i, s, h] += total
                 for b in range(n_radial):
                     d_radial[i, s, b] += d_out[i, h, z, b] * angular[i, s, h]
-
-
-@numba.njit(cache=True, fastmath=True)
-def gate_inputs(s, right, right2, small, out):  # type: ignore[no-untyped-def]
-    """Fills ``out`` [atom, 3, channel]: scalars, and norms of the right factors of vectors and tensors."""
-    n = s.shape[1]
-    for i in range(len(s)):
-        for c in range(n):
-            out[i, 0, c] = s[i, c]
-            out[i, 1, c] = math.sqrt(right[i, 0, c] ** 2 + right[i, 1, c] ** 2 + right[i, 2, c] ** 2 + small)
-            out[i, 2, c] = math.sqrt(
-                right2[i, 0, c] ** 2
-                + right2[i, 1, c] ** 2
-                + right2[i, 2, c] ** 2
-                + right2[i, 3, c] ** 2
-                + right2[i, 4, c] ** 2
-                + small
-            )
-
-
-@numba.njit(cache=True, fastmath=True)
-def gate_inputs_backward(right, right2, inputs, d_inputs, d_right, d_right2):  # type: ignore[no-untyped-def]
-    """Adds to the gradients by the right factors."""
-    n = inputs.shape[2]
-    for i in range(len(inputs)):
-        for c in range(n):
-            d_inputs[i, 1, c] /= inputs[i, 1, c]
-            d_inputs[i, 2, c] /= inputs[i, 2, c]
-        for m in range(3):
-            for c in range(n):
-                d_right[i, m, c] += d_inputs[i, 1, c] * right[i, m, c]
-        for m in range(5):
-            for c in range(n):
-                d_right2[i, m, c] += d_inputs[i, 2, c] * right2[i, m, c]

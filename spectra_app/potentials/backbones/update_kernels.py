@@ -20,20 +20,20 @@ _BLOCK = 64  # channels
 _N_MIXED, _N_GATES = 16, 8
 
 
-@numba.njit(cache=True, fastmath=True, inline="always")
+@numba.njit(cache=True, fastmath=True)
 def _matrix(a, b, c, d, e, r2, r6):  # type: ignore[no-untyped-def]
     """T_xx, T_xy, T_xz, T_yy, T_yz, T_zz of five components."""
     return r2 * d - r6 * e, r2 * a, r2 * c, -r2 * d - r6 * e, r2 * b, (r6 + r6) * e
 
 
-@numba.njit(cache=True, fastmath=True, inline="always")
+@numba.njit(cache=True, fastmath=True)
 def _dyad(x, y, z, u, v, w, r2, r6):  # type: ignore[no-untyped-def]
     """Components of (x, y, z)(u, v, w)^T, traceless and symmetric."""
     xx, yy, zz = x * u, y * v, z * w
     return r2 * (x * v + y * u), r2 * (y * w + z * v), r2 * (x * w + z * u), r2 * (xx - yy), r6 * (zz + zz - xx - yy)
 
 
-@numba.njit(cache=True, fastmath=True, inline="always")
+@numba.njit(cache=True, fastmath=True)
 def _product(xx, xy, xz, yy, yz, zz, aa, ab, ac, bb, bc, cc, r2, r6):  # type: ignore[no-untyped-def]
     """Components of the product of two symmetric matrices, traceless and symmetric."""
     p = xx * aa + xy * ab + xz * ac
@@ -46,19 +46,19 @@ def _product(xx, xy, xz, yy, yz, zz, aa, ab, ac, bb, bc, cc, r2, r6):  # type: i
 
 
 @numba.njit(cache=True, fastmath=True)
-def _load(rows, start, n, w, at):  # type: ignore[no-untyped-def]
-    """Copies channels of rows [row, channel] into the table, from row ``at`` on."""
+def _load(rows, start, n, w):  # type: ignore[no-untyped-def]
+    """Copies channels of rows [row, channel] into as many of the table."""
     for m in range(len(rows)):
-        row, to = rows[m, start : start + n], w[at + m]
+        row, to = rows[m, start : start + n], w[m]
         for c in range(n):
             to[c] = row[c]
 
 
 @numba.njit(cache=True, fastmath=True)
-def _store(w, at, start, n, rows):  # type: ignore[no-untyped-def]
+def _store(w, start, n, rows):  # type: ignore[no-untyped-def]
     """The reverse."""
     for m in range(len(rows)):
-        row, of = rows[m, start : start + n], w[at + m]
+        row, of = rows[m, start : start + n], w[m]
         for c in range(n):
             row[c] = of[c]
 
@@ -66,14 +66,14 @@ def _store(w, at, start, n, rows):  # type: ignore[no-untyped-def]
 @numba.njit(cache=True, fastmath=True)
 def _load_atom(i, s, v, t, left, right, left2, right2, gates, start, n, w):  # type: ignore[no-untyped-def]
     """Rows 0 to 15: mixed vectors and tensors; 16 to 23: gates; 24 to 32: scalar, vector, tensor (or gradients)."""
-    _load(left[i], start, n, w, 0)
-    _load(right[i], start, n, w, 3)
-    _load(left2[i], start, n, w, 6)
-    _load(right2[i], start, n, w, 11)
-    _load(gates[i], start, n, w, 16)
-    _load(s[i : i + 1], start, n, w, 24)
-    _load(v[i], start, n, w, 25)
-    _load(t[i], start, n, w, 28)
+    _load(left[i], start, n, w[0:])
+    _load(right[i], start, n, w[3:])
+    _load(left2[i], start, n, w[6:])
+    _load(right2[i], start, n, w[11:])
+    _load(gates[i], start, n, w[16:])
+    _load(s[i : i + 1], start, n, w[24:])
+    _load(v[i], start, n, w[25:])
+    _load(t[i], start, n, w[28:])
 
 
 @numba.njit(cache=True, fastmath=True)
@@ -113,9 +113,9 @@ def update(s, v, t, left, right, left2, right2, gates, products):  # type: ignor
                 w[30, c] += keep2 * d + p2
                 w[31, c] += keep2 * e + p3
                 w[32, c] += keep2 * f + p4
-            _store(w, 24, start, n, s[i : i + 1])
-            _store(w, 25, start, n, v[i])
-            _store(w, 28, start, n, t[i])
+            _store(w[24:], start, n, s[i : i + 1])
+            _store(w[25:], start, n, v[i])
+            _store(w[28:], start, n, t[i])
 
 
 @numba.njit(cache=True, fastmath=True)
@@ -175,8 +175,44 @@ def update_backward(  # type: ignore[no-untyped-def]
                 w[33, c], w[34, c], w[35, c], w[36, c], w[37, c], w[38, c] = dlx, dly, dlz, drx, dry, drz
                 w[39, c], w[40, c], w[41, c], w[42, c], w[43, c] = da, db, dd, de, df
                 w[44, c], w[45, c], w[46, c], w[47, c], w[48, c] = dh, dj, dk, dm, do
-            _store(w, 33, start, n, d_left[i])
-            _store(w, 36, start, n, d_right[i])
-            _store(w, 39, start, n, d_left2[i])
-            _store(w, 44, start, n, d_right2[i])
-            _store(w, 49, start, n, d_gates[i])
+            _store(w[33:], start, n, d_left[i])
+            _store(w[36:], start, n, d_right[i])
+            _store(w[39:], start, n, d_left2[i])
+            _store(w[44:], start, n, d_right2[i])
+            _store(w[49:], start, n, d_gates[i])
+
+
+@numba.njit(cache=True, fastmath=True)
+def gate_inputs(s, right, right2, small, out):  # type: ignore[no-untyped-def]
+    """Fills ``out`` [atom, 3, channel]: scalars, and norms of the right factors of vectors and tensors."""
+    w = np.zeros((11, _BLOCK), s.dtype)
+    for i in range(len(s)):
+        for start in range(0, s.shape[1], _BLOCK):
+            n = min(_BLOCK, s.shape[1] - start)
+            _load(s[i : i + 1], start, n, w[0:])
+            _load(right[i], start, n, w[3:])
+            _load(right2[i], start, n, w[6:])
+            for c in range(n):
+                x, y, z, a, b, d, e, f = w[3, c], w[4, c], w[5, c], w[6, c], w[7, c], w[8, c], w[9, c], w[10, c]
+                w[1, c] = math.sqrt(x * x + y * y + z * z + small)
+                w[2, c] = math.sqrt(a * a + b * b + d * d + e * e + f * f + small)
+            _store(w[0:], start, n, out[i])
+
+
+@numba.njit(cache=True, fastmath=True)
+def gate_inputs_backward(right, right2, inputs, d_inputs, d_right, d_right2):  # type: ignore[no-untyped-def]
+    """Adds to the gradients by the right factors; those by the norms are divided by the norms."""
+    n = inputs.shape[2]
+    for i in range(len(inputs)):
+        for rank in range(1, 3):
+            norm, by_norm = inputs[i, rank], d_inputs[i, rank]
+            for c in range(n):
+                by_norm[c] /= norm[c]
+        for m in range(3):
+            by_norm, of, to = d_inputs[i, 1], right[i, m], d_right[i, m]
+            for c in range(n):
+                to[c] += by_norm[c] * of[c]
+        for m in range(5):
+            by_norm, of, to = d_inputs[i, 2], right2[i, m], d_right2[i, m]
+            for c in range(n):
+                to[c] += by_norm[c] * of[c]

@@ -15,11 +15,11 @@ from torch.nn.functional import silu
 
 from spectra_app.electrostatics.smearing import Smearing, by_atom
 from spectra_app.electrostatics.stability import largest_kappa, largest_polarizability
+from spectra_app.potentials.backbones.features import PairGeometry
 from spectra_app.potentials.heads import atom_kernels as kernels
 from spectra_app.potentials.heads.pairs_fused import PairTape, constants_of
 from spectra_app.potentials.heads.readouts import VECTOR_SCALE
 from spectra_app.potentials.once import refuse_second_derivative, silu_backward
-from spectra_app.structure.neighbors import Neighbors
 from spectra_app.units import COULOMB_CONSTANT
 
 _Linear = tuple[Tensor, Tensor]
@@ -99,8 +99,7 @@ class HeadWeights:
 
 def fused_heads(
     features: tuple[Tensor, Tensor, Tensor],
-    vectors: Tensor,
-    neighbors: Neighbors,
+    geometry: PairGeometry,
     species: Tensor,
     weights: HeadWeights,
     units: Tensor,
@@ -110,8 +109,7 @@ def fused_heads(
 
     Args:
         features: scalars [atom, channel], vectors [atom, xyz, channel], components of tensors [atom, 5, channel].
-        vectors: [atom, slot, xyz], r_j - r_i, A.
-        neighbors: table whose neighbours stand in the first slots, complete to the cutoff of the heads.
+        geometry: of pairs whose neighbours stand in the first slots, complete to the cutoff of the heads.
         species: [atom].
         weights: of the heads.
         units: [atom], latent charge of one elementary charge.
@@ -119,7 +117,7 @@ def fused_heads(
     """
     fixed = weights.states[species] * units
     atoms = _Atoms(fixed, species, sigma, weights)
-    found = _Fused.apply(*features, vectors, neighbors, species, weights, atoms)
+    found = _Fused.apply(*features, geometry.vectors, geometry, species, weights, atoms)
     energies, charges, dipoles, quadrupoles, moved, alpha, kappa, transfer = found
     return FusedLatents(
         energies, charges, dipoles, quadrupoles if quadrupoles.numel() else None, moved, alpha, kappa, transfer, fixed
@@ -146,9 +144,9 @@ class _Fused(torch.autograd.Function):
     """Features and pair vectors -> what the heads predict; see ``fused_heads``."""
 
     @staticmethod
-    def forward(ctx, s, v, t, vectors, neighbors, species, weights, atoms):  # type: ignore[no-untyped-def]
+    def forward(ctx, s, v, t, vectors, geometry, species, weights, atoms):  # type: ignore[no-untyped-def]
         features = tuple(x.detach().contiguous() for x in (s, v, t))
-        ctx.tape = _Tape(features, vectors.detach(), neighbors, species, weights, atoms)
+        ctx.tape = _Tape(features, geometry, species, weights, atoms)
         return ctx.tape.forward()
 
     @staticmethod
@@ -163,16 +161,15 @@ class _Tape:
     def __init__(
         self,
         features: tuple[Tensor, Tensor, Tensor],
-        vectors: Tensor,
-        neighbors: Neighbors,
+        geometry: PairGeometry,
         species: Tensor,
         weights: HeadWeights,
         atoms: _Atoms,
     ) -> None:
         self.s, self.v, self.t = features
-        self.vectors, self.neighbors, self.species = vectors, neighbors, species
+        self.vectors, self.neighbors, self.species = geometry.vectors.detach(), geometry.neighbors, species
         self.weights, self.atoms = weights, atoms
-        self.count = neighbors.mask.sum(1)
+        self.table = geometry.table(weights.pairs.cutoff, weights.pairs.frequencies)
 
     def forward(self) -> tuple[Tensor, ...]:
         w, atoms, n_atoms = self.weights, self.atoms, len(self.s)
@@ -184,7 +181,7 @@ class _Tape:
         nodes, kappa_nodes = (
             self.gates[:, : w.at_kappa].contiguous(), self.gates[:, w.at_kappa : w.at_dipoles].contiguous()
         )  # fmt: skip
-        self.pairs = PairTape(self.vectors, nodes, kappa_nodes, self.neighbors, self.count, self.species, w.pairs)
+        self.pairs = PairTape(self.vectors, nodes, kappa_nodes, self.neighbors, self.table, self.species, w.pairs)
         moved, self.handed, self.kappa, self.roots = self.pairs.forward(atoms.given)
         gates, dtype = self.gates.numpy(), self.s
         dipoles = dtype.new_empty(n_atoms, 3)
@@ -199,7 +196,7 @@ class _Tape:
         alpha, whole, kappa = torch.empty_like(self.roots), torch.zeros_like(moved), torch.zeros_like(self.kappa)
         charges, transfer, self.shares = (dtype.new_empty(n_atoms) for _ in range(3))
         kernels.polarizabilities(self.roots.numpy(), w.initial_alpha, atoms.largest_alpha, alpha.numpy())
-        count, other = self.count.numpy(), self.neighbors.other.numpy()
+        count, other = self.table.n_neighbors, self.neighbors.other.numpy()
         kernels.bent(self.kappa.numpy(), other, count, atoms.largest_kappa, self.shares.numpy(), kappa.numpy())
         kernels.charges(
             moved.numpy(), self.handed.numpy(), count, atoms.fixed, atoms.beyond, atoms.takes_part, atoms.stiffness,
@@ -236,7 +233,7 @@ class _Tape:
         kernels.polarizabilities_backward(
             self.roots.numpy(), w.initial_alpha, atoms.largest_alpha, d_alpha.numpy(), d_roots.numpy()
         )
-        count, other, reverse = self.count.numpy(), self.neighbors.other.numpy(), self.neighbors.reverse.numpy()
+        count, other, reverse = self.table.n_neighbors, self.neighbors.other.numpy(), self.neighbors.reverse.numpy()
         d_bent, d_own, d_handed = (torch.zeros_like(self.kappa) for _ in range(3))
         kernels.bent_backward(
             self.kappa.numpy(), other, count, reverse, atoms.largest_kappa, self.shares.numpy(), d_kappa.numpy(),

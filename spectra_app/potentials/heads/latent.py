@@ -219,22 +219,21 @@ class LatentHead(nn.Module):
         energy: EnergyHead,
         features: tuple[Tensor, Tensor, Tensor],
         species: Tensor,
-        neighbors: Neighbors,
-        vectors: Tensor,
+        geometry: PairGeometry,
         units: Tensor,
         sigma: float | Smearing,
     ) -> tuple[Tensor, Latents]:
         """Short-range energies [atom] of the energy head, and all latent quantities, as ``forward`` with ``once``.
 
-        Where ``heads_fuse``.  ``features``: of ``Backbone.components``; ``vectors`` [atom, slot, xyz], r_j - r_i, A;
-        ``units`` [atom], latent charge of one elementary charge.
+        Where ``heads_fuse``.  ``features``: of ``Backbone.components``; ``units`` [atom], latent charge of one
+        elementary charge.
         """
 
         def weights(both: nn.ModuleList) -> HeadWeights:
             return HeadWeights(self, energy, _INITIAL_ALPHA)
 
         found = fused_heads(
-            features, vectors, neighbors, species, self._kept.of(nn.ModuleList([self, energy]), weights), units, sigma
+            features, geometry, species, self._kept.of(nn.ModuleList([self, energy]), weights), units, sigma
         )
         multipoles = Multipoles(found.charges, found.dipoles, found.quadrupoles)
         latents = Latents(multipoles, found.fixed_charges, found.moved, found.alpha, found.kappa, found.transfer_energy)
@@ -265,7 +264,7 @@ class LatentHead(nn.Module):
         kappa_nodes = self.kappa_nodes(hidden) if self.variant.induced_charges else None
         if once and not self.reads_pairs and hidden.device.type == "cpu":
             constants = constants_of(self)
-            return _Pairs(*fused_pairs(geometry.vectors, neighbors, species, constants, nodes, kappa_nodes, given))
+            return _Pairs(*fused_pairs(geometry, species, constants, nodes, kappa_nodes, given))
         radial, envelope = geometry.radial(self.radial)
         ratio, bonded = self._bonds(species, neighbors, geometry)
         of_pairs = self.pair_features(f.pairs) * envelope[..., None] if self.reads_pairs else None

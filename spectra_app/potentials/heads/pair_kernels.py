@@ -1,7 +1,8 @@
 """Loops of the heads over pairs, forward and backward, on the CPU; ``pairs_fused`` calls them.
 
 Conventions of ``backbones.painn_kernels``: neighbours ``other`` [atom, slot] in the first ``count`` [atom] slots;
-``reverse`` [atom * slot] is the place of the pair seen from its other end.
+``reverse`` [atom * slot] is the place of the pair seen from its other end; the directions are the harmonics
+``angular`` 1 to 3 of a ``backbones.PairTable``.
 """
 
 from __future__ import annotations
@@ -9,28 +10,6 @@ from __future__ import annotations
 import math
 
 import numba
-
-from spectra_app.potentials.cutoff_kernel import smooth_cutoff
-
-
-@numba.njit(cache=True, fastmath=True)
-def pair_functions(vectors, count, cutoff, frequencies, direction, radial, slope, envelope):  # type: ignore[no-untyped-def]
-    """Unit vectors [atom, slot, xyz], basis and derivative [.., basis], smooth cutoff and derivative [.., 2]."""
-    n_radial = radial.shape[2]
-    scale = math.sqrt(2.0 / cutoff)
-    for i in range(len(count)):
-        for s in range(count[i]):
-            x, y, z = vectors[i, s, 0], vectors[i, s, 1], vectors[i, s, 2]
-            d = math.sqrt(x * x + y * y + z * z)
-            inverse = 1.0 / d
-            direction[i, s, 0], direction[i, s, 1], direction[i, s, 2] = x * inverse, y * inverse, z * inverse
-            u = d / cutoff
-            f, df = smooth_cutoff(u, cutoff)
-            envelope[i, s, 0], envelope[i, s, 1] = f, df
-            for b in range(n_radial):
-                sine, cosine = math.sin(frequencies[b] * d), math.cos(frequencies[b] * d)
-                radial[i, s, b] = scale * sine * f * inverse
-                slope[i, s, b] = scale * inverse * (frequencies[b] * cosine * f + sine * (df - f * inverse))
 
 
 @numba.njit(cache=True, fastmath=True)
@@ -120,7 +99,7 @@ def kappa_backward(radial, count, other, reverse, nodes, bonded, scale, inner, d
 
 
 @numba.njit(cache=True, fastmath=True)
-def roots(radial, direction, count, other, species, bonded, elements, isotropic, anisotropic, out):  # type: ignore[no-untyped-def]
+def roots(radial, angular, count, other, species, bonded, elements, isotropic, anisotropic, out):  # type: ignore[no-untyped-def]
     """``out`` [atom, xyz, xyz], R_i of ``bond_polarizability``; tables [element, element, basis]."""
     for i in range(len(count)):
         z = species[i]
@@ -138,14 +117,14 @@ def roots(radial, direction, count, other, species, bonded, elements, isotropic,
             number += scale - stretch / 3.0
             for a in range(3):
                 for b in range(3):
-                    out[i, a, b] += stretch * direction[i, s, a] * direction[i, s, b]
+                    out[i, a, b] += stretch * angular[i, s, a + 1] * angular[i, s, b + 1]
         for a in range(3):
             out[i, a, a] += number
 
 
 @numba.njit(cache=True, fastmath=True)
 def roots_backward(  # type: ignore[no-untyped-def]
-    radial, direction, count, other, species, bonded, isotropic, anisotropic, d_out, d_radial, d_bonded, d_direction
+    radial, angular, count, other, species, bonded, isotropic, anisotropic, d_out, d_radial, d_bonded, d_direction
 ):
     """Adds to the gradients by radial basis, bonds and directions."""
     for i in range(len(count)):
@@ -160,8 +139,8 @@ def roots_backward(  # type: ignore[no-untyped-def]
             for a in range(3):
                 row = 0.0
                 for b in range(3):
-                    row += (g[a, b] + g[b, a]) * direction[i, s, b]
-                along += 0.5 * row * direction[i, s, a]
+                    row += (g[a, b] + g[b, a]) * angular[i, s, b + 1]
+                along += 0.5 * row * angular[i, s, a + 1]
                 d_direction[i, s, a] += stretch * bonded[i, s, 0] * row
             by_stretch = along - trace / 3.0
             d_bonded[i, s] += trace * scale + by_stretch * stretch
@@ -228,11 +207,11 @@ def handed_backward(count, reverse, species, switch, weights, shares, unbound, d
 
 
 @numba.njit(cache=True, fastmath=True)
-def vector_gradients(vectors, direction, count, slope, bonded, d_radial, d_bonded, d_direction, d_distance, out):  # type: ignore[no-untyped-def]
+def vector_gradients(vectors, angular, count, slope, bonded, d_radial, d_bonded, d_direction, d_distance, out):  # type: ignore[no-untyped-def]
     """Fills ``out`` [atom, slot, xyz], the gradient by the pair vectors, from those by what is made of them."""
     for i in range(len(count)):
         for s in range(count[i]):
-            x, y, z = direction[i, s, 0], direction[i, s, 1], direction[i, s, 2]
+            x, y, z = angular[i, s, 1], angular[i, s, 2], angular[i, s, 3]
             d = x * vectors[i, s, 0] + y * vectors[i, s, 1] + z * vectors[i, s, 2]
             total = d_distance[i, s] + d_bonded[i, s] * bonded[i, s, 1]
             for b in range(slope.shape[2]):

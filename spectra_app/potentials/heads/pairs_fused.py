@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spectra_app.potentials.backbones.features import PairGeometry, PairTable
 from spectra_app.potentials.heads import pair_kernels as kernels
 from spectra_app.potentials.heads.bonds import SWITCH_AT, SWITCH_WIDTH, UNBOUND
 from spectra_app.potentials.once import refuse_second_derivative
@@ -47,8 +48,7 @@ class PairConstants:
 
 
 def fused_pairs(
-    vectors: Tensor,
-    neighbors: Neighbors,
+    geometry: PairGeometry,
     species: Tensor,
     constants: PairConstants,
     nodes: Tensor,
@@ -58,8 +58,8 @@ def fused_pairs(
     """Charge moved and handed back, e, kappa before its bound, e^2/eV, [atom, slot] each, and roots [atom, xyz, xyz].
 
     Args:
-        vectors: [atom, slot, xyz], r_j - r_i, A; may require a gradient, of first order.
-        neighbors: table whose neighbours stand in the first slots, complete to the cutoff of the heads.
+        geometry: of pairs whose neighbours stand in the first slots, complete to the cutoff of the heads; its vectors
+            may require a gradient, of first order.
         species: [atom].
         constants: of the heads.
         nodes: [atom, 3 basis], of the moved charge.
@@ -69,10 +69,17 @@ def fused_pairs(
     Returns:
         moved, handed, kappa, roots; None for what is not there.
     """
-    empty = vectors.new_empty(0)
-    count = neighbors.mask.sum(1)
+    empty = nodes.new_empty(0)
+    table = geometry.table(constants.cutoff, constants.frequencies)
     found: tuple[Tensor, ...] = _Pairs.apply(
-        vectors, nodes, empty if kappa_nodes is None else kappa_nodes, neighbors, count, species, constants, given
+        geometry.vectors,
+        nodes,
+        empty if kappa_nodes is None else kappa_nodes,
+        geometry.neighbors,
+        table,
+        species,
+        constants,
+        given,
     )
     moved, handed, kappa, roots = (x if x.numel() else None for x in found)
     assert moved is not None
@@ -83,9 +90,9 @@ class _Pairs(torch.autograd.Function):
     """Pair vectors and numbers of atoms -> what is between them; see ``fused_pairs``."""
 
     @staticmethod
-    def forward(ctx, vectors, nodes, kappa_nodes, neighbors, count, species, constants, given):  # type: ignore[no-untyped-def]
+    def forward(ctx, vectors, nodes, kappa_nodes, neighbors, table, species, constants, given):  # type: ignore[no-untyped-def]
         ctx.tape = PairTape(
-            vectors.detach(), nodes.detach(), kappa_nodes.detach(), neighbors, count, species, constants
+            vectors.detach(), nodes.detach(), kappa_nodes.detach(), neighbors, table, species, constants
         )
         return ctx.tape.forward(given)
 
@@ -104,25 +111,22 @@ class PairTape:
         nodes: Tensor,
         kappa_nodes: Tensor,
         neighbors: Neighbors,
-        count: Tensor,
+        table: PairTable,
         species: Tensor,
         constants: PairConstants,
     ) -> None:
         self.constants, self.nodes, self.kappa_nodes = constants, nodes, kappa_nodes
-        self.vectors, self.other, self.count = vectors, neighbors.other.numpy(), count.numpy()
+        self.vectors, self.other = vectors, neighbors.other.numpy()
         self.reverse, self.species = neighbors.reverse.numpy(), species.numpy()
-        shape, n_radial = vectors.shape[:2], len(constants.frequencies)
-        self.radial, self.slope = (vectors.new_empty(*shape, n_radial) for _ in range(2))
-        self.direction = torch.empty_like(vectors)
-        self.envelope, self.bonded, self.weights = (vectors.new_empty(*shape, 2) for _ in range(3))
+        self.count, self.radial, self.slope, self.angular, self.envelope = table
+        shape = vectors.shape[:2]
+        self.bonded, self.weights = (vectors.new_empty(*shape, 2) for _ in range(2))
         self.inner, self.shares = vectors.new_empty(shape), vectors.new_empty(shape[0])
 
     def forward(self, given: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Moved, handed, kappa, roots; empty for what is not there."""
         c, count, other, species = self.constants, self.count, self.other, self.species
-        vectors, radial, envelope = self.vectors.numpy(), self.radial.numpy(), self.envelope.numpy()
-        direction, bonded = self.direction.numpy(), self.bonded.numpy()
-        kernels.pair_functions(vectors, count, c.cutoff, c.frequencies, direction, radial, self.slope.numpy(), envelope)
+        vectors, radial, envelope, bonded = self.vectors.numpy(), self.radial, self.envelope, self.bonded.numpy()
         kernels.bonds(vectors, count, other, species, c.radii, envelope, c.gaussian, SWITCH_AT, SWITCH_WIDTH, bonded)
         shape = self.vectors.shape[:2]
         moved, handed, kappa, roots = self.vectors.new_zeros(shape), *(self.vectors.new_empty(0) for _ in range(3))
@@ -140,7 +144,7 @@ class PairTape:
             )
         if c.roots is not None:
             roots = self.vectors.new_empty(shape[0], 3, 3)
-            kernels.roots(radial, direction, count, other, species, bonded, *c.roots, roots.numpy())
+            kernels.roots(radial, self.angular, count, other, species, bonded, *c.roots, roots.numpy())
         return moved, handed, kappa, roots
 
     def backward(
@@ -148,13 +152,13 @@ class PairTape:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients by the pair vectors [atom, slot, xyz] and by both kinds of numbers of atoms."""
         c, count, other, species, reverse = self.constants, self.count, self.other, self.species, self.reverse
-        radial, bonded, direction = self.radial.numpy(), self.bonded.numpy(), self.direction.numpy()
+        radial, bonded, angular = self.radial, self.bonded.numpy(), self.angular
         d_nodes, d_kappa_nodes = torch.zeros_like(self.nodes), torch.zeros_like(self.kappa_nodes)
-        d_radial, d_direction = torch.zeros_like(self.radial), torch.zeros_like(self.vectors)
+        d_radial, d_direction = np.zeros_like(radial), torch.zeros_like(self.vectors)
         d_bonded, d_distance = torch.zeros_like(self.inner), torch.zeros_like(self.inner)
         kernels.moved_backward(
             radial, count, other, reverse, self.nodes.numpy(), c.moved_scale, d_moved.numpy(), d_nodes.numpy(),
-            d_radial.numpy(),
+            d_radial,
         )  # fmt: skip
         if d_handed.numel():
             kernels.handed_backward(
@@ -164,16 +168,16 @@ class PairTape:
         if d_kappa.numel():
             kernels.kappa_backward(
                 radial, count, other, reverse, self.kappa_nodes.numpy(), bonded, c.kappa_scale, self.inner.numpy(),
-                d_kappa.numpy(), d_kappa_nodes.numpy(), d_radial.numpy(), d_bonded.numpy(),
+                d_kappa.numpy(), d_kappa_nodes.numpy(), d_radial, d_bonded.numpy(),
             )  # fmt: skip
         if c.roots is not None:
             kernels.roots_backward(
-                radial, direction, count, other, species, bonded, c.roots[1], c.roots[2], d_roots.numpy(),
-                d_radial.numpy(), d_bonded.numpy(), d_direction.numpy(),
+                radial, angular, count, other, species, bonded, c.roots[1], c.roots[2], d_roots.numpy(),
+                d_radial, d_bonded.numpy(), d_direction.numpy(),
             )  # fmt: skip
         out = torch.zeros_like(self.vectors)
         kernels.vector_gradients(
-            self.vectors.numpy(), direction, count, self.slope.numpy(), bonded, d_radial.numpy(), d_bonded.numpy(),
+            self.vectors.numpy(), angular, count, self.slope, bonded, d_radial, d_bonded.numpy(),
             d_direction.numpy(), d_distance.numpy(), out.numpy(),
         )  # fmt: skip
         return out, d_nodes, d_kappa_nodes
