@@ -169,6 +169,13 @@ def test_killed_in_the_middle_nothing_is_computed_twice(folder: Path) -> None:
     assert "Nothing to be done" in finish(folder, "--cores", "2")[1]
 
 
+def test_only_the_profile_says_how_often_a_run_is_submitted() -> None:
+    """Retries of the rule itself would hold inside a job of a cluster too, where the time is over."""
+    (rule,) = re.findall(r"^rule md:\n(.*?)^rule ", (WORKFLOWS / "Snakefile").read_text(), re.MULTILINE | re.DOTALL)
+    assert "shell:" in rule
+    assert not re.search(r"^ *retries:", rule, flags=re.MULTILINE)
+
+
 @needs_snakemake
 def test_slurm_profile_lists_jobs_with_their_resources(folder: Path) -> None:
     code, said = finish(folder, "--dry-run", profile="slurm")
@@ -202,15 +209,15 @@ def test_bad_input_is_one_line_before_any_job(folder: Path, changes: dict[str, A
 
 @needs_snakemake
 def test_a_fault_is_not_tried_again_and_the_limit_of_submissions_holds(folder: Path) -> None:
-    changes = {"runs": 1, "temperatures_K": [40], "retries": 1}
+    changes = {"runs": 1, "temperatures_K": [40]}
     run = folder / "out" / "water" / "40K" / "run_1"
-    code, said = finish(folder, "--cores", "1", **changes, max_minutes=1e-9)
+    code, said = finish(folder, "--cores", "1", "--retries", "1", **changes, max_minutes=1e-9)
     assert code == 1
     log = (run / "md.log").read_text()
     assert re.findall(r"stopped at step (\d+) of 70 \(the 1e-09 minutes are over\)", log) == ["0", "1"]
     assert "stopped at step 1 of 70 (the 1e-09 minutes are over), everything is saved" in said
     # A fault: other settings than the run began with.
-    code, said = finish(folder, "--cores", "1", **changes, md={**SWEEP["md"], "timestep_fs": 0.25})
+    code, said = finish(folder, "--cores", "1", "--retries", "1", **changes, md={**SWEEP["md"], "timestep_fs": 0.25})
     assert code == 1
     assert said.count("md.timestep_fs: got 0.25, wanted 0.5 as when the run began") >= 1
     assert (run / "md.log").read_text().count("md.timestep_fs: got 0.25") == 1
@@ -252,6 +259,7 @@ def test_the_example_is_a_sweep() -> None:
         settings = yaml.safe_load((WORKFLOWS / "profiles" / profile / "config.yaml").read_text())
         assert settings["rerun-incomplete"]
         assert settings["keep-going"]
+        assert settings["retries"] > 1
 
 
 def test_commands_of_the_page_run_as_they_stand(

@@ -39,7 +39,6 @@ class SweepSettings(Settings):
     tasks: tuple[Literal["ir", "raman", "vdos", "dielectric"], ...] = Field(
         ("ir", "raman", "vdos"), description="spectra of the runs of a system at a temperature, merged"
     )
-    retries: int = Field(20, ge=0, description="how often a run is submitted again before it ends")
     max_minutes: float | None = Field(
         None,
         gt=0,
