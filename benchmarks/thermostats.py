@@ -115,10 +115,10 @@ def main() -> None:
     free = BOLTZMANN * KELVIN * FORCE_TO_ACCELERATION / Atoms("Ar").get_masses()[0] * tau * 1e3
     print(f"line: velocity Verlet {position:.1f} cm^-1; friction 1/tau makes it {width:.1f} cm^-1 wide")
     print(f"{'':<12} {'line, cm^-1':>12} {'width':>8} {'D, A^2/ps':>16}")
-    undisturbed = None
+    undisturbed = math.nan
     for way in WAYS:
         found, (mean, error) = line(way, tau), diffusion(way, tau)
-        undisturbed = mean if undisturbed is None else undisturbed
+        undisturbed = mean if way == "nve" else undisturbed
         print(f"{way:<12} {found.position_per_cm:>12.2f} {found.width_per_cm:>8.2f} {mean:>9.3f} +- {error:.3f}")
     print(f"friction added to that of constant energy: D = {1.0 / (1.0 / undisturbed + 1.0 / free):.3f} A^2/ps")
 
