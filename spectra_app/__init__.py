@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spectra_app.born import born_charges
     from spectra_app.jobs import run_recipe, run_spectrum, series_spectrum
+    from spectra_app.jobs.extrapolation import extrapolation
     from spectra_app.jobs.simulation import Simulation
     from spectra_app.potentials.folder import load_model
     from spectra_app.runs import read_run
@@ -29,6 +30,7 @@ __all__ = [
     "Simulation",
     "__version__",
     "born_charges",
+    "extrapolation",
     "infrared_spectrum",
     "load_model",
     "raman_spectrum",
@@ -46,6 +48,7 @@ _HOME = {
     "raman_spectrum": "spectra_app.spectra",
     "vdos": "spectra_app.spectra",
     "born_charges": "spectra_app.born",
+    "extrapolation": "spectra_app.jobs.extrapolation",
     "read_run": "spectra_app.runs",
     "run_recipe": "spectra_app.jobs",
     "run_spectrum": "spectra_app.jobs",

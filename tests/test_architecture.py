@@ -143,6 +143,7 @@ def test_facade_is_exactly_the_promised_names() -> None:
         "__version__",
         "Simulation",
         "born_charges",
+        "extrapolation",
         "infrared_spectrum",
         "load_model",
         "raman_spectrum",

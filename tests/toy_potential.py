@@ -42,6 +42,7 @@ class ToyPrediction(NamedTuple):
     fixed_charges: Tensor
     solution: Tensor | None = None
     excess: Tensor | None = None
+    extrapolation: None = None
 
 
 class ToyPotential:
@@ -58,7 +59,7 @@ class ToyPotential:
     ) -> None:
         self.device, self.dtype, self.cutoff = torch.device("cpu"), dtype, 3.0
         self.card, self.eps_inf, self.scale = ToyCard(), 1.5, PhysicalScale(1.5, 0.0, 1.0)
-        self.oxidation_states = None
+        self.oxidation_states, self.training_range = None, None
         self.engine, self.engines = "eager", ("eager",)
         self.bond_k, self.onsite, self.onsite_k = bond_k, onsite, onsite_k
         self.repulsion, self.bonds = repulsion, bonds

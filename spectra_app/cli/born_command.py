@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from spectra_app.cli import options
 from spectra_app.cli.console import list_files, print_json, say
+from spectra_app.cli.describe import say_extrapolation
 from spectra_app.errors import StructureError
 
 LABEL = "born_charges"  # per-atom array of nine reference numbers in the structure file
@@ -44,6 +46,7 @@ def born(
     """
     from spectra_app.born import born_charges
     from spectra_app.jobs.born_of_run import write_born
+    from spectra_app.jobs.extrapolation import extrapolation
     from spectra_app.jobs.structures import read_structure
     from spectra_app.potentials.folder import load_model
 
@@ -52,6 +55,7 @@ def born(
     if reference is not None and LABEL not in labelled.arrays:
         raise StructureError(f"reference {reference}", got=f"no array '{LABEL}'", wanted="nine numbers for each atom")
     potential = load_model(model, device=device, dtype=options.float_type(dtype), eps_inf=eps_inf)
+    outside = extrapolation(potential, atoms)
     report = born_charges(
         potential, atoms, reference=labelled.arrays.get(LABEL), symmetrize=symmetrize, tolerance_A=tolerance_A
     )
@@ -59,13 +63,14 @@ def born(
     if json:
         from spectra_app.born import born_json
 
-        print_json(born_json(report))
+        print_json({**born_json(report), "extrapolation": None if outside is None else asdict(outside)})
     else:
         from rich.console import Console
 
         from spectra_app.born import render_born_report
 
         Console().print(render_born_report(report))
+    say_extrapolation(outside, model)
     if files:
         say("Files:")
         list_files(files)

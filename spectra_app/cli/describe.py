@@ -7,10 +7,28 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from spectra_app.cli.console import say, warn
+
 if TYPE_CHECKING:
+    from spectra_app.jobs.extrapolation import ExtrapolationReport
     from spectra_app.spectra import Comparison, Spectrum
 
 MAIN_PEAKS = 6  # lines of the summary
+
+
+def say_extrapolation(found: ExtrapolationReport | None, model: str) -> None:
+    """One line on stderr: how far a job went outside the training data; a warning where it is far.
+
+    Args:
+        found: None where the model does not know the range of its training data.
+        model: its name or folder.
+    """
+    from spectra_app.jobs.extrapolation import unknown_extrapolation
+
+    if found is not None and found.outside:
+        warn(found.sentence)
+    else:
+        say(unknown_extrapolation(model) if found is None else found.sentence)
 
 
 def describe_spectrum(spectrum: Spectrum, comparisons: Sequence[Comparison] = ()) -> list[str]:

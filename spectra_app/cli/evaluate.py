@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from spectra_app.cli import options
 from spectra_app.cli.console import say, to_json
+from spectra_app.cli.describe import say_extrapolation
 from spectra_app.errors import DatasetError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from spectra_app.jobs.extrapolation import ExtrapolationReport
+    from spectra_app.potentials.prediction import Prediction
 
 
 def evaluate(
@@ -27,11 +34,23 @@ def evaluate(
     """
     if not data.is_file():
         raise DatasetError(f"data file {data}", got="no such file", wanted="an extended-XYZ file")
+    from spectra_app.jobs.extrapolation import combined, report_of_structure
     from spectra_app.potentials.folder import load_model
     from spectra_app.training.evaluation import evaluate_file
 
     say(f"evaluating {data} ...")
-    metrics = evaluate_file(load_model(model, device=device, dtype=options.float_type(dtype)), data)
+    potential = load_model(model, device=device, dtype=options.float_type(dtype))
+    seen: list[ExtrapolationReport] = []
+
+    def watch(structure: Atoms, prediction: Prediction) -> None:
+        if prediction.extrapolation is not None:
+            seen.append(report_of_structure(prediction.extrapolation, structure.numbers, potential))
+
+    metrics = evaluate_file(potential, data, watch=watch)
+    outside = combined(seen)
+    if outside is not None:
+        metrics |= {"extrapolation_max": outside.largest, "extrapolation_share": outside.share}
+    say_extrapolation(outside, model)
     if json is not None:
         from spectra_app.born import write_text
 

@@ -12,6 +12,7 @@ import typer
 
 from spectra_app.cli import options
 from spectra_app.cli.console import ProgressBar, print_json, progress_bar, say, warn
+from spectra_app.cli.describe import say_extrapolation
 from spectra_app.config import MDSettings
 from spectra_app.errors import StoppedError
 
@@ -97,6 +98,7 @@ def md(
         print("\n".join(describe(result)))
     for sentence in failures_of(result):
         warn(sentence)
+    say_extrapolation(result.extrapolation, model)
 
 
 def simulate(

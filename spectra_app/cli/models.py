@@ -12,7 +12,15 @@ import yaml
 from spectra_app.cli import options
 from spectra_app.cli.console import list_files, print_json, say
 from spectra_app.errors import ConfigError
-from spectra_app.zoo import CARD_FILE, INTERPRETATION_FILE, MODEL_FILE, find_model, model_names, models_folder
+from spectra_app.zoo import (
+    CARD_FILE,
+    INTERPRETATION_FILE,
+    MODEL_FILE,
+    RANGE_FILE,
+    find_model,
+    model_names,
+    models_folder,
+)
 
 
 def models(
@@ -26,6 +34,14 @@ def models(
     save: Annotated[
         bool, typer.Option("--save", help="with --frames: put the report into the card and the folder of the model")
     ] = False,
+    trained_on: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--trained-on",
+            metavar="FILE",
+            help="data that the model was trained on, to tell extrapolation by from now on; repeatable",
+        ),
+    ] = None,
     eps_inf: options.EpsInf = None,
     json: options.Json = False,
 ) -> None:
@@ -33,6 +49,10 @@ def models(
 
     A card says what the latent charges, dipoles and polarizabilities of the model are, per element.
     """
+    if trained_on:
+        _add_training_range(name, trained_on)
+        if frames is None:
+            return
     if frames is not None:
         _report_afresh(name, frames, save, eps_inf, json)
         return
@@ -61,8 +81,38 @@ def _show_card(folder: Path, json: bool) -> None:
     card = folder / CARD_FILE
     print(card.read_text(encoding="utf-8").rstrip() if card.is_file() else yaml.safe_dump(facts, sort_keys=False))
     print(f"\nFolder: {folder}")
+    if (folder / RANGE_FILE).is_file():
+        say("Extrapolation: told in every run (docs/extrapolation.md)")
+    else:
+        say(f"Extrapolation: unknown; spectra-app models {folder.name} --trained-on FILE makes it known")
     if "interpretation" not in facts and facts.get("architecture", {}).get("variant") != "sr":
         say(f"No report on the latent quantities yet: spectra-app models {folder.name} --frames FILE makes one")
+
+
+def _add_training_range(name: str | None, paths: list[Path]) -> None:
+    """Measure the range of the training data and put it into the folder of the model.
+
+    Raises:
+        ConfigError: no name of a model.
+    """
+    from spectra_app.config import TrainFile, parse_settings
+    from spectra_app.potentials.folder import WEIGHTS_FILE, load_model
+    from spectra_app.potentials.range_file import save_training_range
+    from spectra_app.training.publish import RECIPE_FILE
+    from spectra_app.training.range_fit import measure_on_files
+
+    if name is None:
+        raise ConfigError("models --trained-on", got="no model", wanted="the name or folder of one")
+    folder = find_model(name)
+    recipe = folder / RECIPE_FILE
+    settings = None
+    if recipe.is_file():
+        settings = parse_settings(TrainFile, yaml.safe_load(recipe.read_text(encoding="utf-8")), str(recipe))
+    say(f"measuring the environments in {', '.join(map(str, paths))} ...")
+    known = measure_on_files(load_model(folder, training_range=False), paths, settings)
+    path = save_training_range(known, folder / WEIGHTS_FILE)
+    say(f"Extrapolation is told from {known.source} from now on; runs that were begun without go on without.")
+    list_files([path])
 
 
 def _report_afresh(name: str | None, frames: Path, save: bool, eps_inf: float | None, json: bool) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from spectra_app.cli import options
 from spectra_app.cli.console import print_json, progress_bar
+from spectra_app.cli.describe import say_extrapolation
 from spectra_app.config import MDSettings
 from spectra_app.errors import StoppedError
 
@@ -90,3 +91,4 @@ def record(
         left_out = f"; {result.left_out}" if result.left_out else ""
         print(f"{result.n_frames} frames of {result.n_atoms} atoms, {result.timestep_fs:g} fs apart{left_out}")
         print(f"{result.ms_per_frame:.3g} ms per frame on {result.device}; run file {result.path}")
+    say_extrapolation(result.extrapolation, model)

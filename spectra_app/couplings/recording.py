@@ -13,10 +13,12 @@ import torch
 
 from spectra_app.dynamics.blocks import TrajectoryBlock
 from spectra_app.dynamics.forces import PotentialLike, PredictionLike
-from spectra_app.dynamics.observables import BlockMaker, Instant, RunKind, stored_observables
+from spectra_app.dynamics.instant import Instant
+from spectra_app.dynamics.observables import BlockMaker, RunKind, stored_observables
+from spectra_app.dynamics.outside import range_facts
 from spectra_app.dynamics.recorder import BLOCK_FRAMES, TRAJECTORY_BYTES
 from spectra_app.errors import SimulationError, SpectraAppError, TrajectoryError
-from spectra_app.runs.layout import RunHeader
+from spectra_app.runs.layout import RANGE_KEY, RunHeader
 from spectra_app.runs.provenance import versions
 from spectra_app.runs.writer import RunWriter
 from spectra_app.structure.system import System
@@ -100,7 +102,12 @@ class RunRecorder:
         check_output(output, overwrite)
         self._model, self._run = model, run
         kind = RunKind(
-            polarizability=model.card.has_alpha, variable_cell=run.periodic, conserved=False, field=False, parts=False
+            polarizability=model.card.has_alpha,
+            variable_cell=run.periodic,
+            conserved=False,
+            field=False,
+            parts=False,
+            extrapolation=model.training_range is not None,
         )
         self._maker = BlockMaker(kind, run.n_replicas)
         self._writer = RunWriter(Path(output), _header(model, run, kind), overwrite)
@@ -248,6 +255,7 @@ def _header(model: PotentialLike, run: CoupledRun, kind: RunKind) -> RunHeader:
             "versions": versions(),
             "model_name": model.card.name,
             "model_hash": model.card.hash,
+            RANGE_KEY: range_facts(model),
             "eps_inf": model.eps_inf,
             "oxidation_states": model.oxidation_states,
             "seed": None,

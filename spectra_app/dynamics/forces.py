@@ -23,6 +23,29 @@ from spectra_app.structure.tightening import tighten
 MAX_MOVE_A = 5.0  # in one step; hydrogen at 300 K moves 0.02 A in 0.5 fs
 
 
+class ExtrapolationLike(Protocol):
+    """What dynamics reads of a ``spectra_app.potentials.training_range.Extrapolation``."""
+
+    @property
+    def value(self) -> Tensor: ...  # noqa: D102
+    @property
+    def beyond(self) -> Tensor: ...  # noqa: D102
+    @property
+    def other(self) -> Tensor: ...  # noqa: D102
+    @property
+    def distance(self) -> Tensor: ...  # noqa: D102
+
+
+class RangeLike(Protocol):
+    """What is stored of a ``spectra_app.potentials.training_range.TrainingRange`` with a run."""
+
+    digest: str
+    source: str
+    cutoff: float
+
+    def limits(self, species: tuple[str, ...]) -> dict[str, list[float]]: ...  # noqa: D102
+
+
 class PredictionLike(Protocol):
     """What dynamics reads of a ``spectra_app.potentials.Prediction``; shapes and units stand there."""
 
@@ -46,6 +69,8 @@ class PredictionLike(Protocol):
     def solution(self) -> Tensor | None: ...  # noqa: D102
     @property
     def excess(self) -> Tensor | None: ...  # noqa: D102
+    @property
+    def extrapolation(self) -> ExtrapolationLike | None: ...  # noqa: D102
 
 
 class ScaleLike(Protocol):
@@ -72,6 +97,8 @@ class PotentialLike(Protocol):
     def dtype(self) -> torch.dtype: ...  # noqa: D102
     @property
     def card(self) -> Any: ...  # noqa: D102
+    @property
+    def training_range(self) -> RangeLike | None: ...  # noqa: D102
     @property
     def eps_inf(self) -> float | None: ...  # noqa: D102
     @property

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
 
+from spectra_app.potentials.training_range import side_by_side
 from spectra_app.structure.neighbors import Neighbors
 from spectra_app.structure.system import System, select_structures
 
@@ -77,9 +77,10 @@ def joined_predictions(parts: Sequence[P]) -> P:
     if len(parts) == 1:
         return parts[0]
     first: Any = parts[0]
-    columns: dict[str, Tensor | None] = {}
+    columns: dict[str, Any] = {}
     for name in first._fields:
         values = [getattr(part, name) for part in parts]
-        columns[name] = None if values[0] is None or name == "excess" else torch.cat(values)
+        join = side_by_side if name == "extrapolation" else torch.cat
+        columns[name] = None if values[0] is None or name == "excess" else join(values)
     joined: P = type(first)(**columns)
     return joined

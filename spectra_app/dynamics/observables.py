@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,31 +18,8 @@ from torch import Tensor
 
 from spectra_app.dynamics.changing_cell import StrainPart, charge_moments
 from spectra_app.dynamics.contributions import Contributions, physical_dipoles, physical_polarizabilities
-from spectra_app.dynamics.forces import PredictionLike
-
-
-class Instant(NamedTuple):
-    """What a formula is made from: the replicas of a run at one step, or several frames of a trajectory.
-
-    Attributes:
-        prediction: of the model.
-        positions: [structure * atom, xyz], A, float64, unwrapped.
-        velocities: [structure * atom, xyz], A/fs, float64; None where a trajectory has none.
-        cell: [structure, vector, xyz], A, float64; zeros for an open structure.
-        temperature_K: [structure], of the velocities; NaN where there are none.
-        conserved_eV: [structure], U + K - work of thermostat, barostat and changing field; None for a trajectory.
-    """
-
-    prediction: PredictionLike
-    positions: Tensor
-    velocities: Tensor | None
-    cell: Tensor
-    temperature_K: Tensor
-    conserved_eV: Tensor | None = None
-
-    def sum_over_atoms(self, by_atom: Tensor) -> Tensor:
-        """Sums [structure, ...] of values [structure * atom, ...]."""
-        return by_atom.view(len(self.cell), -1, *by_atom.shape[1:]).sum(dim=1)
+from spectra_app.dynamics.instant import Instant
+from spectra_app.dynamics.outside import extrapolation, extrapolation_atom, extrapolation_distance
 
 
 @dataclass(frozen=True)
@@ -81,6 +58,7 @@ class RunKind:
         conserved: molecular dynamics, which has a conserved energy; a trajectory has none.
         field: there is an external field.
         parts: contributions of parts are asked for.
+        extrapolation: the model knows the range of its training data.
     """
 
     polarizability: bool
@@ -88,11 +66,16 @@ class RunKind:
     conserved: bool
     field: bool
     parts: bool
+    extrapolation: bool
 
 
 def always(kind: RunKind) -> bool:
     """Whether a run of this kind has the observable: every one has."""
     return True
+
+
+def _knows_range(kind: RunKind) -> bool:
+    return kind.extrapolation
 
 
 @dataclass(frozen=True)
@@ -201,6 +184,11 @@ OBSERVABLES: tuple[Observable, ...] = (
         lambda frames: physical_polarizabilities(frames.raw["polarizability"], frames.axes),
         has=lambda kind: kind.polarizability,
     ),
+    # How far the most unusual atom is outside the training data (docs/extrapolation.md), and which one it is.
+    Observable("extrapolation", (), "1", "1 number, and the model's own", extrapolation, has=_knows_range),
+    Observable("extrapolation_atom", (), "1", "1 number", extrapolation_atom, has=_knows_range),
+    # The nearest distance that is farthest outside those of the training data: atom, other atom, A.
+    Observable("extrapolation_distance", (3,), "1, 1, Angstrom", "3 numbers", extrapolation_distance, has=_knows_range),
     Observable(
         "volume",
         (),

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from spectra_app.dynamics.blocks import BlockWriter, TrajectoryBlock, ended_block, pieces
 from spectra_app.dynamics.forces import PredictionLike, ScaleLike
-from spectra_app.dynamics.observables import BlockMaker, Instant, RunKind
+from spectra_app.dynamics.instant import Instant
+from spectra_app.dynamics.observables import BlockMaker, RunKind
 from spectra_app.dynamics.run_statistics import Statistics
 from spectra_app.dynamics.state import MDState, Particles, kinetic_energy, temperature
 from spectra_app.errors import SimulationError
@@ -97,6 +98,7 @@ class Recorder:
         variable_cell: whether cell and volume change.
         field: external field [xyz], V/A, by recorded step; None without one.
         atom_part: [atom of one replica], part an atom belongs to, to record contributions; None records none.
+        has_extrapolation: whether the model's extrapolation is recorded.
 
     Attributes:
         n_observables: recorded steps handed on.
@@ -118,14 +120,13 @@ class Recorder:
         variable_cell: bool = False,
         field: Callable[[int], np.ndarray] | None = None,
         atom_part: np.ndarray | None = None,
+        has_extrapolation: bool = False,
     ) -> None:
         self._particles = particles
         self._axes = scale.axes(particles.system).double().cpu().numpy()  # [replica, xyz, xyz]
         self._eps_e = scale.eps_e_of(particles.system).double().cpu().numpy()
-        self._writer = writer
-        self._timestep_fs = timestep_fs
-        self._record_stride = record_stride
-        self._trajectory_stride = trajectory_stride
+        self._writer, self._timestep_fs = writer, timestep_fs
+        self._record_stride, self._trajectory_stride = record_stride, trajectory_stride
         device = particles.system.positions.device
         shape = (particles.n_replicas, particles.n_atoms, 3)
         bytes_per_frame = 2 * 8 * int(np.prod(shape))
@@ -136,6 +137,7 @@ class Recorder:
             conserved=True,
             field=field is not None,
             parts=atom_part is not None,
+            extrapolation=has_extrapolation,
         )
         self._maker = BlockMaker(kind, particles.n_replicas, atom_part, field)
         room = self._maker.max_frames
@@ -151,8 +153,7 @@ class Recorder:
         self.ended: dict[int, tuple[int, str]] = {}
         self.broken: dict[int, int] = {}
         self.alone = True
-        self.n_observables = 0
-        self.n_trajectory = 0
+        self.n_observables = self.n_trajectory = 0
 
     def observe(self, recorded_step: int, state: MDState, prediction: PredictionLike) -> None:
         """Record an instant if it is due; see ``rows``."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from spectra_app.dynamics.forces import PredictionLike
 from spectra_app.dynamics.recorder import NO_ROWS, Recorder, Rows
 from spectra_app.dynamics.state import MDState, Particles
+from spectra_app.potentials.training_range import Extrapolation
 
 
 class SplitRecorder:
@@ -172,6 +173,16 @@ class PartOfPrediction:
     @property
     def polarizability_by_atom(self) -> Tensor:  # noqa: D102
         return self._whole.polarizability_by_atom[self._atoms]
+
+    @property
+    def extrapolation(self) -> Extrapolation | None:  # noqa: D102
+        whole = self._whole.extrapolation
+        if whole is None:
+            return None
+        value, beyond, other, distance = (
+            of[self._atoms] for of in (whole.value, whole.beyond, whole.other, whole.distance)
+        )
+        return Extrapolation(value, beyond, torch.where(other < 0, other, other - self._atoms.start), distance)
 
     @property
     def fixed_charges(self) -> Tensor:  # noqa: D102

@@ -45,6 +45,7 @@ class Worker:
                 settings.trajectory_stride,
                 has_polarizability=task.model.card.has_alpha,
                 variable_cell=settings.ensemble == "npt",
+                has_extrapolation=task.told,
             )
             for some in own
         ]

@@ -15,16 +15,19 @@ import torch
 from spectra_app.dynamics.blocks import TrajectoryBlock
 from spectra_app.dynamics.engine import ChosenEngine, choose_engine
 from spectra_app.dynamics.forces import PotentialLike, PredictionLike
+from spectra_app.dynamics.instant import Instant
 from spectra_app.dynamics.molecular_dynamics import Progress
-from spectra_app.dynamics.observables import BlockMaker, Instant, ObservableBlock, RunKind, stored_observables
+from spectra_app.dynamics.observables import BlockMaker, ObservableBlock, RunKind
 from spectra_app.errors import ConfigError, SimulationError, StoppedError, TrajectoryError
 from spectra_app.interrupts import Interrupts
+from spectra_app.jobs.extrapolation import ExtrapolationReport, goes_on_telling, run_extrapolation
+from spectra_app.jobs.record_header import header_of_record, kind_of_record
 from spectra_app.readers.trajectories.dispatch import open_trajectory
 from spectra_app.readers.trajectories.frames import Frame, Trajectory
-from spectra_app.runs.layout import Parts, RunHeader
+from spectra_app.runs.layout import Parts
 from spectra_app.runs.molecules import find_molecules
 from spectra_app.runs.partition import find_parts
-from spectra_app.runs.provenance import versions
+from spectra_app.runs.reader import read_run
 from spectra_app.runs.restart_file import is_begun, load_checkpoint, save_checkpoint
 from spectra_app.runs.writer import RunWriter
 from spectra_app.structure.neighbors import build_neighbors
@@ -47,6 +50,7 @@ class RecordResult:
         wall_s: wall time of this call, s.
         device: torch device.
         left_out: what of the trajectory is left out (virtual sites), in words; None: nothing.
+        extrapolation: how far the frames are outside the model's training data; None where nobody knows.
     """
 
     path: Path
@@ -57,6 +61,7 @@ class RecordResult:
     wall_s: float
     device: str
     left_out: str | None = None
+    extrapolation: ExtrapolationReport | None = None
 
 
 def record_trajectory(
@@ -122,8 +127,10 @@ def record_trajectory(
     else:
         choose_engine("auto", model, start, n_frames if before is None else 0, {"graph": "a given trajectory"})
     whole = _whole(trajectory, parts)
-    header = _header(trajectory, model, temperature_K, store_trajectory, whole.parts)
-    job = _Decoration(trajectory, model, charge, batch_size, store_trajectory, whole)
+    told = model.training_range is not None if before is None else goes_on_telling(model, before.get("training_range"))
+    kind = kind_of_record(trajectory, model, whole.parts is not None, told)
+    header = header_of_record(trajectory, model, kind, temperature_K, store_trajectory, whole.parts)
+    job = _Decoration(trajectory, model, kind, charge, batch_size, store_trajectory, whole)
     if before is not None:
         job.restore(before)
         writer = RunWriter.resume(output, header, job.n_frames, job.n_frames if store_trajectory else 0)
@@ -161,6 +168,7 @@ def record_trajectory(
         wall,
         str(model.device),
         trajectory.left_out,
+        run_extrapolation(read_run(output)),
     )
 
 
@@ -192,6 +200,7 @@ class _Decoration:
         self,
         trajectory: Trajectory,
         model: PotentialLike,
+        kind: RunKind,
         charge: float,
         batch_size: int,
         store: bool,
@@ -200,7 +209,8 @@ class _Decoration:
         self._trajectory, self._model, self._charge = trajectory, model, charge
         self._batch_size, self._store, self._whole = batch_size, store, whole
         atom_part = None if whole.parts is None else whole.parts.atom_part
-        self._maker = BlockMaker(_kind(trajectory, model, whole.parts is not None), 1, atom_part)
+        self._maker = BlockMaker(kind, 1, atom_part)
+        self._range = model.training_range.digest if kind.extrapolation and model.training_range else None
         self.n_frames = 0
 
     def batches(self) -> Iterator[list[Frame]]:
@@ -237,6 +247,7 @@ class _Decoration:
             **self._maker.carry(),
             "engine": (self._model.engine, torch.get_num_threads()),
             "identity": self._identity(),
+            "training_range": self._range,
         }
         save_checkpoint(writer.path, content)
 
@@ -321,60 +332,6 @@ class _Decoration:
             return np.full((len(batch), 1), np.nan)
         doubled = (self._trajectory.masses_amu[:, None] * velocities**2).sum(axis=(1, 2)) * AMU_A2_PER_FS2_TO_EV
         return (doubled / ((3 * len(self._trajectory.numbers) - 3) * BOLTZMANN))[:, None]
-
-
-def _kind(trajectory: Trajectory, model: PotentialLike, parts: bool) -> RunKind:
-    """What decides which observables are recorded along a trajectory."""
-    return RunKind(
-        polarizability=model.card.has_alpha,
-        variable_cell=trajectory.periodic,
-        conserved=False,
-        field=False,
-        parts=parts,
-    )
-
-
-def _header(
-    trajectory: Trajectory,
-    model: PotentialLike,
-    temperature_K: float | None,
-    store_trajectory: bool,
-    parts: Parts | None,
-) -> RunHeader:
-    return RunHeader(
-        numbers=trajectory.numbers,
-        masses_amu=trajectory.masses_amu,
-        periodic=trajectory.periodic,
-        n_replicas=1,
-        timestep_fs=trajectory.timestep_fs,
-        observables=stored_observables(_kind(trajectory, model, parts is not None)),
-        positions=store_trajectory,
-        velocities=store_trajectory and trajectory.first.velocities_A_per_fs is not None,
-        metadata={
-            "created_by": "record",
-            "configuration": {"trajectory": str(trajectory.path)},
-            "versions": versions(),
-            "model_name": model.card.name,
-            "model_hash": model.card.hash,
-            "eps_inf": model.eps_inf,
-            "oxidation_states": model.oxidation_states,
-            "seed": None,
-            "device": str(model.device),
-            "engine": model.engine,
-            "dtype": str(model.dtype).removeprefix("torch."),
-            "ensemble": None,
-            "temperature_K": temperature_K,
-            "timestep_fs": trajectory.timestep_fs,
-            "integrator": trajectory.integrator,
-            "left_out": trajectory.left_out,
-            "strain_taken_out": trajectory.periodic,
-            "record_stride": 1,
-            "trajectory_stride": 1,
-            "cell_A": None if trajectory.first.cell_A is None else trajectory.first.cell_A.tolist(),
-        },
-        slab=trajectory.first.slab,
-        parts=parts,
-    )
 
 
 def _progress(job: _Decoration, n_frames: int | None, skipped: int, began: float) -> Progress:

@@ -1,4 +1,4 @@
-"""What a spectrum of a run takes from it: volume, temperature, eps_inf, time step, boundary rule, field note.
+"""What a spectrum of a run takes from it: volume, temperature, eps_inf, time step, boundary rule, notes.
 
 The only place where this is decided: Python, recipes and commands come here, whatever the length of the run.
 """
@@ -15,6 +15,7 @@ from ase.data import chemical_symbols
 
 from spectra_app.config import NumberOrTensor, SpectraSettings
 from spectra_app.errors import SeriesError
+from spectra_app.jobs.extrapolation import run_extrapolation
 from spectra_app.spectra import InfraredSpectrum, SpectrumWarning, compare_f_sum, f_sum, timestep_from_times
 
 if TYPE_CHECKING:
@@ -268,8 +269,15 @@ def ended_note(run: Run) -> str | None:
 
 
 def with_run_notes(spectrum: S, run: Run) -> S:
-    """A spectrum of a run, with a warning where an external field acted or replicas went wrong."""
-    for note in (field_note(run), *(ended_note(one) for one in run.joined or (run,))):
+    """A spectrum of a run, with how far the run went outside the training data of its model.
+
+    It carries a warning where that is far, where an external field acted, or where replicas went wrong.
+    """
+    found = run_extrapolation(run)
+    if found is not None and not found.outside:
+        spectrum = replace(spectrum, history=(*spectrum.history, found.sentence))
+    far = found.sentence if found is not None and found.outside else None
+    for note in (field_note(run), far, *(ended_note(one) for one in run.joined or (run,))):
         if note is not None:
             warnings.warn(note, SpectrumWarning, stacklevel=3)
             report = replace(spectrum.report, warnings=(*spectrum.report.warnings, note))

@@ -9,8 +9,9 @@ from spectra_app.config import MDSettings
 from spectra_app.dynamics.forces import PotentialLike
 from spectra_app.dynamics.molecular_dynamics import MolecularDynamics
 from spectra_app.dynamics.observables import RunKind, stored_observables
+from spectra_app.dynamics.outside import range_facts
 from spectra_app.jobs.batch import Share
-from spectra_app.runs.layout import RunHeader
+from spectra_app.runs.layout import RANGE_KEY, RunHeader
 from spectra_app.runs.provenance import versions
 
 
@@ -40,6 +41,7 @@ def run_header(
     settings: MDSettings,
     share: Share,
     stretches: Sequence[Stretch],
+    told: bool,
 ) -> RunHeader:
     """The header of a run file.
 
@@ -49,6 +51,7 @@ def run_header(
         settings: as the user gave them.
         share: replicas of this file.
         stretches: of the run up to now, the present one last.
+        told: how far the run is outside the model's training data is recorded.
     """
     particles, now = share.particles, stretches[-1]
     system, n_atoms = particles.system, particles.n_atoms
@@ -59,6 +62,7 @@ def run_header(
         conserved=True,
         field=dynamics.field is not None,
         parts=share.parts is not None,
+        extrapolation=told,
     )
     seeds = dynamics.seeds[share.first : share.first + particles.n_replicas]
     metadata = {
@@ -67,6 +71,7 @@ def run_header(
         "versions": versions(),
         "model_name": model.card.name,
         "model_hash": model.card.hash,
+        RANGE_KEY: range_facts(model) if told else None,
         "eps_inf": model.eps_inf,
         "oxidation_states": model.oxidation_states,
         "seed": settings.seed,

@@ -25,6 +25,7 @@ from spectra_app.errors import ConvergenceError, SimulationError, StoppedError
 from spectra_app.interrupts import Interrupts
 from spectra_app.jobs.batch import make_batch
 from spectra_app.jobs.born_samples import add_born_charges
+from spectra_app.jobs.extrapolation import goes_on_telling, range_digest, runs_extrapolation
 from spectra_app.jobs.run_header import Stretch, run_header
 from spectra_app.jobs.simulation_result import FileSummary, NamedFailure, SimulationResult
 from spectra_app.jobs.spreading import Spreading
@@ -111,6 +112,7 @@ class Simulation:
             content = load_checkpoint(self.output, "md")
             self.dynamics.equilibration.restore(content.get("equilibration"))
             self._check_same_run(content)
+            self._spreading.told = goes_on_telling(self.model, content.get("training_range"))
             state = state_from_dict(content["state"], self.model.device, self.dynamics.seeds)
             self.dynamics.watch.restore(content.get("failures", ()))
             ms_per_step = content["ms_per_step"]
@@ -169,7 +171,7 @@ class Simulation:
             )
         writers = []
         for share, path, carry in zip(self.batch.shares, self._paths, carries, strict=True):
-            header = run_header(self.model, self.dynamics, self.settings, share, self._stretches)
+            header = run_header(self.model, self.dynamics, self.settings, share, self._stretches, self._spreading.told)
             if carry is None:
                 writer = RunWriter(path, header, overwrite)
             else:
@@ -225,6 +227,7 @@ class Simulation:
             "recorder": recorder.carry(),
             "settings": self.settings.model_dump(mode="json"),
             "model_hash": self.model.card.hash,
+            "training_range": range_digest(self.model) if self._spreading.told else None,
             "engine": tuple(self._engine),
             "processes": self._spreading.n_processes,
             "made_by": [tuple(stretch) for stretch in self._stretches],
@@ -286,6 +289,7 @@ class Simulation:
                 variable_cell=settings.ensemble == "npt",
                 field=None if self.dynamics.schedule is None else self.dynamics.schedule.at_recorded,
                 atom_part=None if share.parts is None else share.parts.atom_part,
+                has_extrapolation=self._spreading.told,
             )
             for share, writer in zip(self.batch.shares, to, strict=True)
         ]
@@ -324,6 +328,7 @@ class Simulation:
             ),
             made_by=tuple(self._stretches),
             equilibration=self.dynamics.equilibration.report,
+            extrapolation=runs_extrapolation(self._paths),
         )
 
 

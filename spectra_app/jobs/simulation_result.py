@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from spectra_app.dynamics.equilibration import EquilibrationReport
+from spectra_app.jobs.extrapolation import ExtrapolationReport
 from spectra_app.jobs.run_header import Stretch
 
 
@@ -62,6 +63,7 @@ class SimulationResult:
         files: the run files; several where replicas differ in atoms, cell or temperature.
         made_by: engines and devices, with the steps at which each began.
         equilibration: whether everything settled before recording began; None where there was nothing before.
+        extrapolation: how far the run went outside the model's training data; None where nobody knows.
     """
 
     path: Path | None
@@ -81,3 +83,4 @@ class SimulationResult:
     files: tuple[FileSummary, ...] = ()
     made_by: tuple[Stretch, ...] = ()
     equilibration: EquilibrationReport | None = None
+    extrapolation: ExtrapolationReport | None = None

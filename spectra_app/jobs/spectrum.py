@@ -79,7 +79,8 @@ def run_spectrum(
         ConfigError: unknown kind or setting.
 
     Warns:
-        SpectrumWarning: an external field acted on the run, or the spectrum looks wrong.
+        SpectrumWarning: an external field acted on the run, the run went outside the training data of its model, or
+            the spectrum looks wrong.
     """
     chosen = spectra_settings(settings, overrides)
     if kind not in KINDS:

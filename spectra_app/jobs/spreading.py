@@ -24,12 +24,14 @@ class Spreading:
 
     Attributes:
         n_processes: over which the replicas run.
+        told: how far the replicas are outside the model's training data is recorded.
     """
 
     def __init__(self, model: PotentialLike, dynamics: MolecularDynamics, settings: MDSettings) -> None:
         self._model, self._dynamics, self._settings = model, dynamics, settings
         self._n_threads = torch.get_num_threads()  # what the user lets us take, before an engine is chosen
         self.n_processes = 1
+        self.told = model.training_range is not None
 
     def choose(self, engine: str, n_steps: int, recorder: Callable[[], AnyRecorder]) -> None:
         """Decide, by measurement where the settings leave it open.
@@ -82,4 +84,5 @@ class Spreading:
             dynamics.settings,
             self.n_processes,
             lambda: dynamics.equilibration.steps,
+            self.told,
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from spectra_app import __version__
 from spectra_app.config import RunFileSettings
+from spectra_app.jobs.extrapolation import run_extrapolation, unknown_extrapolation
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -61,6 +62,7 @@ def summarise(
     from spectra_app.plotting import build_summary, write_summary
     from spectra_app.potentials.folder import read_card
 
+    outside = run_extrapolation(run)
     described = {RUN_FILE: "the run: dipoles, polarizabilities, trajectory", CONFIGURATION_FILE: "every setting"}
     for path in files:
         name = str(path.relative_to(settings.output))
@@ -79,6 +81,8 @@ def summarise(
         born=born,
         files=described,
         seconds=seconds,
+        extrapolation=unknown_extrapolation(settings.model) if outside is None else outside.sentence,
+        warnings=(outside.sentence,) if outside is not None and outside.outside else (),
     )
     write_summary(summary, settings.output)
     return summary

@@ -130,6 +130,7 @@ class Summary:
     born: BornFacts | None
     warnings: tuple[str, ...]
     files: tuple[OutputFile, ...]
+    extrapolation: str | None = None
 
 
 def build_summary(
@@ -146,6 +147,7 @@ def build_summary(
     files: Mapping[str, str] | None = None,
     warnings: Sequence[str] = (),
     seconds: float | None = None,
+    extrapolation: str | None = None,
 ) -> Summary:
     """The facts of a run.
 
@@ -162,12 +164,13 @@ def build_summary(
         files: {path relative to the folder: one-line description}.
         warnings: further sentences.
         seconds: s; wall time of the whole.
+        extrapolation: how far the run went outside the training data, in words, and not once more for each spectrum.
     """
     facts = None if run is None else run_facts(run)
     found = tuple(_spectrum_facts(name, spectrum) for name, spectrum in (spectra or {}).items())
     notes = [*warnings, *_run_warnings(facts)]
     for name, spectrum in (spectra or {}).items():
-        notes += [f"{name}: {sentence}" for sentence in spectrum.report.warnings]
+        notes += [f"{name}: {sentence}" for sentence in spectrum.report.warnings if sentence != extrapolation]
     return Summary(
         title=title,
         created=created,
@@ -180,6 +183,7 @@ def build_summary(
         born=None if born is None else _born_facts(born),
         warnings=tuple(dict.fromkeys(notes)),
         files=tuple(OutputFile(path, description) for path, description in (files or {}).items()),
+        extrapolation=extrapolation,
     )
 
 
@@ -275,7 +279,7 @@ def _spectrum_facts(name: str, spectrum: ReportedSpectrum) -> SpectrumFacts:
         nyquist_per_cm=spectrum.report.nyquist_per_cm,
         verdict=str(spectrum.report.verdict.value),
         sentence=spectrum.report.sentence,
-        notes=spectrum.notes,
+        notes=tuple(note for note in spectrum.notes if not note.startswith("extrapolation")),
         peaks=tuple(
             PeakFacts(
                 position_per_cm=float(peak.position_per_cm),

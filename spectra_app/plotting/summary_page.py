@@ -84,6 +84,8 @@ def _facts_table(summary: Summary) -> Table:
         table.add_row("Temperature", _temperature_line(run))
         if run.energy_drift_meV_per_atom_per_ps is not None:
             table.add_row("Energy drift", f"{run.energy_drift_meV_per_atom_per_ps:+.3f} meV/atom/ps")
+    if summary.extrapolation is not None:
+        table.add_row("Extrapolation", summary.extrapolation.removeprefix("extrapolation: "))
     for spectrum in summary.spectra:
         limits = f"resolution {spectrum.resolution_per_cm:.3g} cm^-1, Nyquist {spectrum.nyquist_per_cm:.0f} cm^-1"
         table.add_row(spectrum.title, "\n".join([limits, spectrum.sentence, *spectrum.notes]))

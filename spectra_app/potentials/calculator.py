@@ -41,8 +41,9 @@ class SpectraCalculator(Calculator):
     Results, ASE units (eV, A, e): energy, free_energy, forces [atom, xyz], stress [Voigt] (ASE sign, eV/A^3), dipole
     [xyz] (physical; of a periodic cell the polarization times volume, defined by the positions as they stand), charges
     [atom] (latent), polarizability [xyz, xyz] (physical, e^2 A^2/eV), born_charges [atom, field, displacement]
-    (physical; ASE's name born_effective_charges gives the same).  Stress and Born charges are computed when asked for,
-    by ``get_property`` or by reading ``results["born_charges"]``.
+    (physical; ASE's name born_effective_charges gives the same), extrapolation [atom] (how far outside the training
+    data, 1 is their edge; left out where the model does not know).  Stress and Born charges are computed when asked
+    for, by ``get_property`` or by reading ``results["born_charges"]``.
 
     In an external field F the energy is U - P.F - (1/2) F.alpha.F, forces and stress are its derivatives at constant F,
     and the dipole is P + alpha.F; polarizability and Born charges are those without field.
@@ -73,6 +74,7 @@ class SpectraCalculator(Calculator):
         "polarizability",
         "born_charges",
         "born_effective_charges",
+        "extrapolation",
     ]
 
     def __init__(
@@ -166,6 +168,8 @@ class SpectraCalculator(Calculator):
             charges=_to_numpy(prediction.charges),
             polarizability=polarizability,
         )
+        if prediction.extrapolation is not None:
+            self.results["extrapolation"] = _to_numpy(prediction.extrapolation.value)
         if prediction.stress is not None:
             stress = _to_numpy(prediction.stress[0])
             if system.slab is not None:

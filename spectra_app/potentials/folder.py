@@ -1,5 +1,7 @@
 """Model folders: weights (safetensors) and ``model.yaml`` (architecture, units, eps_inf, errors, version).
 
+Beside them may stand the range of the training data (``training_range.safetensors``), which no prediction depends on.
+
 A model folder carries a format version; older versions are upgraded by pure functions, one per version, in
 ``UPGRADES``.
 """
@@ -23,8 +25,9 @@ from spectra_app.errors import ModelError
 from spectra_app.files import atomic_path
 from spectra_app.potentials.card import ModelCard
 from spectra_app.potentials.potential import Potential
+from spectra_app.potentials.range_file import read_training_range, save_training_range
 from spectra_app.potentials.scale import PhysicalScale
-from spectra_app.zoo import INTERPRETATION_FILE, MODEL_FILE, find_model
+from spectra_app.zoo import INTERPRETATION_FILE, MODEL_FILE, RANGE_FILE, find_model
 
 FORMAT_VERSION = 5
 _SCALE_VERSION = 5  # from here on the physical scale stands in model.yaml
@@ -107,7 +110,10 @@ def save_model(model: Potential, folder: Path | str) -> None:
         "licence": card.licence,
         "created": card.created,
     }
+    (folder / RANGE_FILE).unlink(missing_ok=True)  # of other weights
     write_atomically(folder / WEIGHTS_FILE, save(state))
+    if model.training_range is not None:
+        save_training_range(model.training_range, folder / WEIGHTS_FILE)
     write_atomically(folder / MODEL_FILE, yaml.safe_dump(description, sort_keys=False, allow_unicode=True).encode())
 
 
@@ -225,6 +231,7 @@ def load_model(
     device: torch.device | str = "cpu",
     dtype: torch.dtype | Literal["float32", "float64"] = "float32",
     eps_inf: float | None = None,
+    training_range: bool = True,
 ) -> Potential:
     """Load a model for evaluation; parameters are frozen.
 
@@ -233,9 +240,10 @@ def load_model(
         device: torch device; ``"auto"`` takes a GPU where there is one.
         dtype: floating-point type of the network.
         eps_inf: high-frequency dielectric constant of the material; None takes the model card's.
+        training_range: also what tells extrapolation, where the folder has it.
 
     Raises:
-        ModelError: no such model, damaged weights, or weights that do not fit the description.
+        ModelError: no such model, damaged weights, or weights that do not fit the description or the training range.
     """
     card = read_card(name)
     folder = find_model(name)
@@ -253,6 +261,7 @@ def load_model(
         files = [(folder / name).read_bytes() for name in (WEIGHTS_FILE, MODEL_FILE)]
         card = dataclasses.replace(card, scale=model.scale, hash=_hash(files[0], files[1], model.scale))
     model.card = card
+    model.training_range = read_training_range(folder / WEIGHTS_FILE) if training_range else None
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     return model.to(device=choose_device(device), dtype=_dtype(dtype)).eval()

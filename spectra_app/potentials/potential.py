@@ -33,6 +33,7 @@ from spectra_app.potentials.heads.atoms_fused import heads_fuse
 from spectra_app.potentials.prediction import Prediction, Response, detached, without_electrostatics
 from spectra_app.potentials.responses import require_electrostatics, require_polarization
 from spectra_app.potentials.scale import PhysicalScale
+from spectra_app.potentials.training_range import TrainingRange, extrapolate
 from spectra_app.structure.neighbors import Neighbors
 from spectra_app.structure.system import System, sum_by_structure, with_gradients
 
@@ -54,6 +55,7 @@ class Potential(nn.Module):
         engine: how it is evaluated where one derivative is enough: ``"eager"``, the reference, or one of ``engines``.
         cutoff: A, to which a table of neighbours has to be complete: the larger one of backbone and heads.
         kept_vectors: reciprocal vectors of the last cells.
+        training_range: what tells environments apart from those of the training data; None: not known.
     """
 
     reference_energies: Tensor
@@ -77,6 +79,7 @@ class Potential(nn.Module):
         self.energy_head = EnergyHead(self.backbone)
         self.scale = PhysicalScale(eps_inf, *((None, None) if self.variant.responds else (0.0, 1.0)))
         self.engine = "eager"
+        self.training_range: TrainingRange | None = None
         self.card = ModelCard("unnamed", self.species, settings, self.scale)
         self.oxidation_states = settings.oxidation_states if isinstance(settings.oxidation_states, dict) else None
         if self.oxidation_states is not None:
@@ -203,7 +206,7 @@ class Potential(nn.Module):
             system: structures in the network's dtype and on its device.
             neighbors: table complete to ``self.cutoff``.
             k: reciprocal vectors, from ``prepare_k_vectors(system, self.k_cutoff)``.
-            responses: also the polarizability (zero otherwise), which training has no use for.
+            responses: also the polarizability (zero otherwise) and extrapolation, which training has no use for.
             energy_only: only the energy will be differentiated, and once.
             guess: of ``Response.solution``; used where the response is self-consistent and only the energy matters.
             once: one derivative by positions will be taken, and none by weights.
@@ -213,19 +216,21 @@ class Potential(nn.Module):
             ConvergenceError: the self-consistent response has no solution.
         """
         species = self.species_index[system.numbers]
-        compiled = once and self.engine == "compiled"
+        compiled, known = once and self.engine == "compiled", self.training_range if responses else None
         pair = PairGeometry(system, neighbors, self.cutoff, compiled)
         sigma = self.widths[0] if len(set(self.widths)) == 1 else Smearing(self.widths, species)
         if compiled and self._fuses:
             units = self.scale.charge_units(system)[system.batch]
             parts = self.backbone.components(system, species, neighbors, pair)
+            told = extrapolate(known, parts[0], species, neighbors, pair.vectors)
             energies, latents = self.latent_head.fused(self.energy_head, parts, species, pair, units, sigma)
             per_atom = self.energy_scale * energies
         else:
             features = (self.backbone.once if compiled else self.backbone)(system, species, neighbors, pair)
+            told = extrapolate(known, features.scalars, species, neighbors, pair.vectors)
             per_atom = self.energy_scale * self.energy_head(features)
             if not self.variant.electrostatic:
-                return without_electrostatics(system, per_atom)
+                return without_electrostatics(system, per_atom, told)
             unit = self.scale.charge_units(system)
             # The network's own sign may be the opposite one; then so is the total charge that it has to make.
             own = system._replace(charge=self.sign * unit * system.charge)
@@ -265,9 +270,9 @@ class Potential(nn.Module):
         if moved is not None:
             moments = moments + pair_moments(moved, pair.vectors)
         dipole, polarizability = sum_by_structure(moments, system), sum_by_structure(alpha, system)
-        solution, excess = electrostatics.solution, electrostatics.excess
+        final, excess = electrostatics.solution, electrostatics.excess
         return Response(
-            energy, dipole, polarizability, latents, dipoles, charges, moments, alpha, fixed, solution, excess
+            energy, dipole, polarizability, latents, dipoles, charges, moments, alpha, fixed, final, excess, told
         )
 
     def k_vectors(self, system: System) -> KVectors | None:
@@ -302,8 +307,8 @@ class Potential(nn.Module):
             field: [structure or 1, xyz], uniform external field, V/A; the energy becomes
                 U - P'.F - (1/2) F.alpha'.F with the physical P' and alpha' (``scale.PhysicalScale``); across a slab it
                 is the external one, D/eps0.
-            polarizability: also compute the polarizability, which self-consistent response solves three equations for;
-                zero otherwise, except where a field needs it.
+            polarizability: also compute the polarizability, which self-consistent response solves three equations for,
+                and the extrapolation: what records are made of; zero and None otherwise, except where a field needs it.
             guess: of ``Prediction.solution``, from earlier steps of a run: fewer iterations; unused without need.
             iterations: of self-consistent response, so many and no more (``Prediction.excess``), without a field; None:
                 to the tolerance.
@@ -318,16 +323,8 @@ class Potential(nn.Module):
         k = self.k_vectors(system)
         with torch.enable_grad():
             strained, strain = with_gradients(system, forces or field is not None, stress)
-            result = self.evaluate(
-                strained,
-                neighbors,
-                k,
-                responses=polarizability or field is not None,
-                energy_only=field is None,
-                guess=guess,
-                once=True,
-                iterations=iterations,
-            )
+            both, plain = polarizability or field is not None, field is None
+            result = self.evaluate(strained, neighbors, k, both, plain, guess, once=True, iterations=iterations)
             energy = result.energy
             if field is not None:
                 require_polarization(self.variant, system)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spectra_app.potentials.heads import Latents
+from spectra_app.potentials.training_range import Extrapolation
 from spectra_app.structure.system import System, sum_by_structure
 
 
@@ -27,6 +28,7 @@ class Response(NamedTuple):
         solution: [atom, source, 4], of self-consistent response, see ``electrostatics.self_consistent.Relaxed``; None
             where there was nothing to iterate, or more than the energy was to be differentiated.
         excess: [2], see ``electrostatics.self_consistent.Relaxed``; None without a fixed number of iterations.
+        extrapolation: of every atom, without graph; None where it is not known or was not asked for.
     """
 
     energy: Tensor
@@ -40,6 +42,7 @@ class Response(NamedTuple):
     fixed_charges: Tensor
     solution: Tensor | None = None
     excess: Tensor | None = None
+    extrapolation: Extrapolation | None = None
 
 
 class Prediction(NamedTuple):
@@ -67,6 +70,8 @@ class Prediction(NamedTuple):
         excess: [2], of a fixed number of iterations: of the fields and of the answers to uniform fields, the squared
             residual over the one that is wanted, where it is above; not more than 1 where all have converged.  None
             where iterations went on to the tolerance.
+        extrapolation: of every atom, how far it is outside the training data; None where the model does not know them
+            or the polarizability was not asked for.
     """
 
     energy: Tensor
@@ -82,14 +87,15 @@ class Prediction(NamedTuple):
     fixed_charges: Tensor
     solution: Tensor | None = None
     excess: Tensor | None = None
+    extrapolation: Extrapolation | None = None
 
 
-def without_electrostatics(system: System, per_atom: Tensor) -> Response:
-    """Result of variant ``sr`` with the energies of its atoms [atom], eV."""
+def without_electrostatics(system: System, per_atom: Tensor, outside: Extrapolation | None = None) -> Response:
+    """Result of variant ``sr`` with the energies of its atoms [atom], eV, and how far they are outside."""
     total, by_atom = (system.positions.new_zeros(n, 3) for n in (system.n_structures, len(per_atom)))
     alpha, alpha_by_atom = (vector.new_zeros(len(vector), 3, 3) for vector in (total, by_atom))
     energy, charges = sum_by_structure(per_atom, system), per_atom.new_zeros(len(per_atom))
-    return Response(energy, total, alpha, None, None, charges, by_atom, alpha_by_atom, charges)
+    return Response(energy, total, alpha, None, None, charges, by_atom, alpha_by_atom, charges, extrapolation=outside)
 
 
 def detached(result: Response, sign: Tensor, forces: Tensor | None, stress: Tensor | None) -> Prediction:
@@ -122,4 +128,5 @@ def detached(result: Response, sign: Tensor, forces: Tensor | None, stress: Tens
         fixed_charges=sign * result.fixed_charges.detach(),
         solution=result.solution,
         excess=result.excess,
+        extrapolation=result.extrapolation,
     )

@@ -36,6 +36,7 @@ RUNS_ON = np.iinfo(np.int64).max  # last step of a replica that has not ended
 REASON_BYTES = 400  # of a text that can be written while others read
 CHUNK_BYTES = 256_000  # HDF5 chunk of a growing dataset
 EQUILIBRATION_BYTES = 4096  # of the report on the equilibration, for which room is kept from the start
+RANGE_KEY = "extrapolation"  # of the metadata: the range of the training data that extrapolation is told from
 
 Level = Literal["molecules", "atoms"]
 

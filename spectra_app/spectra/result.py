@@ -56,11 +56,12 @@ class Spectrum:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of the numbers must know besides the report: runs merged, the time step's effect, the f-sum."""
+        """What a reader must know besides the report: runs merged, time step's effect, f-sum, extrapolation."""
         corrected = [line for line in self.history if line.startswith("integration time step")]
         sums = [line for line in self.history if line.startswith("f-sum")]
         merged = [line for line in self.history if line.startswith("merged")]
-        return (*merged, *(corrected or ["integration time step: its effect is left in"]), *sums)
+        beyond = [line for line in self.history if line.startswith("extrapolation")]
+        return (*merged, *(corrected or ["integration time step: its effect is left in"]), *sums, *beyond)
 
     def unit_of(self, name: str) -> str:
         """Unit of a column by its field name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from ase.io import iread
 from spectra_app.config import DataKeys
 from spectra_app.errors import DatasetError
 from spectra_app.potentials.potential import Potential
+from spectra_app.potentials.prediction import Prediction
 from spectra_app.structure.neighbors import build_neighbors
 from spectra_app.structure.system import from_ase
 from spectra_app.training.dataset import (
@@ -22,6 +24,7 @@ from spectra_app.training.dataset import (
 )
 from spectra_app.units import EV_PER_A3_TO_GPA
 
+Watch = Callable[[Atoms, Prediction], None]
 _DIAGONAL = np.eye(3, dtype=bool).reshape(-1)
 
 
@@ -68,7 +71,12 @@ def slope(predicted: np.ndarray, true: np.ndarray) -> float:
     return float("nan") if float(y @ y) == 0 else float(x @ y) / float(y @ y)
 
 
-def evaluate_file(model: Potential, path: Path | str, keys: DataKeys = DataKeys()) -> dict[str, float | int]:  # noqa: B008
+def evaluate_file(
+    model: Potential,
+    path: Path | str,
+    keys: DataKeys = DataKeys(),  # noqa: B008
+    watch: Watch | None = None,
+) -> dict[str, float | int]:
     """Errors on every label a file carries; the metrics of ``spectra-app evaluate``.
 
     Labels: energy, forces, stress (names and units from ``keys``); dipole [e A] of open structures, born_charges
@@ -79,6 +87,7 @@ def evaluate_file(model: Potential, path: Path | str, keys: DataKeys = DataKeys(
         model: the potential.
         path: any ASE format with labels.
         keys: names and units.
+        watch: called with every structure and what the model predicts of it.
 
     Returns:
         name with unit -> value; only the quantities that the file and the model both have.
@@ -86,7 +95,7 @@ def evaluate_file(model: Potential, path: Path | str, keys: DataKeys = DataKeys(
     Raises:
         DatasetError: no such file, no frames, or no label at all.
     """
-    return evaluate_structures(model, read_structures(path), keys, str(path))
+    return evaluate_structures(model, read_structures(path), keys, str(path), watch)
 
 
 def read_structures(path: Path | str) -> list[Atoms]:
@@ -108,6 +117,7 @@ def evaluate_structures(
     structures: list[Atoms],
     keys: DataKeys = DataKeys(),  # noqa: B008
     source: str = "structures",
+    watch: Watch | None = None,
 ) -> dict[str, float | int]:
     """As ``evaluate_file`` for structures in memory."""
     if not structures:
@@ -115,7 +125,9 @@ def evaluate_structures(
     collected: dict[str, _Pairs] = defaultdict(_Pairs)
     compositions: list[tuple[str, int]] = []
     for number, atoms in enumerate(structures):
-        _evaluate_one(model, atoms, keys, f"{source}, frame {number}", collected, compositions)
+        prediction = _evaluate_one(model, atoms, keys, f"{source}, frame {number}", collected, compositions)
+        if watch is not None:
+            watch(atoms, prediction)
     if not collected:
         raise DatasetError(
             f"data {source}", got="no labels", wanted="energy, forces, stress, dipole, born_charges or polarizability"
@@ -153,7 +165,7 @@ def _evaluate_one(
     name: str,
     collected: dict[str, _Pairs],
     compositions: list[tuple[str, int]],
-) -> None:
+) -> Prediction:
     """Predict one structure and collect every quantity that is labelled."""
     energy_unit, length = ENERGY_UNITS_EV[keys.energy_unit], LENGTH_UNITS_A[keys.length_unit]
     plain = Atoms(atoms.numbers, atoms.positions * length, cell=atoms.cell.array * length, pbc=atoms.pbc)
@@ -174,7 +186,7 @@ def _evaluate_one(
         assert prediction.stress is not None
         collected["stress"].add(prediction.stress.cpu().numpy(), convert_stress(stress, keys, name)[None])
     if not model.variant.electrostatic:
-        return
+        return prediction
     dipole = find_label(atoms, "dipole", "info")
     if dipole is not None and not atoms.pbc.any():
         physical = model.scale.vectors(prediction.dipole, system)
@@ -186,6 +198,7 @@ def _evaluate_one(
     if alpha is not None and model.card.has_alpha:
         physical = model.scale.tensors(prediction.polarizability, system)
         collected["polarizability"].add(physical.cpu().numpy(), np.asarray(alpha)[None])
+    return prediction
 
 
 def _energy_error(pairs: _Pairs, compositions: list[tuple[str, int]]) -> float:

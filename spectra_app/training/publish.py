@@ -1,7 +1,8 @@
-"""From trained weights to a model folder: sign, errors on held-out frames, card, recipe."""
+"""From trained weights to a model folder: sign, errors on held-out frames, range of the training data, card, recipe."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 from collections.abc import Sequence
@@ -9,12 +10,14 @@ from collections.abc import Sequence
 import yaml
 
 from spectra_app.config import TrainFile
+from spectra_app.errors import DatasetError
 from spectra_app.potentials.folder import save_model, write_atomically
 from spectra_app.potentials.potential import Potential
 from spectra_app.training.card_text import card_text
 from spectra_app.training.dataset import LabelledFrame, Sample
 from spectra_app.training.evaluation import evaluate_structures
 from spectra_app.training.interpretation import Interpretation, interpretation_json
+from spectra_app.training.range_fit import measure_training_range
 from spectra_app.training.sign import MOST_SAMPLES, fix_sign
 from spectra_app.training.survey import interpret
 from spectra_app.zoo import CARD_FILE, INTERPRETATION_FILE
@@ -25,6 +28,7 @@ RECIPE_FILE = "training.yaml"
 def publish(
     model: Potential,
     settings: TrainFile,
+    train_samples: Sequence[Sample],
     samples: Sequence[Sample],
     valid_frames: Sequence[LabelledFrame],
     test_frames: Sequence[LabelledFrame],
@@ -35,6 +39,7 @@ def publish(
     Args:
         model: trained weights; sign and card are changed in place.
         settings: the recipe.
+        train_samples: single structures that the weights were trained on: environments beyond theirs are extrapolation.
         samples: single structures on which sign and meaning of the latent quantities are judged.
         valid_frames: frames that chose the weights.
         test_frames: frames that nothing was chosen on; may be empty.
@@ -51,6 +56,9 @@ def publish(
         licence=training.licence,
         scale=model.scale,
     )
+    known = [(sample.system, sample.neighbors) for sample in train_samples]
+    with contextlib.suppress(DatasetError):  # an element in held-out frames only: extrapolation stays unknown
+        model.training_range = measure_training_range(model, known, f"{len(known)} training frames")
     save_model(model, training.output)
     recipe = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     write_atomically(training.output / RECIPE_FILE, recipe.encode())

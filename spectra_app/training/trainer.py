@@ -126,7 +126,7 @@ def train(
         stopped = _optimize(run, sets[0], sets[1], settings, checkpoint, interrupts, progress)
     run.average.load_state_dict(run.best_weights)
     run.average.scale = run.best_scale
-    publish(run.average, settings, sets[1], valid_frames, test_frames, run.best_epoch)
+    publish(run.average, settings, sets[0], sets[1], valid_frames, test_frames, run.best_epoch)
     checkpoint.unlink(missing_ok=True)
     return TrainingResult(
         run.average.eval(), t.output, tuple(run.history), run.best_epoch, stopped, tuple(test_frames), run.step

@@ -32,7 +32,9 @@ from spectra_app.dynamics.state import state_from_dict, state_to_dict
 from spectra_app.electrostatics import boys, transforms
 from spectra_app.errors import ConfigError, SimulationError
 from spectra_app.potentials import Potential
+from spectra_app.structure.neighbors import build_neighbors
 from spectra_app.structure.system import concatenate, from_ase
+from spectra_app.training.range_fit import measure_training_range
 from tests.dynamics.without_numbers import on_meta
 from tests.random_weights import with_known_material, with_random_weights
 from tests.toy_potential import ToyPotential, dumbbells
@@ -57,7 +59,15 @@ def model(device: torch.device = CPU, **settings: object) -> Potential:
         "response": "self-consistent", "response_tolerance": 1e-9, **settings,
     }  # fmt: skip
     potential = Potential(ModelSettings.model_validate(given), ("H", "O"), eps_inf=1.8)
-    return with_known_material(with_random_weights(potential, 1.2)).double().to(device)
+    potential = with_known_material(with_random_weights(potential, 1.2)).double()
+    rng, known = np.random.default_rng(4), []
+    for _ in range(4):
+        atoms = waters()
+        atoms.positions += rng.normal(scale=0.03, size=atoms.positions.shape)
+        system = from_ase(atoms)
+        known.append((system, build_neighbors(system, potential.cutoff)))
+    potential.training_range = measure_training_range(potential, known)
+    return potential.to(device)
 
 
 class Memory:
@@ -106,7 +116,10 @@ class Run:
         self.dynamics = MolecularDynamics(potential, make_particles(system, masses, len(atoms)), md)
         self.memory = Memory()
         strides = md.timestep_fs, md.record_stride, md.trajectory_stride
-        self.recorder = Recorder(self.dynamics.particles, potential.scale, self.memory, *strides, True)
+        told = potential.training_range is not None
+        self.recorder = Recorder(
+            self.dynamics.particles, potential.scale, self.memory, *strides, True, has_extrapolation=told
+        )
         self.engine: Any = self.dynamics.engine_for(self.recorder)
         if group_atoms is not None:
             forces = self.engine.forces

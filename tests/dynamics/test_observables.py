@@ -14,7 +14,8 @@ import torch
 
 from spectra_app.config import MDSettings
 from spectra_app.dynamics import Observable, observables
-from spectra_app.dynamics.observables import Instant, RunKind, stored_observables
+from spectra_app.dynamics.instant import Instant
+from spectra_app.dynamics.observables import RunKind, stored_observables
 from spectra_app.errors import SimulationError, StoppedError, TrajectoryError
 from spectra_app.jobs.annotate import record_trajectory
 from spectra_app.jobs.simulation import Simulation
@@ -145,12 +146,13 @@ def test_nan_in_a_new_row_is_not_written(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_table_says_which_run_has_what() -> None:
-    nothing = dict.fromkeys(("polarizability", "variable_cell", "conserved", "field", "parts"), False)
+    nothing = dict.fromkeys(("polarizability", "variable_cell", "conserved", "field", "parts", "extrapolation"), False)
     names = [row.name for row in stored_observables(RunKind(**nothing))]
     assert names == ["dipole", "dipole_latent", "screening", "energy", "temperature"]
     brought = {
         "polarizability": {"polarizability"}, "variable_cell": {"volume"}, "conserved": {"conserved"},
         "field": {"field"}, "parts": {"dipole_parts"},
+        "extrapolation": {"extrapolation", "extrapolation_atom", "extrapolation_distance"},
     }  # fmt: skip
     for trait, more in brought.items():
         assert {row.name for row in stored_observables(RunKind(**{**nothing, trait: True}))} - set(names) == more

@@ -47,6 +47,7 @@ class Task(NamedTuple):
         settings: of the run, with the temperatures of these replicas.
         engine: of the model.
         threads: of the process.
+        told: how far the replicas are outside the model's training data is recorded.
     """
 
     model: PotentialLike
@@ -54,6 +55,7 @@ class Task(NamedTuple):
     settings: MDSettings
     engine: str
     threads: int
+    told: bool = False
 
 
 class Order(NamedTuple):
@@ -95,6 +97,7 @@ class ProcessEngine:
         settings: of the run; temperatures in the order of the replicas.
         n_processes: at most as many as replicas.
         equilibration: gives the steps before recording begins, as far as is known.
+        told: how far the replicas are outside the model's training data is recorded.
 
     Raises:
         WorkerError: the model cannot be given to another process, or one of them does not start.
@@ -107,6 +110,7 @@ class ProcessEngine:
         settings: MDSettings,
         n_processes: int,
         equilibration: Callable[[], int],
+        told: bool = False,
     ) -> None:
         self._particles, self._equilibration = particles, equilibration
         ends = [particles.n_replicas * k // n_processes for k in range(n_processes + 1)]
@@ -121,7 +125,7 @@ class ProcessEngine:
                 own = kelvin if len(kelvin) == 1 else kelvin[share.start : share.stop]
                 one = own[0] if len(set(own)) == 1 else own
                 part = settings.model_copy(update={"temperature_K": one, "replicas": len(share), "processes": 1})
-                task = Task(model, particles_of(particles, share), part, model.engine, 1)
+                task = Task(model, particles_of(particles, share), part, model.engine, 1, told)
                 self._start(task)
         except BaseException:
             self.close()
