@@ -226,6 +226,8 @@ class Potential(nn.Module):
             energies, latents = self.latent_head.fused(self.energy_head, parts, species, pair, units, sigma)
             per_atom = self.energy_scale * energies
         else:
+            if compiled:
+                pair.measure()
             features = (self.backbone.once if compiled else self.backbone)(system, species, neighbors, pair)
             told = extrapolate(known, features.scalars, species, neighbors, pair.vectors)
             per_atom = self.energy_scale * self.energy_head(features)

@@ -7,7 +7,6 @@ row in ``backbones.BACKBONES``; ``tests/potentials/test_backbones.py`` holds eve
 from __future__ import annotations
 
 import math
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -57,29 +56,33 @@ class PairGeometry:
     Attributes:
         neighbors: the table.
         vectors: [atom, slot, xyz], r_j - r_i, A.
+        distance: [atom, slot], A; exactly the largest cutoff of the model in empty slots.
+        direction: [atom, slot, xyz], unit vectors.
 
     Args:
         system: the structures.
         neighbors: table complete to ``cutoff``.
         cutoff: the largest one that will be asked for, A.
-        once: by compiled loops, with one derivative.
+        once: by compiled loops, with one derivative; ``measure`` has to be called where distances are read.
     """
+
+    distance: Tensor
+    direction: Tensor
 
     def __init__(self, system: System, neighbors: Neighbors, cutoff: float, once: bool = False) -> None:
         self.neighbors = neighbors
-        self.vectors = (pair_vectors_once if once else pair_vectors)(system, neighbors, cutoff)
         self._radial: dict[tuple[float, int], Radial] = {}
         self._tables: dict[tuple[float, int], PairTable] = {}
+        if once:
+            self.vectors = pair_vectors_once(system, neighbors, cutoff)
+        else:
+            self.vectors = pair_vectors(system, neighbors, cutoff)
+            self.measure()
 
-    @cached_property
-    def distance(self) -> Tensor:
-        """[atom, slot], A; exactly the largest cutoff of the model in empty slots."""
-        return torch.sqrt((self.vectors * self.vectors).sum(dim=-1))
-
-    @cached_property
-    def direction(self) -> Tensor:
-        """[atom, slot, xyz], unit vectors."""
-        return self.vectors / self.distance[..., None]
+    def measure(self) -> None:
+        """Sets ``distance`` and ``direction``."""
+        self.distance = torch.sqrt((self.vectors * self.vectors).sum(dim=-1))
+        self.direction = self.vectors / self.distance[..., None]
 
     def table(self, cutoff: float, frequencies: np.ndarray) -> PairTable:
         """Functions of the pairs for compiled loops, on the CPU, computed once for all who ask for the same basis.
