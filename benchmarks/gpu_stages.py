@@ -171,6 +171,7 @@ def fused(given: Given, tell: Tell) -> None:
                 kind[:] = [type(prediction)]
                 return [getattr(prediction, name) for name in names]
 
+            tensors(positions, guess)  # makes what is made once
             traced = make_fx(tensors)(positions, guess)
             traced.graph.eliminate_dead_code()
             traced.recompile()

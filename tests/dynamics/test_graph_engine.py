@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,9 @@ from spectra_app.dynamics.forces import PotentialLike
 from spectra_app.dynamics.state import state_from_dict, state_to_dict
 from spectra_app.electrostatics import boys, transforms
 from spectra_app.errors import ConfigError, SimulationError
+from spectra_app.jobs.simulation import Simulation
 from spectra_app.potentials import Potential
+from spectra_app.runs.reader import read_run
 from spectra_app.structure.neighbors import build_neighbors
 from spectra_app.structure.system import concatenate, from_ase
 from spectra_app.training.range_fit import measure_training_range
@@ -423,3 +426,94 @@ def test_the_facade_refuses_graph_on_a_cpu() -> None:
 
     with pytest.raises(ConfigError, match=r"md.engine: got graph, which model .* does not have on cpu, wanted auto or"):
         choose_engine("graph", model(), from_ase(waters()), 1000)
+
+
+@pytest.fixture
+def graph_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engine graph where there is no CUDA: what a user of a GPU sees, uncaptured."""
+    own = Potential.engines
+    assert own.fget is not None
+    monkeypatch.setattr(Potential, "engines", property(lambda model: (*own.fget(model), "graph")))
+
+
+@pytest.mark.usefixtures("graph_on_cpu")
+def test_a_run_file_says_graph_and_a_restart_goes_on_with_it(tmp_path: Path) -> None:
+    settings = {"equilibration_steps": 5, "trajectory_stride": 1, "temperature_K": 300.0, "skin_A": 0.3}
+
+    def run(name: str, steps: int, restart: bool = False, **more: object) -> Path:
+        md = MDSettings.model_validate({**settings, "steps": steps, **more})
+        Simulation(model(), waters(), md, tmp_path / name).run(restart=restart)
+        return tmp_path / name
+
+    whole = read_run(run("whole.h5", 24, engine="graph"))
+    run("parts.h5", 11, engine="graph")
+    parts = read_run(run("parts.h5", 24, restart=True))  # auto
+    eager = read_run(run("eager.h5", 24, engine="eager"))
+    assert whole.metadata["engine"] == parts.metadata["engine"] == "graph"
+    for name in ("energy", "dipole", "polarizability", "conserved"):
+        first, second, third = (np.asarray(one.observables[name]) for one in (whole, parts, eager))
+        assert np.array_equal(first, second), name
+        assert first == pytest.approx(third, abs=1e-10), name
+    with pytest.raises(ConfigError, match=r"md.engine: got graph with a changing cell \(md.ensemble npt\)"):
+        run("npt.h5", 24, engine="graph", ensemble="npt")
+    with pytest.raises(ConfigError, match=r"md.engine: got graph with contributions of parts"):
+        run("parts_too.h5", 24, engine="graph", parts="molecules")
+
+
+@pytest.mark.usefixtures("graph_on_cpu")
+def test_auto_times_whole_steps_where_they_can_be_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def trial(self: MolecularDynamics, recorder: object, n_steps: int = 16) -> Callable[[], float]:
+        def timed() -> float:
+            name = self.force_field.model.engine
+            asked.append(name)
+            return {"graph": 1e-3, "compiled": 2e-3, "eager": 3e-3}[name]
+
+        return timed
+
+    monkeypatch.setattr(MolecularDynamics, "trial", trial)
+    for given, wanted in (({}, "graph"), ({"ensemble": "npt"}, "compiled")):
+        asked.clear()
+        simulation = Simulation(model(), waters(), MDSettings.model_validate({"steps": 1000, **given}))
+        if not given:
+            assert simulation._chosen_engine(1000).name == wanted
+            assert set(asked) == {"eager", "compiled", "graph"}
+        else:
+            assert "graph" not in simulation._chosen_engine(100).name  # npt is never captured
+            assert asked == []
+
+
+@pytest.mark.usefixtures("graph_on_cpu")
+def test_a_trial_measures_steps_and_leaves_the_run_alone() -> None:
+    simulation = Simulation(model(), waters(), MDSettings.model_validate({"steps": 50, "skin_A": 0.3}))
+    simulation.model.engine = "graph"
+    timed = simulation.dynamics.trial(simulation._make_recorder([]), 8)
+    assert timed() > 0.0
+    assert timed() > 0.0
+    assert simulation.dynamics.start()[0].step == 0
+
+
+def test_a_replica_that_goes_wrong_rests_and_the_others_run_on() -> None:
+    """One of three breaks at some place: the others are where they are without it."""
+    start = torch.from_numpy(dumbbells().positions)
+    runs = {}
+    for engine in ("eager", "graph"):
+        toy = ToyPotential()
+        evaluate = toy._energy
+
+        def broken(stretched, *rest, evaluate=evaluate):  # type: ignore[no-untyped-def]
+            energy = evaluate(stretched, *rest)
+            far = (stretched[len(start) : 2 * len(start)] - start).abs().max() > 0.15
+            return energy * torch.where((torch.arange(3) == 1) & far, torch.nan, 1.0)
+
+        toy._energy = broken  # type: ignore[method-assign]
+        run = Run(toy, [dumbbells()] * 3, engine, steps=60, temperature_K=300.0, ensemble="nvt", thermostat="langevin")
+        runs[engine] = run, run.go()
+    for run, _ in runs.values():
+        assert list(run.dynamics.watch.failures) == [1]
+    n = len(start)
+    first, second = (last.positions for _, last in runs.values())
+    for atoms in (slice(0, n), slice(2 * n, 3 * n)):
+        torch.testing.assert_close(second[atoms], first[atoms], rtol=0, atol=1e-9)
+    assert runs["graph"][0].engine.n_static > 30
