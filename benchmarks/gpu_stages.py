@@ -153,8 +153,9 @@ def fused(given: Given, tell: Tell) -> None:
     """An experiment: the evaluation traced to one list of operations, which torch's own compiler makes kernels of."""
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    from spectra_app.dynamics.engine.static_forces import StaticForces
+    from spectra_app.dynamics.engine.static_forces import Room, StaticForces
 
+    Room.__new__.__defaults__ = (4, 2)  # enough from the beginning: more would be compiled anew
     plain = StaticForces.predict
     kept: dict[Any, tuple[Any, tuple[str, ...], Any]] = {}
 

@@ -229,7 +229,7 @@ def test_too_little_room_is_made_more_and_nothing_is_lost() -> None:
     wanted = Run(model(), [waters()], "eager")
     tight = Run(model(), [waters()], "graph")
     prepare = tight.engine.prepare
-    tight.engine.prepare = lambda state: prepare(state._replace(room=tuple(Room(4))))
+    tight.engine.prepare = lambda state: prepare(state._replace(room=tuple(Room(4, 1, 1))))
     agree(wanted, tight)
     assert tight.engine.forces.room.slots > 4
     assert tight.engine.forces.room.fields > 1

@@ -31,7 +31,7 @@ class Room(NamedTuple):
     """
 
     slots: int
-    fields: int = 1
+    fields: int = 3  # what water needs with a warm start; every one more is a new capture
     answers: int = 1
 
     @property
