@@ -5,7 +5,7 @@ slab: the area per atom) of every replica are noted; means over the replicas tha
 have settled when
 
 - the common origin t_0, the latest of the best origins of all of them, lies in the first third of what was run;
-- after it each has at least 20 independent values and no slope of more than two standard errors;
+- after it each has at least 10 independent values and no slope of more than two standard errors;
 - the temperature is that of the bath within three standard errors or 2 %.
 
 ``md.equilibration: auto`` asks every ``LOOK_STEPS`` steps, from ``equilibration_steps`` on, and begins to record with

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-ENOUGH_VALUES = 20.0  # independent values after t_0: t_0 is chosen to make them many, and half of that must be true
+ENOUGH_VALUES = 10.0  # independent values after t_0: fewer do not tell fluctuation from relaxation
 STEADY_SIGMAS = 2.0  # a slope of fewer standard errors may be none
 DRIFT_SIGMAS = 3.0  # a slope of more standard errors is a drift
 LATEST_ORIGIN = 1.0 / 3.0  # of the series: what is left of a relaxation is then e^-3 of it
