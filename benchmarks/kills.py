@@ -20,7 +20,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-GROWTH = 1.1  # of the longest life from one kill to the next, so that there is an end on a busy machine
+GROWTH = 1.03  # of the longest life from one kill to the next, so that there is an end on a busy machine
 
 Attempt = Callable[[Path], None]
 """Begins a run with this output, or goes on with it, up to the end."""
@@ -100,7 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50, help="at least")
     parser.add_argument("--longest-s", type=float, default=1.5, help="longest life of an attempt")
-    parser.add_argument("--steps", type=int, default=20, help="of the run, per kill")
+    parser.add_argument("--steps", type=int, default=60, help="of the run, per kill")
     options = parser.parse_args()
     import torch
 
