@@ -22,6 +22,11 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
+    @classmethod
+    def keys_in_file(cls, section: Any) -> list[str]:
+        """Keys that such a section of a file accepts, given what it holds."""
+        return list(cls.model_fields)
+
 
 S = TypeVar("S", bound=Settings)
 
@@ -92,11 +97,10 @@ def parse_settings(schema: type[S], data: dict[str, Any], source: str = "setting
     try:
         return schema.model_validate(data)
     except ValidationError as error:
-        fault = error.errors()[0]
-    where = [str(part) for part in fault["loc"]]
+        fault, where = _first_fault(error)
     name = ".".join(_as_in_file(where))
     if fault["type"] == "extra_forbidden":
-        known = _known_keys(schema, where[:-1])
+        known = _known_keys(schema, where[:-1], data)
         near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.5)
         todo = f"Did you mean '{near[0]}'?" if near else f"Known keys: {', '.join(known)}"
         raise ConfigError(f"{source}: {name}", got="unknown key", todo=todo)
@@ -104,7 +108,21 @@ def parse_settings(schema: type[S], data: dict[str, Any], source: str = "setting
         raise ConfigError(f"{source}: {name}", got="nothing", wanted="a value", todo="The key has no default")
     message = fault["msg"].removeprefix("Value error, ")
     wanted = message[:1].lower() + message[1:]  # the rest may be names, in which capitals count
-    raise ConfigError(f"{source}: {name}", got=repr(fault["input"]), wanted=wanted)
+    found = fault["input"]
+    if where[-1] == "backbone" and isinstance(found, dict):
+        found = found.get("name")
+    raise ConfigError(f"{source}: {name}", got=repr(found), wanted=wanted)
+
+
+def _first_fault(error: ValidationError) -> tuple[Any, list[str]]:
+    """The first fault and its place, also inside a section whose class depends on a name in it (a backbone)."""
+    fault = error.errors()[0]
+    inner = fault.get("ctx", {}).get("error")
+    where = [str(part) for part in fault["loc"]]
+    if isinstance(inner, ValidationError):
+        fault, rest = _first_fault(inner)
+        where += rest
+    return fault, where
 
 
 def _as_in_file(where: Sequence[str]) -> list[str]:
@@ -116,11 +134,12 @@ def _as_in_file(where: Sequence[str]) -> list[str]:
     return [*where[:place], "backbone" if key == "name" else key, *where[place + 2 :]]
 
 
-def _known_keys(schema: type[BaseModel], where: Sequence[str]) -> list[str]:
+def _known_keys(schema: type[Settings], where: Sequence[str], data: Any) -> list[str]:
     """Keys that the section at a dotted place accepts."""
-    node: type[BaseModel] = schema
+    node: type[Settings] = schema
     sections: Any = None  # by name, of one kind
     for part in where:
+        data = data.get(part) if isinstance(data, dict) else None
         if sections is not None:
             annotation, sections = sections, None
         else:
@@ -128,8 +147,7 @@ def _known_keys(schema: type[BaseModel], where: Sequence[str]) -> list[str]:
         if get_origin(annotation) is dict:
             sections = get_args(annotation)[1]
             continue
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        if not (isinstance(annotation, type) and issubclass(annotation, Settings)):
             return []
         node = annotation
-    inside = node.model_fields["backbone"].default if "backbone" in node.model_fields else None
-    return [*node.model_fields, *(type(inside).model_fields if isinstance(inside, Settings) else ())]
+    return node.keys_in_file(data)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    Field,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from spectra_app.config.backbones import BACKBONE_SETTINGS, BackboneSettings, PaiNNSettings
 from spectra_app.config.base import Settings
@@ -37,6 +44,11 @@ class HeadSettings(Settings):
     n_radial: int | None = Field(None, ge=2, description="radial basis functions of pairs; null: the backbone's")
 
 
+def _class_of(name: object) -> type[BackboneSettings]:
+    """The class of a backbone's keys; for an unknown one, of what all have."""
+    return BACKBONE_SETTINGS.get(str(name), BackboneSettings)
+
+
 class ModelSettings(Settings):
     """Architecture of a potential.
 
@@ -44,7 +56,9 @@ class ModelSettings(Settings):
     one object of the backbone's own class.
     """
 
-    backbone: PaiNNSettings = Field(PaiNNSettings(), description="architecture of the network, with its keys")
+    backbone: SerializeAsAny[BackboneSettings] = Field(
+        PaiNNSettings(), description="architecture of the network, with its keys: " + ", ".join(BACKBONE_SETTINGS)
+    )
     variant: VariantName = Field("puQipiu", description="latent multipoles and responses (docs/theory.md)")
     heads: HeadSettings = HeadSettings()
     sigma_A: float = Field(1.0, gt=0, description="Gaussian smearing of the multipoles, A")
@@ -90,10 +104,28 @@ class ModelSettings(Settings):
         if not isinstance(data, dict) or isinstance(data.get("backbone"), BackboneSettings | dict):
             return data
         name = data.get("backbone", "painn")
-        schema = BACKBONE_SETTINGS.get(str(name), BackboneSettings)
+        schema = _class_of(name)
         own = {key: data[key] for key in schema.model_fields if key in data and key != "name"}
         rest = {key: value for key, value in data.items() if key not in own}
         return rest | {"backbone": {"name": name} | own}
+
+    @classmethod
+    def keys_in_file(cls, section: Any) -> list[str]:
+        """See ``Settings``: those of the backbone that the section names stand beside the others."""
+        name = section.get("backbone", "painn") if isinstance(section, dict) else "painn"
+        own = [key for key in _class_of(name).model_fields if key != "name"]
+        return [*cls.model_fields, *own]
+
+    @field_validator("backbone", mode="before")
+    @classmethod
+    def _of_its_class(cls, value: Any) -> Any:
+        """Settings of the class that the name stands for."""
+        if not isinstance(value, dict):
+            return value
+        name = value.get("name", "painn")
+        if name not in BACKBONE_SETTINGS:
+            raise ValueError(f"one of {', '.join(map(repr, BACKBONE_SETTINGS))}")
+        return BACKBONE_SETTINGS[name].model_validate(value)
 
     @model_serializer(mode="wrap")
     def _spread_backbone(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -99,10 +99,7 @@ def renew_meaning(text: str, interpretation: Interpretation) -> str:
 def _backbone_words(model: ModelSettings) -> str:
     """Architecture and reach of the network."""
     backbone = model.backbone
-    words = (
-        f"backbone {backbone.name}, {backbone.layers} layers, {backbone.channels} channels, rank {backbone.rank}, "
-        f"cutoff {backbone.cutoff_A:g} A"
-    )
+    words = f"backbone {backbone.name}, {backbone.in_words()}, cutoff {backbone.cutoff_A:g} A"
     heads = model.heads.cutoff_A
     return words if heads in (None, backbone.cutoff_A) else f"{words}, of pairs {heads:g} A"
 

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
-from spectra_app.config import PaiNNSettings
+from spectra_app.config import BackboneSettings
 from spectra_app.potentials.backbones.features import Backbone, Features, PairGeometry, Radial, RadialBasis
-from spectra_app.potentials.backbones.painn import PaiNN
 
-BACKBONES: dict[str, Callable[[Any, int], Backbone]] = {"painn": PaiNN}
-"""Name in a configuration -> constructor from (its own settings, number of elements)."""
+BACKBONES: dict[str, tuple[str, str]] = {"painn": ("painn", "PaiNN")}
+"""Name in a configuration -> module in this folder and class in it, made from (its own settings, number of elements).
+
+A module is imported when its backbone is built: some need a library of an extra, and say which where it is missing.
+"""
 
 
-def build_backbone(settings: PaiNNSettings, n_species: int) -> Backbone:
-    """The backbone that its settings name, with random weights."""
-    return BACKBONES[settings.name](settings, n_species)
+def build_backbone(settings: BackboneSettings, n_species: int) -> Backbone:
+    """The backbone that its settings name, with random weights.
+
+    Raises:
+        MissingExtraError: the library that it is made of is not installed.
+    """
+    module, name = BACKBONES[settings.name]
+    maker: Callable[[Any, int], Backbone] = getattr(import_module(f"{__name__}.{module}"), name)
+    return maker(settings, n_species)
 
 
 __all__ = ["BACKBONES", "Backbone", "Features", "PairGeometry", "Radial", "RadialBasis", "build_backbone"]
