@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Floors of the house: a room may use the rooms on lower floors, and itself.
 FLOORS = [
     ("errors", "units"),
-    ("config", "zoo", "files", "interrupts", "memory", "arrays"),
+    ("config", "zoo", "files", "interrupts", "memory", "arrays", "pickles"),
     ("joined",),
     ("structure",),
     ("electrostatics",),
