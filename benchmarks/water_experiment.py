@@ -20,10 +20,10 @@ from typing import Any
 
 import ase.io
 import numpy as np
-from ablation import renew_tables
 from ase import Atoms
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
+from pages import renew_section
 from scipy.integrate import trapezoid
 from water_nve import radial_distribution
 
@@ -72,7 +72,7 @@ def main() -> None:
     if options.figure is not None:
         draw(infrared, raman, measured, kerr, options.figure)
     if options.page is not None:
-        renew_tables(options.page, text)
+        renew_section(options.page, "tables", text)
 
 
 def read_options() -> argparse.Namespace:

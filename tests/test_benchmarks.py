@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -10,7 +11,9 @@ from types import ModuleType
 import pytest
 
 from spectra_app import load_model, run_spectrum
+from spectra_app.config import load_settings
 from spectra_app.jobs.spectrum import Kind
+from spectra_app.potentials.backbones import BACKBONES
 
 SCRIPTS = sorted((Path(__file__).parents[1] / "benchmarks").glob("*.py"))
 
@@ -21,7 +24,7 @@ def benchmark_script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleT
     return importlib.import_module
 
 
-@pytest.mark.parametrize("name", [script.stem for script in SCRIPTS])
+@pytest.mark.parametrize("name", [script.stem for script in SCRIPTS if script.stem != "pages"])
 def test_a_benchmark_finds_what_it_imports(name: str, benchmark_script: Callable[[str], ModuleType]) -> None:
     assert callable(benchmark_script(name).main)
 
@@ -68,3 +71,45 @@ def test_runs_of_the_streaming_benchmark_have_spectra(
     else:
         script.write_run(path, 20_000, kind)
     assert run_spectrum(path, kind, resolution_per_cm=100.0).wavenumber_per_cm[-1] > 3400.0
+
+
+@pytest.fixture
+def systems(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The driver of the systems."""
+    monkeypatch.syspath_prepend(str(SCRIPTS[0].parent / "systems"))
+    return importlib.import_module("run")
+
+
+def test_recipes_of_all_systems_fit_every_architecture_and_rung(
+    systems: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    names = sorted(path.stem for path in systems.HERE.glob("*.yaml"))
+    assert names
+    arguments = ["run.py", *names, "--output", str(tmp_path), "--minutes", "3", "--backbones", ",".join(BACKBONES)]
+    monkeypatch.setattr("sys.argv", arguments)
+    options = systems.read_options()
+    for name in names:
+        recipe = load_settings(systems.SystemRecipe, systems.HERE / f"{name}.yaml")
+        found = systems.cells(options, name, recipe)
+        assert len(found) == 3 * len(BACKBONES)
+        for cell in found:
+            settings = systems.settings_of(cell, recipe, options)
+            assert settings.model.backbone.name == cell.backbone
+            assert settings.model.variant == cell.variant
+            assert settings.training.max_minutes == 3.0
+
+
+def test_rows_of_a_table_are_means_over_seeds_in_the_order_of_the_ladder(systems: ModuleType, tmp_path: Path) -> None:
+    recipe = load_settings(systems.SystemRecipe, systems.HERE / "water.yaml")
+    for variant, seed, error in (("puQipiu", 0, 20.0), ("sr", 0, 50.0), ("sr", 1, 60.0)):
+        folder = tmp_path / systems.Cell("water", "painn", variant, "3min", seed).folder
+        folder.mkdir()
+        (folder / "metrics.json").write_text(json.dumps({"forces_rmse_meV_per_A": error, "parameters": 1234}))
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- water -->\nold\n<!-- end of water -->\nafter\n")
+    text = systems.table(tmp_path, "water", recipe)
+    rows = [line for line in text.splitlines() if line.startswith("| painn")]
+    assert rows == ["| painn | `sr` | 1,234 +- 0 | 55.0 +- 5.0 |", "| painn | `puQipiu` | 1,234 | 20.0 |"]
+    assert "3 CPU minutes" in text
+    importlib.import_module("pages").renew_section(page, "water", text)
+    assert page.read_text() == f"before\n<!-- water -->\n{text}\n<!-- end of water -->\nafter\n"

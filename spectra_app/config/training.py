@@ -53,7 +53,11 @@ class TrainingSettings(Settings):
         0.0, ge=0, lt=0.9, description="share of frames held out and evaluated once, at the end"
     )
     epochs: int = Field(500, ge=1, description="passes over the training frames")
-    max_minutes: float | None = Field(None, gt=0, description="stop after this wall time; the schedule fits into it")
+    max_minutes: float | None = Field(None, gt=0, description="stop after this time; the schedule fits into it")
+    clock: Literal["wall", "cpu"] = Field(
+        "wall",
+        description="time that max_minutes counts: on the wall, or of the process, which other work does not touch",
+    )
     batch_size: int = Field(2, ge=1, description="structures per optimizer step")
     optimizer: Literal["muon", "adam"] = Field(
         "muon", description="muon: orthogonalized momentum for matrices, Adam for the rest; adam: AMSGrad for all"

@@ -1,7 +1,7 @@
 """Training from energies and forces: schedule, moving average, early stopping, exact resume.
 
 A checkpoint holds everything the next step depends on (weights, moving average, optimizer, order of frames, place in
-the epoch), so a killed run continues bit for bit; with ``max_minutes`` the schedule follows the wall time, and a
+the epoch), so a killed run continues bit for bit; with ``max_minutes`` the schedule follows the time, and a
 resumed run continues it without repeating the steps exactly.
 """
 
@@ -224,7 +224,8 @@ def _optimize(
         KeyboardInterrupt: asked to stop between two steps; the checkpoint is written.
     """
     t = settings.training
-    started = time.monotonic() - run.seconds
+    clock = time.monotonic if t.clock == "wall" else time.process_time
+    started = clock() - run.seconds
     saved = time.monotonic()
 
     def fraction() -> float:
@@ -239,7 +240,7 @@ def _optimize(
             part = run.order[run.place : run.place + t.batch_size]
             _step(run, next(batches(train_set, t.batch_size, part)), settings, fraction())
             run.place += len(part)
-            run.seconds = time.monotonic() - started
+            run.seconds = clock() - started
             if interrupts.requested or time.monotonic() - saved > 60.0 * t.checkpoint_minutes:
                 save_state(run, checkpoint, settings)
                 saved = time.monotonic()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -159,6 +161,18 @@ def test_patience_ends_training(tmp_path, data):
     result = train(frozen)
     assert len(result.history) < 10
     assert "no better validation loss" in result.stopped
+
+
+@pytest.mark.parametrize(("clock", "function"), [("wall", "monotonic"), ("cpu", "process_time")])
+def test_minutes_end_training_and_its_schedule(tmp_path, data, monkeypatch, clock, function):
+    from spectra_app.training import trainer
+
+    ticks = itertools.count(step=6.0)
+    monkeypatch.setattr(trainer.time, function, lambda: next(ticks))
+    result = train(settings(tmp_path, data, epochs=1000, max_minutes=1.0, clock=clock))
+    assert 3 <= result.steps <= 10  # of six seconds, some of them asked for twice
+    assert result.history[-1].learning_rate < 1e-3
+    assert result.history[-1].seconds >= 60.0
 
 
 def test_sign_follows_electronegativity_and_changes_no_energy(tmp_path, data):
