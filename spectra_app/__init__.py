@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from spectra_app.born import born_charges
     from spectra_app.jobs import run_recipe, run_spectrum, series_spectrum
     from spectra_app.jobs.extrapolation import extrapolation
+    from spectra_app.jobs.normal_modes import harmonic_limit
     from spectra_app.jobs.simulation import Simulation
     from spectra_app.potentials.folder import load_model
     from spectra_app.runs import read_run
@@ -31,6 +32,7 @@ __all__ = [
     "__version__",
     "born_charges",
     "extrapolation",
+    "harmonic_limit",
     "infrared_spectrum",
     "load_model",
     "raman_spectrum",
@@ -49,6 +51,7 @@ _HOME = {
     "vdos": "spectra_app.spectra",
     "born_charges": "spectra_app.born",
     "extrapolation": "spectra_app.jobs.extrapolation",
+    "harmonic_limit": "spectra_app.jobs.normal_modes",
     "read_run": "spectra_app.runs",
     "run_recipe": "spectra_app.jobs",
     "run_spectrum": "spectra_app.jobs",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from spectra_app.config.backbones import BackboneSettings, PaiNNSettings
 from spectra_app.config.base import Settings, apply_override, load_settings, parse_settings, read_yaml
+from spectra_app.config.harmonic import HarmonicSettings
 from spectra_app.config.md import MDSettings
 from spectra_app.config.model import HeadSettings, ModelSettings, VariantName
 from spectra_app.config.recipe import RunFileSettings
@@ -14,6 +15,7 @@ from spectra_app.config.training import DataKeys, LossSettings, TrainFile, Train
 __all__ = [
     "BackboneSettings",
     "DataKeys",
+    "HarmonicSettings",
     "HeadSettings",
     "LossSettings",
     "MDSettings",

@@ -1,0 +1,107 @@
+"""``spectra-app harmonic``: normal modes of a relaxed structure, their infrared and Raman spectra, what follows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from spectra_app.cli import options
+from spectra_app.cli.console import list_files, print_json, progress_bar, say
+from spectra_app.cli.describe import say_extrapolation
+from spectra_app.config import HarmonicSettings
+from spectra_app.errors import ConfigError
+
+_BY_HAND = ("masses", "directions")
+_PLAIN = [name for name in HarmonicSettings.model_fields if name not in _BY_HAND]
+
+
+def _make(given: dict[str, Any]) -> HarmonicSettings:
+    """Settings of the options that were given."""
+    overrides = given.pop("overrides") or ()
+    masses, directions = given.pop("mass") or (), given.pop("direction") or ()
+    if masses:
+        given["masses"] = dict(_mass(text) for text in masses)
+    if directions:
+        given["directions"] = [_direction(text) for text in directions]
+    return options.settings_from_options(HarmonicSettings, "harmonic", given, overrides)
+
+
+def _mass(text: str) -> tuple[str, float]:
+    key, _, number = text.partition("=")
+    try:
+        return key.strip(), float(number)
+    except ValueError:
+        raise ConfigError("--mass", got=repr(text), wanted="ELEMENT=AMU or PLACE=AMU, e.g. H=2.014") from None
+
+
+def _direction(text: str) -> list[float]:
+    try:
+        numbers = [float(word) for word in text.replace(",", " ").split()]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 3 or not any(numbers):
+        raise ConfigError("--direction", got=repr(text), wanted="three numbers, e.g. '1 0 0'")
+    return numbers
+
+
+@options.gathered(
+    "settings",
+    {
+        **{
+            name: Annotated[options.typed(HarmonicSettings, name), options.setting(HarmonicSettings, name)]
+            for name in _PLAIN
+        },
+        "mass": Annotated[
+            list[str] | None,
+            typer.Option("--mass", help="mass of an element or of one atom (place from 0), e.g. H=2.014; repeatable"),
+        ],
+        "direction": Annotated[
+            list[str] | None,
+            typer.Option(
+                "--direction", help="waves for longitudinal modes, e.g. '1 0 0'; repeatable  [default: x, y, z]"
+            ),
+        ],
+        "overrides": options.Overrides,
+    },
+    _make,
+)
+def harmonic(
+    structure: Annotated[Path, typer.Argument(help="structure in any format of ASE (FILE@INDEX for one frame)")],
+    model: options.ModelName,
+    settings: HarmonicSettings,
+    output: Annotated[Path, typer.Option("--output", "-o", help="folder of all files")] = Path("harmonic"),
+    device: options.Device = "auto",
+    dtype: options.Dtype = "float64",
+    json: options.Json = False,
+) -> None:
+    """Normal modes with infrared and Raman intensities.
+
+    Relaxes, differentiates the model exactly, and gives frequencies, intensities, of a crystal the dielectric function
+    and longitudinal modes, thermochemistry, spectra, and files in which viewers move the modes.
+    """
+    from rich.console import Console
+
+    from spectra_app.harmonic.mode_tables import limit_json, render_limit
+    from spectra_app.jobs.extrapolation import extrapolation
+    from spectra_app.jobs.normal_modes import harmonic_limit, write_harmonic
+    from spectra_app.jobs.structures import read_structure
+    from spectra_app.plotting.harmonic_figure import save_harmonic_figure
+    from spectra_app.potentials.folder import load_model
+
+    number = settings.eps_inf if isinstance(settings.eps_inf, float) else None
+    potential = load_model(model, device=device, dtype=options.float_type(dtype), eps_inf=number)
+    atoms = read_structure(structure)
+    with progress_bar("harmonic") as bar:
+        limit = harmonic_limit(
+            potential, atoms, settings, lambda stage, done, of: bar.update(done, of, description=stage)
+        )
+    files = write_harmonic(limit, output, settings) + save_harmonic_figure(limit, output / "harmonic.png")
+    if json:
+        print_json(limit_json(limit, settings.geometries))
+    else:
+        Console().print(render_limit(limit))
+    say_extrapolation(extrapolation(potential, limit.atoms), model)
+    say("Files:")
+    list_files(files)

@@ -1,0 +1,239 @@
+"""Spectra that are drawn of normal modes, with the columns of those from molecular dynamics: one plot holds both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectra_app import units
+from spectra_app.harmonic.intensities import InfraredStrengths, RamanStrengths, stick_spectrum
+from spectra_app.harmonic.modes import NormalModes
+from spectra_app.harmonic.polar_modes import PolarModes, dielectric_function, static_tensor
+from spectra_app.spectra.cell_optics import POLARIZED_COLUMNS
+from spectra_app.spectra.optics import loss_function, optical_constants
+from spectra_app.spectra.peaks import Peak
+from spectra_app.spectra.prefactors import RAMAN_UNITS, RamanPrefactor, raman_factor
+from spectra_app.spectra.result import Spectrum, column
+from spectra_app.spectra.uncertainty import LengthReport, Verdict
+from spectra_app.spectra.writers import Column
+
+Array = NDArray[np.float64]
+
+_SHOWN = 1e-3  # share of the strongest line from which on a mode is listed as a band
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class HarmonicInfrared(Spectrum):
+    """Infrared spectrum of normal modes; arrays are [nu].  Of a molecule km/mol, of a crystal alpha n and eps."""
+
+    intensity_km_per_mol: Array | None = field(
+        default=None, metadata=column("km mol^-1 per cm^-1", "molar intensity; its integral over a band is km/mol")
+    )
+    alpha_n_per_cm: Array | None = field(
+        default=None, metadata=column("cm^-1", "absorption coefficient times refractive index, mean over orientations")
+    )
+    polarized: Mapping[str, Array] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """What this is."""
+        return "harmonic infrared spectrum"
+
+    @property
+    def main(self) -> str:
+        """Molar intensity of a molecule, alpha n of a crystal."""
+        return "alpha_n_per_cm" if self.intensity_km_per_mol is None else "intensity_km_per_mol"
+
+    @property
+    def jcamp_type(self) -> str:
+        """DATA TYPE."""
+        return "INFRARED SPECTRUM"
+
+    def columns(self) -> dict[str, Column]:
+        """Table; the quantities of every polarization last."""
+        table = super().columns()
+        for name, values in self.polarized.items():
+            quantity, _, axis = name.rpartition("_")
+            unit, description = POLARIZED_COLUMNS[quantity]
+            table[name] = Column(values, unit, f"{description}, {axis}")
+        return table
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class HarmonicRaman(Spectrum):
+    """Raman spectrum of normal modes; arrays are [nu]."""
+
+    prefactor: RamanPrefactor = "stokes"
+    total: Array = field(metadata=column("by prefactor", "unpolarized detection, VV + VH, mean over orientations"))
+    vv: Array = field(metadata=column("by prefactor", "parallel, isotropic + 4/45 anisotropic"))
+    vh: Array = field(metadata=column("by prefactor", "perpendicular, 1/15 anisotropic"))
+    geometries: Mapping[str, Array] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """What this is."""
+        return "harmonic Raman spectrum"
+
+    @property
+    def main(self) -> str:
+        """The unpolarized spectrum."""
+        return "total"
+
+    @property
+    def jcamp_type(self) -> str:
+        """DATA TYPE."""
+        return "RAMAN SPECTRUM"
+
+    def unit_of(self, name: str) -> str:
+        """That of the prefactor."""
+        return RAMAN_UNITS[self.prefactor]
+
+    def columns(self) -> dict[str, Column]:
+        """Table, polarization geometries last, by their Porto names."""
+        table = super().columns()
+        for name, values in self.geometries.items():
+            table[name] = Column(values, self.unit_of(name), f"polarization geometry {name}")
+        return table
+
+
+def infrared_lines(
+    modes: NormalModes, strengths: InfraredStrengths, cell: PolarModes | None, damping_per_cm: float, end_per_cm: float
+) -> HarmonicInfrared:
+    """Infrared spectrum: Lorentzians of a molecule, the damped dielectric function of a crystal.
+
+    Args:
+        modes: normal modes.
+        strengths: of them.
+        cell: of a crystal; None: a molecule, or a slab, whose lines are km/mol of the structure.
+        damping_per_cm: full width at half maximum, cm^-1.
+        end_per_cm: of the table, cm^-1.
+    """
+    grid = _grid(damping_per_cm, end_per_cm)
+    lines = f"{len(modes.frequencies_per_cm)} normal modes, lines {damping_per_cm:g} cm^-1 wide"
+    common = {
+        "wavenumber_per_cm": grid,
+        "report": _report(damping_per_cm, end_per_cm),
+        "history": (lines,),
+        "parameters": {"damping_per_cm": damping_per_cm},
+        "peaks": _bands(modes.frequencies_per_cm, strengths.intensities_km_per_mol, damping_per_cm),
+    }
+    if cell is None:
+        spectrum = stick_spectrum(grid, modes.frequencies_per_cm, strengths.intensities_km_per_mol, damping_per_cm)
+        return HarmonicInfrared(**common, intensity_km_per_mol=spectrum)  # type: ignore[arg-type]
+    eps = dielectric_function(cell, grid, damping_per_cm)
+    omega = units.wavenumber_to_angular_frequency(1.0) * grid
+    polarized: dict[str, Array] = {}
+    for axis, label in enumerate(("xx", "yy", "zz")):
+        real, imag = eps[:, axis, axis].real.copy(), eps[:, axis, axis].imag.copy()
+        one = {"eps_real": real, "eps_imag": imag, **optical_constants(omega, real, imag)}
+        one["loss"] = loss_function(real, imag)
+        polarized |= {f"{name}_{label}": values for name, values in one.items()}
+    mean = np.trace(eps.imag, axis1=1, axis2=2) / 3.0
+    common["parameters"] = {
+        "damping_per_cm": damping_per_cm,
+        "eps_inf": cell.eps_inf.tolist(),
+        "eps_static": static_tensor(cell).tolist(),
+        "volume_A3": cell.volume_A3,
+    }
+    common["peaks"] = _bands(modes.frequencies_per_cm, (strengths.charges**2).sum(axis=1), damping_per_cm)
+    return HarmonicInfrared(
+        **common,  # type: ignore[arg-type]
+        alpha_n_per_cm=2.0 * math.pi * grid * mean,
+        polarized=polarized,
+    )
+
+
+def raman_lines(
+    modes: NormalModes,
+    strengths: RamanStrengths,
+    *,
+    damping_per_cm: float,
+    end_per_cm: float,
+    temperature_K: float,
+    laser_nm: float,
+    prefactor: RamanPrefactor = "stokes",
+    geometries: tuple[str, ...] = (),
+) -> HarmonicRaman:
+    """Raman spectrum: Lorentzians of area a'^2 and gamma'^2 (``reduced``), times the prefactor at their wavenumber.
+
+    Raises:
+        ConfigError: not a Porto symbol.
+    """
+    grid = _grid(damping_per_cm, end_per_cm)
+    real = modes.frequencies_per_cm > 0.0
+    weights = np.zeros(len(real))
+    omega = units.wavenumber_to_angular_frequency(1.0) * modes.frequencies_per_cm[real]
+    wanted, reduced = (raman_factor(name, omega, temperature_K, laser_nm) for name in (prefactor, "reduced"))
+    weights[real] = wanted / reduced
+
+    def lines(of_modes: Array) -> Array:
+        return stick_spectrum(grid, modes.frequencies_per_cm, weights * of_modes, damping_per_cm)
+
+    vv = strengths.isotropic + 4.0 / 45.0 * strengths.anisotropic
+    vh = strengths.anisotropic / 15.0
+    return HarmonicRaman(
+        wavenumber_per_cm=grid,
+        report=_report(damping_per_cm, end_per_cm),
+        history=(f"{len(weights)} normal modes, lines {damping_per_cm:g} cm^-1 wide",),
+        parameters={
+            "damping_per_cm": damping_per_cm,
+            "temperature_K": temperature_K,
+            "laser_nm": laser_nm,
+            "prefactor": prefactor,
+        },
+        peaks=_bands(modes.frequencies_per_cm, weights * (vv + vh), damping_per_cm),
+        prefactor=prefactor,
+        total=lines(vv + vh),
+        vv=lines(vv),
+        vh=lines(vh),
+        geometries={name: lines(strengths.of_geometry(name)) for name in geometries},
+    )
+
+
+def _grid(damping_per_cm: float, end_per_cm: float) -> Array:
+    """Eight points to a line."""
+    step = min(1.0, damping_per_cm / 8.0)
+    return np.asarray(step * np.arange(1, int(end_per_cm / step) + 1), dtype=np.float64)
+
+
+def _bands(frequencies: Array, strengths: Array, damping: float) -> tuple[Peak, ...]:
+    """Modes as bands, degenerate ones as one; those that are seen."""
+    merged: list[tuple[float, float]] = []
+    for frequency, strength in zip(frequencies, strengths, strict=True):
+        if frequency <= 0.0 or strength <= 0.0:
+            continue
+        if merged and frequency - merged[-1][0] < 0.5:
+            total = merged[-1][1] + strength
+            merged[-1] = ((merged[-1][0] * merged[-1][1] + frequency * strength) / total, total)
+        else:
+            merged.append((float(frequency), float(strength)))
+    strongest = max((strength for _, strength in merged), default=0.0)
+    return tuple(
+        Peak(
+            position_per_cm=frequency,
+            position_error_per_cm=0.0,
+            height=strength / (0.5 * math.pi * damping),
+            height_error=0.0,
+            width_per_cm=damping,
+            width_error_per_cm=0.0,
+            integral=strength,
+            integral_error=0.0,
+            from_per_cm=frequency - 2.0 * damping,
+            to_per_cm=frequency + 2.0 * damping,
+        )
+        for frequency, strength in merged
+        if strength > _SHOWN * strongest
+    )
+
+
+def _report(damping: float, end: float) -> LengthReport:
+    """Nothing was sampled."""
+    sentence = f"Harmonic limit at the minimum: nothing is sampled, lines are drawn {damping:g} cm^-1 wide."
+    nothing = math.nan
+    return LengthReport(
+        Verdict.LONG_ENOUGH, sentence, 0.0, 1, 1, nothing, damping, damping, end, end, 0.0, nothing, 0.0, 0.0
+    )

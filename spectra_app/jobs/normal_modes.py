@@ -1,0 +1,309 @@
+"""The harmonic limit of a structure with a model: relax, differentiate, diagonalise, and write it all."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spectra_app.config import HarmonicSettings
+from spectra_app.errors import ConfigError, MissingExtraError, StructureError
+from spectra_app.files import atomic_path
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from spectra_app.harmonic.limit import HarmonicLimit
+    from spectra_app.harmonic.modes import Kind, NormalModes
+    from spectra_app.harmonic.relaxation import Relaxation
+
+Progress = Callable[[str, int, int], None]
+
+_UNRELAXED_EV_PER_A = 0.01
+_RIGID_PER_CM = 1.0
+_FAR_A = 0.5
+_HIGHEST_PER_CM = 5000.0  # H2 vibrates at 4400
+
+
+def harmonic_limit(
+    model: Any, structure: Atoms, settings: HarmonicSettings | None = None, progress: Progress | None = None
+) -> HarmonicLimit:
+    """Normal modes of a structure, with everything that follows from them.
+
+    Args:
+        model: from ``load_model``, best in float64.
+        structure: crystal (three periodic directions), slab (two) or molecule (none).
+        settings: None takes the defaults.
+        progress: called with the stage, what is done of it, and its length.
+
+    Raises:
+        StructureError: no minimum found, a cell that goes to pieces, an element unknown to the model, atoms that clash,
+            a mass of an atom that is not there.
+        MissingExtraError: spglib is needed and not installed.
+    """
+    from spectra_app.harmonic.derivatives import derivatives
+    from spectra_app.harmonic.intensities import infrared_strengths, raman_strengths
+    from spectra_app.harmonic.limit import HarmonicLimit
+    from spectra_app.harmonic.lines import infrared_lines, raman_lines
+    from spectra_app.harmonic.modes import normal_modes
+    from spectra_app.harmonic.polar_modes import PolarModes, splittings
+    from spectra_app.harmonic.thermochemistry import thermochemistry
+    from spectra_app.structure.distances import check_distances
+    from spectra_app.structure.system import from_ase
+
+    chosen = settings or HarmonicSettings()
+    told = progress or (lambda _stage, _done, _of: None)
+    atoms, kind = _start(structure, chosen), kind_of(structure)
+    masses = _masses(atoms, chosen.masses)
+    box = np.asarray(atoms.cell.array) if kind == "crystal" else None
+    check_distances(atoms.positions, atoms.numbers, box, "structure")
+    relaxed = _relaxed(model, atoms, chosen, told)
+    if relaxed is not None:
+        atoms = relaxed.atoms.copy()
+        box = np.asarray(atoms.cell.array) if kind == "crystal" else None
+        check_distances(
+            atoms.positions, atoms.numbers, box, "relaxed structure"
+        )  # a model may end in a hole of its own
+    system = from_ase(atoms, device=model.device, dtype=model.dtype)
+    found = derivatives(model, system, chosen.method, lambda done, of: told("derivatives", done, of), chosen.step_A)
+    modes = normal_modes(found.hessian_eV_per_A2, masses, atoms.positions, kind)
+    infrared = None if found.born_e is None else infrared_strengths(modes, found.born_e)
+    raman = None if found.raman_e2A_per_eV is None else raman_strengths(modes, found.raman_e2A_per_eV)
+    eps_inf = chosen.eps_inf if chosen.eps_inf is not None else model.eps_inf
+    cell = None
+    if kind == "crystal" and infrared is not None and eps_inf is not None:
+        tensor = np.asarray(eps_inf) * (np.eye(3) if np.ndim(eps_inf) == 0 else 1.0)
+        cell = PolarModes(modes.frequencies_per_cm, infrared.charges, float(atoms.cell.volume), tensor)
+    highest = float(modes.frequencies_per_cm.max(initial=0.0))
+    end = chosen.max_wavenumber_per_cm or highest + max(20.0 * chosen.damping_per_cm, 0.05 * highest)
+    damping = chosen.damping_per_cm
+    spacegroup, names = _symmetry(atoms, kind, modes, found.hessian_eV_per_A2)
+    return HarmonicLimit(
+        atoms=atoms,
+        kind=kind,
+        relaxation=_relaxation_words(relaxed),
+        derivatives=found,
+        modes=modes,
+        representations=names,
+        infrared=infrared,
+        raman=raman,
+        cell=cell,
+        splittings={} if cell is None else {_words(n): tuple(splittings(cell, n)) for n in chosen.directions},
+        thermochemistry=thermochemistry(
+            modes,
+            atoms.positions,
+            kind,
+            temperature_K=chosen.temperature_K,
+            pressure_bar=chosen.pressure_bar,
+            symmetry_number=chosen.symmetry_number,
+            spin=chosen.spin,
+        ),
+        infrared_spectrum=None if infrared is None else infrared_lines(modes, infrared, cell, damping, end),
+        raman_spectrum=None
+        if raman is None
+        else raman_lines(
+            modes,
+            raman,
+            damping_per_cm=damping,
+            end_per_cm=end,
+            temperature_K=chosen.temperature_K,
+            laser_nm=chosen.laser_nm,
+            prefactor=chosen.prefactor,
+            geometries=chosen.geometries,
+        ),
+        spacegroup=spacegroup,
+        source=f"model '{model.card.name}'",
+        warnings=tuple(_warnings(modes, found, relaxed, kind, eps_inf)),
+        settings=chosen.model_dump(mode="json"),
+    )
+
+
+def write_harmonic(limit: HarmonicLimit, folder: Path, settings: HarmonicSettings | None = None) -> list[Path]:
+    """Every file of a harmonic limit: tables, spectra, the relaxed structure, films of the modes.
+
+    Args:
+        limit: from ``harmonic_limit``.
+        folder: is made where it is missing.
+        settings: those that it was made with.
+
+    Returns:
+        the files.
+    """
+    import ase.io
+
+    from spectra_app.harmonic import animations, mode_tables
+
+    geometries = (settings or HarmonicSettings()).geometries
+    strengths = None if limit.infrared is None else limit.infrared.intensities_km_per_mol
+    texts = {
+        "modes.csv": mode_tables.modes_csv(limit, geometries),
+        "harmonic.txt": mode_tables.format_limit(limit),
+        "harmonic.json": json.dumps(mode_tables.limit_json(limit, geometries), indent=1),
+        "modes.xyz": animations.modes_xyz(limit.atoms, limit.modes),
+        "modes.molden": animations.modes_molden(limit.atoms, limit.modes, strengths),
+    }
+    if limit.splittings:
+        texts["lo_to.csv"] = mode_tables.splittings_csv(limit)
+    for mode in limit.modes.imaginary:
+        texts[f"imaginary_{mode + 1}.extxyz"] = animations.film_extxyz(limit.atoms, limit.modes, int(mode))
+    files = []
+    for name, text in texts.items():
+        with atomic_path(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        files.append(folder / name)
+    with atomic_path(folder / "relaxed.extxyz") as temporary:
+        ase.io.write(temporary, limit.atoms, format="extxyz")
+    files.append(folder / "relaxed.extxyz")
+    for name, spectrum in (("ir", limit.infrared_spectrum), ("raman", limit.raman_spectrum)):
+        if spectrum is not None:
+            files += [spectrum.write(folder / f"{name}.{ending}") for ending in ("csv", "jdx")]
+    return files
+
+
+def kind_of(structure: Atoms) -> Kind:
+    """Crystal, slab or molecule, by its periodic directions.
+
+    Raises:
+        StructureError: one periodic direction.
+    """
+    kinds: dict[int, Kind] = {0: "molecule", 2: "slab", 3: "crystal"}
+    periodic = int(np.sum(structure.pbc))
+    if periodic not in kinds:
+        raise StructureError("structure", got="one periodic direction", wanted="none, two (a slab) or three")
+    return kinds[periodic]
+
+
+def _start(structure: Atoms, settings: HarmonicSettings) -> Atoms:
+    """The structure without what does not belong to it; its primitive cell where that is asked for."""
+    from ase import Atoms
+
+    atoms = Atoms(structure.numbers, structure.positions, cell=structure.cell, pbc=structure.pbc)
+    if "charge" in structure.info:
+        atoms.info["charge"] = structure.info["charge"]
+    if not settings.primitive:
+        return atoms
+    if not atoms.pbc.all():
+        raise StructureError("primitive cell", got="no crystal", wanted="three periodic directions")
+    spglib = _spglib()
+    cell = (np.asarray(atoms.cell.array), atoms.get_scaled_positions(), atoms.numbers)
+    found = spglib.standardize_cell(cell, to_primitive=True, no_idealize=True, symprec=1e-3)
+    if found is None:
+        raise StructureError("primitive cell", got="none found by spglib", wanted="a crystal with sound symmetry")
+    return Atoms(found[2], cell=found[0], scaled_positions=found[1], pbc=True)
+
+
+def _masses(atoms: Atoms, changes: dict[str, float]) -> np.ndarray:
+    """Masses [atom], amu: ASE's, with those of elements and of single atoms that were given."""
+    masses = atoms.get_masses().copy()
+    for key, mass in changes.items():
+        if not mass > 0.0:
+            raise ConfigError(f"masses, {key}", got=f"{mass:g} amu", wanted="a positive number")
+        if re.fullmatch(r"\d+", key):
+            if int(key) >= len(atoms):
+                raise StructureError(f"masses, atom {key}", got=f"{len(atoms)} atoms", wanted="a place from 0")
+        elif key not in atoms.symbols:
+            raise StructureError(f"masses, {key}", got="no such element in the structure", wanted="one that is there")
+    for key, mass in sorted(changes.items(), key=lambda item: item[0].isdigit()):  # single atoms last
+        masses[int(key) if key.isdigit() else np.asarray(atoms.symbols == key)] = mass
+    return np.asarray(masses)
+
+
+def _relaxed(model: Any, atoms: Atoms, settings: HarmonicSettings, told: Progress) -> Relaxation | None:
+    if settings.relax == "no":
+        return None
+    from spectra_app.harmonic.relaxation import CellWay, relax
+
+    symmetry = settings.symmetry and bool(atoms.pbc.all())
+    if symmetry and settings.relax == "positions":
+        try:
+            _spglib()
+        except MissingExtraError:
+            symmetry = False  # forces have the symmetry of the structure by themselves
+    ways: dict[str, CellWay] = {"positions": "fixed", "volume": "volume", "cell": "free"}
+    return relax(
+        atoms,
+        model.calculator(),
+        force_eV_per_A=settings.force_eV_per_A,
+        cell=ways[settings.relax],
+        symmetry=symmetry,
+        max_steps=settings.max_steps,
+        progress=lambda step, _: told("relaxation", step, settings.max_steps),
+    )
+
+
+def _relaxation_words(relaxed: Relaxation | None) -> str:
+    if relaxed is None:
+        return "not relaxed"
+    words = (
+        f"relaxed in {relaxed.steps} steps: forces at most {relaxed.largest_force_eV_per_A:.1e} eV/A, atoms moved by "
+        f"up to {relaxed.moved_A:.3f} A"
+    )
+    stress = relaxed.largest_stress_GPa
+    return words if stress is None else f"{words}, stress at most {stress:.1e} GPa"
+
+
+def _symmetry(
+    atoms: Atoms, kind: Kind, modes: NormalModes, hessian: np.ndarray
+) -> tuple[str | None, tuple[str | None, ...]]:
+    """Space group, and the names of the modes' representations, where the packages for it are installed."""
+    from spectra_app.born.symmetry import find_symmetry
+    from spectra_app.harmonic.representations import representations
+
+    nothing = (None,) * len(modes.frequencies_per_cm)
+    if kind != "crystal":
+        return None, nothing
+    try:
+        group = find_symmetry(atoms.positions, atoms.numbers, np.asarray(atoms.cell.array)).spacegroup
+        return group, representations(atoms, modes, hessian)
+    except (MissingExtraError, StructureError):
+        return None, nothing
+
+
+def _warnings(modes: NormalModes, found: Any, relaxed: Relaxation | None, kind: Kind, eps_inf: object) -> list[str]:
+    out = []
+    largest = float(np.linalg.norm(found.forces_eV_per_A, axis=1).max())
+    if relaxed is None and largest > _UNRELAXED_EV_PER_A:
+        out.append(
+            f"not relaxed: forces up to {largest:.3g} eV/A; away from a minimum frequencies depend on coordinates"
+        )
+    if relaxed is not None and relaxed.moved_A > _FAR_A:
+        out.append(
+            f"atoms moved by up to {relaxed.moved_A:.2f} A as it relaxed: is it still the structure that was meant?"
+        )
+    highest = float(np.abs(modes.frequencies_per_cm).max(initial=0.0))
+    if highest > _HIGHEST_PER_CM:
+        out.append(
+            f"frequencies up to {highest:.0f} cm^-1, which no molecule has: the model does not know this structure"
+        )
+    if len(modes.imaginary):
+        frequencies = ", ".join(f"{-modes.frequencies_per_cm[m]:.1f}i" for m in modes.imaginary)
+        out.append(
+            f"{len(modes.imaginary)} imaginary modes ({frequencies} cm^-1): no minimum; the files imaginary_*.extxyz "
+            "show where it lies"
+        )
+    rigid = float(np.abs(modes.rigid_per_cm).max(initial=0.0))
+    if rigid > _RIGID_PER_CM and (relaxed is not None or kind != "molecule"):
+        out.append(f"translations and rotations had up to {rigid:.1f} cm^-1 before they were taken out")
+    if found.born_e is None:
+        out.append("no infrared intensities: the model has no Born charges")
+    elif kind == "crystal" and eps_inf is None:
+        out.append("no dielectric function and no longitudinal modes: eps_inf is not known (--eps-inf)")
+    if found.raman_e2A_per_eV is None:
+        out.append("no Raman intensities: the model has no polarizability")
+    return out
+
+
+def _words(direction: tuple[float, float, float]) -> str:
+    return " ".join(f"{value:g}" for value in direction)
+
+
+def _spglib() -> Any:
+    try:
+        import spglib
+    except ImportError:
+        raise MissingExtraError("spglib", "phonopy") from None
+    return spglib
