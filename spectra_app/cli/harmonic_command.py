@@ -13,7 +13,7 @@ from spectra_app.cli.describe import say_extrapolation
 from spectra_app.config import HarmonicSettings
 from spectra_app.errors import ConfigError
 
-_BY_HAND = ("masses", "directions")
+_BY_HAND = ("masses", "directions", "supercell")
 _PLAIN = [name for name in HarmonicSettings.model_fields if name not in _BY_HAND]
 
 
@@ -21,6 +21,8 @@ def _make(given: dict[str, Any]) -> HarmonicSettings:
     """Settings of the options that were given."""
     overrides = given.pop("overrides") or ()
     masses, directions = given.pop("mass") or (), given.pop("direction") or ()
+    if given.get("supercell") is None:
+        given.pop("supercell", None)
     if masses:
         given["masses"] = dict(_mass(text) for text in masses)
     if directions:
@@ -63,6 +65,12 @@ def _direction(text: str) -> list[float]:
                 "--direction", help="waves for longitudinal modes, e.g. '1 0 0'; repeatable  [default: x, y, z]"
             ),
         ],
+        "supercell": Annotated[
+            tuple[int, int, int] | None,
+            typer.Option(
+                "--supercell", metavar="A B C", help=str(HarmonicSettings.model_fields["supercell"].description)
+            ),
+        ],
         "overrides": options.Overrides,
     },
     _make,
@@ -87,7 +95,7 @@ def harmonic(
     from spectra_app.jobs.extrapolation import extrapolation
     from spectra_app.jobs.normal_modes import harmonic_limit, write_harmonic
     from spectra_app.jobs.structures import read_structure
-    from spectra_app.plotting.harmonic_figure import save_harmonic_figure
+    from spectra_app.plotting.harmonic_figure import save_harmonic_figures
     from spectra_app.potentials.folder import load_model
 
     number = settings.eps_inf if isinstance(settings.eps_inf, float) else None
@@ -97,7 +105,7 @@ def harmonic(
         limit = harmonic_limit(
             potential, atoms, settings, lambda stage, done, of: bar.update(done, of, description=stage)
         )
-    files = write_harmonic(limit, output, settings) + save_harmonic_figure(limit, output / "harmonic.png")
+    files = write_harmonic(limit, output, settings) + save_harmonic_figures(limit, output)
     if json:
         print_json(limit_json(limit, settings.geometries))
     else:

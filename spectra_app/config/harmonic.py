@@ -38,6 +38,9 @@ class HarmonicSettings(Settings):
     geometries: Annotated[tuple[str, ...], Of(("harmonic",), ("--geometry", "-g"))] = Field(
         (), description="Raman geometries of an oriented crystal, e.g. z(xx)z"
     )
+    supercell: tuple[int, int, int] | None = Field(
+        None, description="repetitions of a crystal's cell for phonons (needs phonopy): bands and density of states"
+    )
     temperature_K: float = Field(300.0, gt=0, description="of Raman intensities and thermochemistry, K")
     pressure_bar: float = Field(1.0, gt=0, description="of the thermochemistry of a molecule, bar")
     symmetry_number: int = Field(1, ge=1, description="rotational symmetry number of a molecule (water: 2)")

@@ -94,13 +94,33 @@ def _tight(model: Any) -> Iterator[None]:
         model.settings, model.engine = settings, engine
 
 
-def _exact(model: Any, system: System, progress: Callable[[int, int], None]) -> Derivatives:
+def force_constants(
+    model: Any, system: System, n_atoms: int, progress: Callable[[int, int], None] | None = None
+) -> Array:
+    """Exact second derivatives by positions of the first atoms and of all [first atom, atom, xyz, xyz], eV/A^2.
+
+    Args:
+        model: a ``Potential``.
+        system: one structure, e.g. a supercell that begins with its first cell.
+        n_atoms: how many are the first.
+        progress: called with the columns done and their number.
+    """
+    model.check_system(system)
+    with _tight(model):
+        rows, _, _ = _rows(model, system, 3 * n_atoms, progress or (lambda _, __: None))
+    return np.asarray(_host(rows).reshape(n_atoms, 3, -1, 3).transpose(0, 2, 1, 3))
+
+
+def _rows(
+    model: Any, system: System, n_rows: int, progress: Callable[[int, int], None]
+) -> tuple[torch.Tensor, float, torch.Tensor]:
+    """First rows of the Hessian [row, 3 atom], with energy, eV, and forces [atom, xyz], eV/A."""
     n = 3 * system.sizes[0]
-    copies = max(1, min(n, _ATOMS_AT_ONCE // system.sizes[0]))
+    copies = max(1, min(n_rows, _ATOMS_AT_ONCE // system.sizes[0]))
     table = build_neighbors(system, model.cutoff)
     rows, energy, forces = [], 0.0, system.positions
-    for start in range(0, n, copies):
-        places = torch.arange(start, min(start + copies, n), device=system.positions.device)
+    for start in range(0, n_rows, copies):
+        places = torch.arange(start, min(start + copies, n_rows), device=system.positions.device)
         batch = concatenate([system] * len(places))
         tables = concatenate_neighbors([table] * len(places))
         with torch.enable_grad():
@@ -112,10 +132,16 @@ def _exact(model: Any, system: System, progress: Callable[[int, int], None]) -> 
         rows.append(row.detach().reshape(len(places), n))
         energy = float(result.energy[0].detach()) + float(model.baseline(system)[0])
         forces = -gradient.detach()[: system.sizes[0]]
-        progress(int(places[-1]) + 1, n)
+        progress(int(places[-1]) + 1, n_rows)
+    return torch.cat(rows), energy, forces
+
+
+def _exact(model: Any, system: System, progress: Callable[[int, int], None]) -> Derivatives:
+    rows, energy, forces = _rows(model, system, 3 * system.sizes[0], progress)
+    table = build_neighbors(system, model.cutoff)
     born = model.born_charges(system, table) if model.has_born_charges(system) else None
     alpha, raman = _exact_raman(model, system, table) if model.variant.responds else (None, None)
-    return _derivatives(energy, forces, torch.cat(rows), born, alpha, raman)
+    return _derivatives(energy, forces, rows, born, alpha, raman)
 
 
 def _exact_raman(model: Any, system: System, table: Any) -> tuple[torch.Tensor, torch.Tensor]:

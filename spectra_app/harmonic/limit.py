@@ -11,6 +11,7 @@ from spectra_app.harmonic.derivatives import Derivatives
 from spectra_app.harmonic.intensities import InfraredStrengths, RamanStrengths
 from spectra_app.harmonic.lines import HarmonicInfrared, HarmonicRaman
 from spectra_app.harmonic.modes import Kind, NormalModes
+from spectra_app.harmonic.phonons import Phonons
 from spectra_app.harmonic.polar_modes import PolarModes, Splitting
 from spectra_app.harmonic.thermochemistry import Thermochemistry
 
@@ -33,6 +34,7 @@ class HarmonicLimit:
         thermochemistry: energies at a temperature.
         infrared_spectrum: drawn lines.
         raman_spectrum: drawn lines.
+        phonons: bands and density of states, where a supercell was given.
         spacegroup: of a crystal, where spglib is installed.
         source: the model.
         warnings: one sentence for everything that looks wrong.
@@ -52,6 +54,7 @@ class HarmonicLimit:
     thermochemistry: Thermochemistry
     infrared_spectrum: HarmonicInfrared | None
     raman_spectrum: HarmonicRaman | None
+    phonons: Phonons | None
     spacegroup: str | None
     source: str
     warnings: tuple[str, ...]

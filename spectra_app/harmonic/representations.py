@@ -14,16 +14,16 @@ from spectra_app.harmonic.modes import NormalModes
 from spectra_app.units import angular_frequency_to_wavenumber
 
 _NEAR_PER_CM = 0.5
-_THZ = angular_frequency_to_wavenumber(2.0 * np.pi * 1e-3)  # cm^-1 of 1 THz
+PER_CM_PER_THZ = angular_frequency_to_wavenumber(2.0 * np.pi * 1e-3)
 
 
-def phonopy_of(atoms: Atoms, masses_amu: NDArray[np.float64], hessian_eV_per_A2: NDArray[np.float64]) -> Any:
-    """A ``phonopy.Phonopy`` of a cell and its force constants at the zone centre.
+def phonopy_of(atoms: Atoms, masses_amu: NDArray[np.float64], supercell: tuple[int, int, int] = (1, 1, 1)) -> Any:
+    """A ``phonopy.Phonopy`` of a cell that is its own primitive one.
 
     Args:
         atoms: the cell.
         masses_amu: [atom], amu.
-        hessian_eV_per_A2: [3 atom, 3 atom], eV/A^2.
+        supercell: repetitions in which force constants are given.
 
     Raises:
         MissingExtraError: phonopy is not installed.
@@ -39,8 +39,16 @@ def phonopy_of(atoms: Atoms, masses_amu: NDArray[np.float64], hessian_eV_per_A2:
         scaled_positions=atoms.get_scaled_positions(),
         masses=masses_amu,
     )
-    n = len(atoms)
-    phonons = Phonopy(cell, np.eye(3, dtype=int), primitive_matrix=np.eye(3))
+    return Phonopy(cell, np.diag(supercell), primitive_matrix=np.eye(3))
+
+
+def phonopy_at_centre(atoms: Atoms, masses_amu: NDArray[np.float64], hessian_eV_per_A2: NDArray[np.float64]) -> Any:
+    """A ``phonopy.Phonopy`` of a cell with its force constants at the zone centre [3 atom, 3 atom], eV/A^2.
+
+    Raises:
+        MissingExtraError: phonopy is not installed.
+    """
+    phonons, n = phonopy_of(atoms, masses_amu), len(atoms)
     phonons.force_constants = hessian_eV_per_A2.reshape(n, 3, n, 3).transpose(0, 2, 1, 3).copy()
     return phonons
 
@@ -56,7 +64,7 @@ def representations(atoms: Atoms, modes: NormalModes, hessian_eV_per_A2: NDArray
     Raises:
         MissingExtraError: phonopy is not installed.
     """
-    phonons = phonopy_of(atoms, modes.masses_amu, hessian_eV_per_A2)
+    phonons = phonopy_at_centre(atoms, modes.masses_amu, hessian_eV_per_A2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of names that are to vanish in one version and are missing in another
         try:
@@ -64,7 +72,7 @@ def representations(atoms: Atoms, modes: NormalModes, hessian_eV_per_A2: NDArray
         except Exception:  # a cell that is no primitive one of its group, or a group that phonopy has no table of
             return (None,) * len(modes.frequencies_per_cm)
         found = phonons.irreps
-        frequencies = np.asarray(found.frequencies) * _THZ
+        frequencies = np.asarray(found.frequencies) * PER_CM_PER_THZ
     names = getattr(found, "_ir_labels", None) or [None] * len(found.band_indices)  # without a public name
     centres = np.array([frequencies[list(bands)].mean() for bands in found.band_indices])
     out: list[str | None] = []

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from spectra_app.harmonic.limit import HarmonicLimit
     from spectra_app.harmonic.modes import Kind, NormalModes
+    from spectra_app.harmonic.phonons import Phonons
+    from spectra_app.harmonic.polar_modes import PolarModes
     from spectra_app.harmonic.relaxation import Relaxation
 
 Progress = Callable[[str, int, int], None]
@@ -115,6 +117,7 @@ def harmonic_limit(
             prefactor=chosen.prefactor,
             geometries=chosen.geometries,
         ),
+        phonons=_phonons(model, atoms, masses, found.born_e, cell, chosen, told),
         spacegroup=spacegroup,
         source=f"model '{model.card.name}'",
         warnings=tuple(_warnings(modes, found, relaxed, kind, eps_inf)),
@@ -136,6 +139,7 @@ def write_harmonic(limit: HarmonicLimit, folder: Path, settings: HarmonicSetting
     import ase.io
 
     from spectra_app.harmonic import animations, mode_tables
+    from spectra_app.harmonic.phonon_files import bands_csv, dos_csv, write_phonopy
 
     geometries = (settings or HarmonicSettings()).geometries
     strengths = None if limit.infrared is None else limit.infrared.intensities_km_per_mol
@@ -148,6 +152,8 @@ def write_harmonic(limit: HarmonicLimit, folder: Path, settings: HarmonicSetting
     }
     if limit.splittings:
         texts["lo_to.csv"] = mode_tables.splittings_csv(limit)
+    if limit.phonons is not None:
+        texts |= {"bands.csv": bands_csv(limit.phonons), "dos.csv": dos_csv(limit.phonons)}
     for mode in limit.modes.imaginary:
         texts[f"imaginary_{mode + 1}.extxyz"] = animations.film_extxyz(limit.atoms, limit.modes, int(mode))
     files = []
@@ -155,6 +161,8 @@ def write_harmonic(limit: HarmonicLimit, folder: Path, settings: HarmonicSetting
         with atomic_path(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
         files.append(folder / name)
+    if limit.phonons is not None:
+        files += write_phonopy(limit.phonons, folder)
     with atomic_path(folder / "relaxed.extxyz") as temporary:
         ase.io.write(temporary, limit.atoms, format="extxyz")
     files.append(folder / "relaxed.extxyz")
@@ -295,6 +303,25 @@ def _warnings(modes: NormalModes, found: Any, relaxed: Relaxation | None, kind: 
     if found.raman_e2A_per_eV is None:
         out.append("no Raman intensities: the model has no polarizability")
     return out
+
+
+def _phonons(
+    model: Any,
+    atoms: Atoms,
+    masses: np.ndarray,
+    born_e: np.ndarray | None,
+    cell: PolarModes | None,
+    settings: HarmonicSettings,
+    told: Progress,
+) -> Phonons | None:
+    if settings.supercell is None:
+        return None
+    from spectra_app.harmonic.phonons import phonons
+
+    eps_inf = None if cell is None else cell.eps_inf
+    return phonons(
+        model, atoms, masses, settings.supercell, born_e, eps_inf, lambda done, of: told("phonons", done, of)
+    )
 
 
 def _words(direction: tuple[float, float, float]) -> str:

@@ -43,10 +43,33 @@ def figure_harmonic(limit: HarmonicLimit) -> Figure | None:
     return figure
 
 
-def save_harmonic_figure(limit: HarmonicLimit, path: Path) -> list[Path]:
-    """The figure as PNG and PDF; no files where there is nothing to draw."""
-    figure = figure_harmonic(limit)
-    return [] if figure is None else list(save_figure(figure, path, formats=("pdf",)))
+def figure_phonons(limit: HarmonicLimit) -> Figure | None:
+    """Band structure beside the density of states; None without phonons."""
+    found = limit.phonons
+    if found is None:
+        return None
+    with house_style():
+        figure = new_figure("two", 3.2)
+        left, right = figure.subplots(1, 2, sharey=True, width_ratios=[4, 1])
+        for places, bands in zip(found.distances, found.bands_per_cm, strict=True):
+            left.plot(places, bands, color=PALETTE[0], linewidth=0.8)
+        for _, place in found.labels:
+            left.axvline(place, color=MUTED_COLOUR, linewidth=0.4)
+        left.set_xticks([place for _, place in found.labels], [name.replace("G", "Γ") for name, _ in found.labels])
+        left.axhline(0.0, color=MUTED_COLOUR, linewidth=0.4)
+        left.set(xlim=(found.labels[0][1], found.labels[-1][1]), ylabel=r"wavenumber / cm$^{-1}$")
+        right.plot(found.dos_per_cm[:, 1], found.dos_per_cm[:, 0], color=PALETTE[0], linewidth=0.8)
+        right.set(xlim=(0.0, None), xlabel="states per cm$^{-1}$")
+    return figure
+
+
+def save_harmonic_figures(limit: HarmonicLimit, folder: Path) -> list[Path]:
+    """``harmonic`` and ``phonons`` as PNG and PDF; no files where there is nothing to draw."""
+    files: list[Path] = []
+    for name, figure in (("harmonic", figure_harmonic(limit)), ("phonons", figure_phonons(limit))):
+        if figure is not None:
+            files += save_figure(figure, folder / f"{name}.png", formats=("pdf",))
+    return files
 
 
 def _panel(

@@ -16,7 +16,7 @@ from spectra_app.harmonic.polar_modes import (
     splittings,
     static_tensor,
 )
-from spectra_app.harmonic.representations import phonopy_of
+from spectra_app.harmonic.representations import phonopy_at_centre
 from spectra_app.spectra.optics import optical_constants
 
 EPS_INF = np.diag([2.3, 2.3, 2.6])
@@ -63,7 +63,7 @@ def test_longitudinal_modes_are_those_of_phonopy() -> None:
     born -= born.mean(axis=0)
     eps_inf = np.array([[2.0, 0.1, 0], [0.1, 2.5, 0.2], [0, 0.2, 3.0]])
     masses = atoms.get_masses()
-    phonons = phonopy_of(atoms, masses, springs)
+    phonons = phonopy_at_centre(atoms, masses, springs)
     phonons.nac_params = {"born": born, "dielectric": eps_inf, "factor": 14.399645, "method": "wang"}
     modes = normal_modes(springs, masses, atoms.positions, "crystal")
     polar = PolarModes(modes.frequencies_per_cm, infrared_strengths(modes, born).charges, atoms.cell.volume, eps_inf)
