@@ -1,0 +1,1 @@
+"""Labels for training: structures sampled, energies and forces of any calculator of ASE, checks, extended XYZ."""
