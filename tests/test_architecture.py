@@ -25,7 +25,7 @@ FLOORS = [
     ("runs",),
     ("readers",),
     ("couplings",),
-    ("spectra", "born"),
+    ("spectra", "born", "labels"),
     ("harmonic",),
     ("plotting",),
     ("jobs",),

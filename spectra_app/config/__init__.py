@@ -5,7 +5,7 @@ from __future__ import annotations
 from spectra_app.config.backbones import BackboneSettings, PaiNNSettings
 from spectra_app.config.base import Settings, apply_override, load_settings, parse_settings, read_yaml
 from spectra_app.config.harmonic import HarmonicSettings
-from spectra_app.config.labels import ActiveSettings, LabelSettings
+from spectra_app.config.label_settings import ActiveSettings, LabelSettings
 from spectra_app.config.md import MDSettings
 from spectra_app.config.model import HeadSettings, ModelSettings, VariantName
 from spectra_app.config.recipe import RunFileSettings

@@ -1,4 +1,4 @@
-"""One calculation: energy, forces and stress of a structure by a calculator of ASE, in eV and A, or why there are none."""
+"""One calculation: energy, forces and stress of a structure by a calculator of ASE, in eV and A, or why not."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Label:
             calculators that have it.
         dipole_eA: [xyz], of neutral open structures where the calculator gives it along: for checks, never trained on.
         charge_e: total charge that was computed with; None: nothing was said.
+        deaf: the structure is charged, and the calculator has no parameter to be told so.
     """
 
     energy_eV: float
@@ -30,6 +31,7 @@ class Label:
     stress_eV_per_A3: np.ndarray | None
     dipole_eA: np.ndarray | None
     charge_e: float | None
+    deaf: bool = False
 
 
 class FailedCalculation(Exception):  # noqa: N818  (it is a result as much as an error)
@@ -65,7 +67,7 @@ def calculate(atoms: Atoms, calculator: Any) -> Label:
         given = getattr(calculator, "results", {}).get("dipole") if _is_mapping(calculator) else None
         if given is not None and np.shape(given) == (3,) and np.isfinite(given).all():
             dipole = np.array(given, dtype=float)
-    return Label(energy, forces, stress, dipole, charge)
+    return Label(energy, forces, stress, dipole, charge, bool(charge) and not _hears_charge(calculator))
 
 
 def _is_mapping(calculator: Any) -> bool:
@@ -104,8 +106,7 @@ def tell_charge(atoms: Atoms, calculator: Any) -> float | None:
         calculator's parameters.
     """
     charge, multiplicity = atoms.info.get("charge"), atoms.info.get("multiplicity")
-    parameters = getattr(calculator, "parameters", None)
-    known = {**(getattr(calculator, "default_parameters", None) or {}), **(parameters or {})}
+    known = _parameters(calculator)
     if charge is None and multiplicity is None:
         given = known.get("charge")
         return float(given) if isinstance(given, int | float) else None
@@ -114,15 +115,22 @@ def tell_charge(atoms: Atoms, calculator: Any) -> float | None:
     if multiplicity is not None:
         atoms.info["spin"] = int(multiplicity)
         atoms.set_initial_magnetic_moments([float(multiplicity - 1), *[0.0] * (len(atoms) - 1)])
-    whole = charge is not None and float(charge).is_integer()  # input files of programs want 1, not 1.0
-    wanted = {"charge": int(charge) if whole else charge, "multiplicity": multiplicity}
+    number: float | int | None = charge
+    if charge is not None and float(charge).is_integer():
+        number = int(charge)  # input files of programs want 1, not 1.0
+    wanted = {"charge": number, "multiplicity": multiplicity}
     new = {key: value for key, value in wanted.items() if value is not None and key in known and known[key] != value}
     if new and hasattr(calculator, "set"):
         calculator.set(**new)
     return 0.0 if charge is None else float(charge)
 
 
-def hears_charge(calculator: Any) -> bool:
+def _hears_charge(calculator: Any) -> bool:
     """Whether a calculator has a parameter for the total charge."""
-    known = {**(getattr(calculator, "default_parameters", None) or {}), **(getattr(calculator, "parameters", None) or {})}
-    return "charge" in known
+    return "charge" in _parameters(calculator)
+
+
+def _parameters(calculator: Any) -> dict[str, Any]:
+    """Parameters with their values, or defaults."""
+    named = [getattr(calculator, name, None) for name in ("default_parameters", "parameters")]
+    return {key: value for some in named if isinstance(some, Mapping) for key, value in some.items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.geometry import get_distances
-from ase.io import iread
+from ase.io import iread, string2index
 
 from spectra_app.config import LabelSettings
 from spectra_app.errors import StructureError
@@ -22,7 +22,7 @@ class Candidate:
     """A structure that may be labelled.
 
     Attributes:
-        atoms: positions, cell, boundaries; total charge ``charge`` (e) and spin ``multiplicity`` in ``info`` where known.
+        atoms: positions, cell, boundaries; in ``info`` total ``charge`` (e) and ``multiplicity`` where they are known.
         origin: where it comes from, in words.
     """
 
@@ -43,11 +43,29 @@ def read_candidates(paths: Sequence[Path], settings: LabelSettings) -> list[Cand
     found: list[Candidate] = []
     for path in paths:
         for number, atoms in _frames(path):
-            name = f"{Path(path).name}, frame {number}"
+            name = f"{_split(path)[0].name}, frame {number}"
             check_structure(atoms, name)
             found.append(Candidate(_plain(atoms, settings, name), name))
     if not found:
         raise StructureError(f"structures {' '.join(map(str, paths))}", got="no frame", wanted="one at least")
+    return found
+
+
+def given_candidates(structures: Sequence[Atoms], settings: LabelSettings) -> list[Candidate]:
+    """As ``read_candidates`` of structures in memory.
+
+    Raises:
+        StructureError: no structure, something else, or one that no calculation can treat.
+    """
+    found = []
+    for number, atoms in enumerate(structures):
+        name = f"structure {number}"
+        if not isinstance(atoms, Atoms):
+            raise StructureError(name, got=type(atoms).__name__, wanted="Atoms of ASE, or a file")
+        check_structure(atoms, name)
+        found.append(Candidate(_plain(atoms, settings, name), name))
+    if not found:
+        raise StructureError("structures", got="none", wanted="one at least")
     return found
 
 
@@ -57,18 +75,20 @@ def _frames(path: Path) -> Iterator[tuple[int, Atoms]]:
     Raises:
         StructureError: no such file, or one that cannot be read to its end.
     """
-    name, at, index = str(path).rpartition("@")
-    if not at or Path(path).is_file():
-        name, index = str(path), ":"
-    if not Path(name).is_file():
+    name, index = _split(path)
+    if not name.is_file():
         raise StructureError(f"structure {name}", got="no such file", wanted="a structure file that ASE reads")
-    first = index.split(":")[0]
-    numbers = None if first.startswith("-") else int(first or 0) if first.lstrip("-").isdigit() or not first else None
-    step = int(index.split(":")[2]) if index.count(":") == 2 and index.split(":")[2] else 1
+    try:
+        chosen = string2index(index)
+    except ValueError:
+        chosen = index
+    if isinstance(chosen, str):  # ASE takes other words for queries of data bases
+        raise StructureError(f"structure {path}", got=f"frames '{index}'", wanted="a number, or begin:end:step")
+    first, step = (chosen.start or 0, chosen.step or 1) if isinstance(chosen, slice) else (chosen, 1)
     count = 0
     try:
-        for count, atoms in enumerate(iread(name, index=index), start=1):
-            yield (count - 1 if numbers is None else numbers + (count - 1) * step), atoms
+        for count, atoms in enumerate(iread(str(name), index=index), start=1):
+            yield (first if first >= 0 else 0) + (count - 1) * step, atoms
     except StructureError:
         raise
     except Exception as error:  # ASE's readers raise whatever their parsing meets
@@ -79,6 +99,12 @@ def _frames(path: Path) -> Iterator[tuple[int, Atoms]]:
             wanted="extxyz, CIF, POSCAR or another format of ASE",
             todo=f"Repair it, or take the frames before: '{name}@:{count}'" if count else None,
         ) from None
+
+
+def _split(path: Path) -> tuple[Path, str]:
+    """A file, and which of its frames."""
+    name, at, index = str(path).rpartition("@")
+    return (Path(name), index) if at and not Path(path).is_file() else (Path(path), ":")
 
 
 def _plain(atoms: Atoms, settings: LabelSettings, name: str) -> Atoms:

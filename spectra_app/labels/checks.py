@@ -1,4 +1,4 @@
-"""Are labels what they should be?  Energy against force by finite difference, net force and torque, impossible forces."""
+"""Are labels what they should be?  Energy against force by finite difference, net force and torque."""
 
 from __future__ import annotations
 
@@ -126,6 +126,7 @@ class Tally:
         largest_force_eV_per_A: of any atom.
         n_stress: frames with a stress.
         n_periodic: frames that could have one.
+        n_deaf: charged frames of a calculator that has no parameter for a charge.
     """
 
     net_force_eV_per_A: list[float] = field(default_factory=list)
@@ -133,6 +134,7 @@ class Tally:
     largest_force_eV_per_A: float = 0.0
     n_stress: int = 0
     n_periodic: int = 0
+    n_deaf: int = 0
 
     def add(self, atoms: Atoms, label: Label) -> None:
         """Count a frame."""
@@ -144,6 +146,7 @@ class Tally:
         self.largest_force_eV_per_A = max(self.largest_force_eV_per_A, largest_force(label))
         self.n_periodic += bool(atoms.pbc.all())
         self.n_stress += label.stress_eV_per_A3 is not None
+        self.n_deaf += label.deaf
 
     def facts(self) -> dict[str, Any]:
         """The numbers of the sidecar file."""
@@ -170,6 +173,11 @@ class Tally:
             )
         if self.n_periodic and 0 < self.n_stress < self.n_periodic:
             found.append(f"{self.n_stress} of {self.n_periodic} periodic frames have a stress")
+        if self.n_deaf:
+            found.append(
+                f"{self.n_deaf} frames are charged, and the calculator has no parameter 'charge': unless it looks at "
+                "the structure's info or initial charges, these labels are of neutral structures"
+            )
         return found
 
 

@@ -89,7 +89,9 @@ class Given:
         """
         if not hasattr(self.calculator, "get_property"):
             raise ConfigError(
-                "calculator", got=type(self.calculator).__name__, wanted="a calculator of ASE, or 'ase:module:factory()'"
+                "calculator",
+                got=type(self.calculator).__name__,
+                wanted="a calculator of ASE, or 'ase:module:factory()'",
             )
 
     def make(self) -> Any:

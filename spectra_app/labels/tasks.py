@@ -66,8 +66,9 @@ class Event(NamedTuple):
 
     Attributes:
         number: of the work.
-        kind: ``result`` (there may be more), ``done``, ``failed``, or ``unable``: there is no calculator at all.
-        content: the result, or the reason in words.
+        kind: ``begun`` (the calculator is there), ``result`` (there may be more), ``done``, ``failed``, or ``unable``:
+            there is no calculator at all.
+        content: the result, or the reason in words; of ``unable`` also the name of the error's class, before it.
         seconds: since the work began.
     """
 

@@ -1,7 +1,7 @@
 """Frames of molecular dynamics to be labelled: Langevin dynamics that can be taken up again at every frame.
 
-The random numbers of the steps between two kept frames come from the seed, the number of the walk and that of the frame,
-so a walk that was killed goes on as if it had not been.
+The random numbers of the steps between two kept frames come from the seed, the number of the walk and that of the
+frame, so a walk that was killed goes on as if it had not been.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from ase import Atoms, units
 from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
 from spectra_app.labels.calculation import FailedCalculation, tell_charge
 from spectra_app.labels.candidates import CLOSEST_A, closest_pair
@@ -57,8 +56,7 @@ class Walk:
         tell_charge(atoms, calculator)
         atoms.calc = calculator
         if self.done == 0:
-            velocities = np.random.default_rng([*self.seed, 0])
-            MaxwellBoltzmannDistribution(atoms, temperature_K=self.temperature_K, rng=_Normal(velocities))
+            atoms.set_momenta(self._momenta(atoms))
         for frame in range(self.done, self.n_frames):
             rng = np.random.default_rng([*self.seed, 1, frame])
             dynamics = Langevin(
@@ -67,6 +65,7 @@ class Walk:
                 temperature_K=self.temperature_K,
                 friction=FRICTION_PER_FS / units.fs,
                 rng=_Normal(rng),
+                fixcm=False,
             )
             try:
                 dynamics.run(self.stride)
@@ -79,6 +78,13 @@ class Walk:
             kept.info.update(self.start.info)
             yield kept
 
+    def _momenta(self, atoms: Atoms) -> np.ndarray:
+        """Of Maxwell and Boltzmann [atom, xyz], in units of ASE, at rest as a whole."""
+        widths = np.sqrt(atoms.get_masses() * units.kB * self.temperature_K)
+        momenta = widths[:, None] * np.random.default_rng([*self.seed, 0]).normal(size=(len(atoms), 3))
+        masses = atoms.get_masses() / atoms.get_masses().sum()
+        return momenta - masses[:, None] * momenta.sum(axis=0)
+
     def _check(self, atoms: Atoms, frame: int) -> None:
         """Stop a walk that is no dynamics any more.
 
@@ -87,7 +93,9 @@ class Walk:
         """
         kelvin = atoms.get_temperature()
         if not np.isfinite(atoms.positions).all() or not kelvin < HOT * self.temperature_K + 1000.0:
-            raise FailedCalculation(f"dynamics, frame {frame}: atoms fly apart ({kelvin:.0f} K); a shorter timestep_fs?")
+            raise FailedCalculation(
+                f"dynamics, frame {frame}: atoms fly apart ({kelvin:.0f} K); a shorter timestep_fs?"
+            )
         pair = closest_pair(atoms)
         if pair is not None and pair[2] < CLOSEST_A:
             raise FailedCalculation(f"dynamics, frame {frame}: atoms {pair[0]} and {pair[1]} {pair[2]:.2f} A apart")

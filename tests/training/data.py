@@ -16,7 +16,7 @@ from spectra_app.units import COULOMB_CONSTANT
 CHARGES = {8: -0.7, 1: 0.35}  # e
 
 
-def analytic_energy(positions: Tensor, numbers: np.ndarray) -> Tensor:
+def analytic_energy(positions: Tensor, numbers: np.ndarray, charges: bool = True) -> Tensor:
     """Morse potential between all unlike atoms and repulsion between like ones, plus Coulomb energy, eV."""
     q = torch.tensor([CHARGES[int(z)] for z in numbers], dtype=torch.float64)
     unlike = torch.as_tensor(numbers[:, None] != numbers[None, :])
@@ -26,12 +26,17 @@ def analytic_energy(positions: Tensor, numbers: np.ndarray) -> Tensor:
     morse = 3.0 * (1.0 - torch.exp(-2.0 * (distance - 0.98))) ** 2 * torch.exp(-((distance / 1.6) ** 8))
     repulsion = 200.0 * torch.exp(-5.0 * distance)
     coulomb = COULOMB_CONSTANT * q[:, None] * q[None, :] * torch.erf(distance / math.sqrt(2.0)) / distance
-    pair = torch.where(unlike, morse, repulsion) + coulomb
+    pair = torch.where(unlike, morse, repulsion) + float(charges) * coulomb
     return (pair * upper).sum() - 400.0 * float((numbers == 8).sum()) - 13.0 * float((numbers == 1).sum())
 
 
 def water_like_frames(
-    n_frames: int, n_molecules: int = 2, seed: int = 0, distances: tuple[float, float] = (2.9, 2.9), shake: float = 0.06
+    n_frames: int,
+    n_molecules: int = 2,
+    seed: int = 0,
+    distances: tuple[float, float] = (2.9, 2.9),
+    shake: float = 0.06,
+    charges: bool = True,
 ) -> list[Atoms]:
     """Rows of bent triatomic molecules at distances within a range [A], shaken, with energy and forces."""
     rng = np.random.default_rng(seed)
@@ -46,7 +51,7 @@ def water_like_frames(
             row += rng.uniform(*distances)
         numbers = np.array([8, 1, 1] * n_molecules)
         positions = torch.tensor(np.concatenate(pieces), dtype=torch.float64, requires_grad=True)
-        energy = analytic_energy(positions, numbers)
+        energy = analytic_energy(positions, numbers, charges)
         forces = -torch.autograd.grad(energy, positions)[0]
         atoms = Atoms(numbers, positions.detach().numpy())
         atoms.info["energy"] = float(energy.detach())

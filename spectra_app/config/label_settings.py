@@ -46,9 +46,7 @@ class LabelSettings(Settings):
     max_failed: float = Field(
         0.2, ge=0, le=1, description="stop when a larger share of all frames has failed (and three at least)"
     )
-    timeout_minutes: float | None = Field(
-        None, gt=0, description="give a frame up after this time, minutes"
-    )
+    timeout_minutes: float | None = Field(None, gt=0, description="give a frame up after this time, minutes")
     seed: int = Field(0, ge=0, description="of noise, strain and velocities")
 
     @model_validator(mode="after")
@@ -71,7 +69,9 @@ class ActiveSettings(Settings):
     rounds: int = Field(1, ge=1, description="rounds of: pick, label, train, dynamics with the new model")
     per_round: int = Field(10, ge=1, description="frames labelled in a round, at most")
     beyond: float = Field(
-        1.0, gt=0, description="pick frames with an atom whose extrapolation is above this (1: edge of the training data)"
+        1.0,
+        gt=0,
+        description="pick frames with an atom whose extrapolation is above this (1: edge of the training data)",
     )
     wreck: float = Field(
         10.0, gt=0, description="leave frames out that are farther outside than this, where there are others"
