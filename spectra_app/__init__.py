@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from spectra_app.jobs import run_recipe, run_spectrum, series_spectrum
     from spectra_app.jobs.extrapolation import extrapolation
     from spectra_app.jobs.normal_modes import harmonic_limit
+    from spectra_app.jobs.labelling import label_structures
     from spectra_app.jobs.simulation import Simulation
     from spectra_app.potentials.folder import load_model
     from spectra_app.runs import read_run
@@ -34,6 +35,7 @@ __all__ = [
     "extrapolation",
     "harmonic_limit",
     "infrared_spectrum",
+    "label_structures",
     "load_model",
     "raman_spectrum",
     "read_run",
@@ -52,6 +54,7 @@ _HOME = {
     "born_charges": "spectra_app.born",
     "extrapolation": "spectra_app.jobs.extrapolation",
     "harmonic_limit": "spectra_app.jobs.normal_modes",
+    "label_structures": "spectra_app.jobs.labelling",
     "read_run": "spectra_app.runs",
     "run_recipe": "spectra_app.jobs",
     "run_spectrum": "spectra_app.jobs",

@@ -147,6 +147,7 @@ def test_facade_is_exactly_the_promised_names() -> None:
         "extrapolation",
         "harmonic_limit",
         "infrared_spectrum",
+        "label_structures",
         "load_model",
         "raman_spectrum",
         "read_run",
