@@ -12,6 +12,10 @@ from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 
 
+_TOLD = ("charge", "multiplicity")  # parameters of calculators
+_OWN = "_charge_and_multiplicity_of_its_own"  # what it had of these before it was told
+
+
 @dataclass(frozen=True)
 class Label:
     """What a calculation gave.
@@ -106,23 +110,27 @@ def tell_charge(atoms: Atoms, calculator: Any) -> float | None:
         calculator's parameters.
     """
     charge, multiplicity = atoms.info.get("charge"), atoms.info.get("multiplicity")
-    known = _parameters(calculator)
-    if charge is None and multiplicity is None:
-        given = known.get("charge")
-        return float(given) if isinstance(given, int | float) else None
     if charge is not None:
         atoms.set_initial_charges([float(charge), *[0.0] * (len(atoms) - 1)])
     if multiplicity is not None:
         atoms.info["spin"] = int(multiplicity)
         atoms.set_initial_magnetic_moments([float(multiplicity - 1), *[0.0] * (len(atoms) - 1)])
+    known = _parameters(calculator)
+    own: dict[str, Any] = getattr(calculator, _OWN, {key: known[key] for key in _TOLD if key in known})
+    with contextlib.suppress(AttributeError):
+        setattr(calculator, _OWN, own)  # the next structure may know nothing
     number: float | int | None = charge
     if charge is not None and float(charge).is_integer():
         number = int(charge)  # input files of programs want 1, not 1.0
-    wanted = {"charge": number, "multiplicity": multiplicity}
-    new = {key: value for key, value in wanted.items() if value is not None and key in known and known[key] != value}
+    wanted = dict(zip(_TOLD, (number, multiplicity), strict=True))
+    wanted = {key: own[key] if wanted[key] is None else wanted[key] for key in own}
+    new = {key: value for key, value in wanted.items() if value != known[key]}
     if new and hasattr(calculator, "set"):
         calculator.set(**new)
-    return 0.0 if charge is None else float(charge)
+    if charge is not None:
+        return float(charge)
+    given = own.get("charge")
+    return float(given) if isinstance(given, int | float) else None
 
 
 def _hears_charge(calculator: Any) -> bool:

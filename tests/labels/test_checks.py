@@ -105,6 +105,10 @@ def test_charge_and_spin_are_told_in_every_way():
     neutral.info["charge"] = 0.0
     assert tell_charge(neutral, calculator) == 0.0
     assert calculator.parameters["charge"] == 0
+    assert calculator.parameters["multiplicity"] == 1
+    tell_charge(atoms, calculator)
+    assert tell_charge(molecule("H2O"), calculator) == 0.0  # nothing of the structure before is left
+    assert calculator.parameters == {"charge": 0, "multiplicity": 1}
     assert tell_charge(molecule("H2O"), Listening(charge=2)) == 2.0  # of the calculator's own words
     assert tell_charge(molecule("H2O"), EMT()) is None
 
