@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from spectra_app.born import born_charges
     from spectra_app.jobs import run_recipe, run_spectrum, series_spectrum
     from spectra_app.jobs.extrapolation import extrapolation
-    from spectra_app.jobs.normal_modes import harmonic_limit
     from spectra_app.jobs.labelling import label_structures
+    from spectra_app.jobs.normal_modes import harmonic_limit
     from spectra_app.jobs.simulation import Simulation
     from spectra_app.potentials.folder import load_model
     from spectra_app.runs import read_run

@@ -11,7 +11,6 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 
-
 _TOLD = ("charge", "multiplicity")  # parameters of calculators
 _OWN = "_charge_and_multiplicity_of_its_own"  # what it had of these before it was told
 
