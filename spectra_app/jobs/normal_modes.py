@@ -17,7 +17,9 @@ from spectra_app.files import atomic_path
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from spectra_app.harmonic.intensities import InfraredStrengths, RamanStrengths
     from spectra_app.harmonic.limit import HarmonicLimit
+    from spectra_app.harmonic.lines import HarmonicInfrared, HarmonicRaman
     from spectra_app.harmonic.modes import Kind, NormalModes
     from spectra_app.harmonic.phonons import Phonons
     from spectra_app.harmonic.polar_modes import PolarModes
@@ -50,40 +52,25 @@ def harmonic_limit(
     from spectra_app.harmonic.derivatives import derivatives
     from spectra_app.harmonic.intensities import infrared_strengths, raman_strengths
     from spectra_app.harmonic.limit import HarmonicLimit
-    from spectra_app.harmonic.lines import infrared_lines, raman_lines
     from spectra_app.harmonic.modes import normal_modes
-    from spectra_app.harmonic.polar_modes import PolarModes, splittings
+    from spectra_app.harmonic.polar_modes import splittings
     from spectra_app.harmonic.thermochemistry import thermochemistry
-    from spectra_app.structure.distances import check_distances
     from spectra_app.structure.system import from_ase
 
     chosen = settings or HarmonicSettings()
     told = progress or (lambda _stage, _done, _of: None)
-    atoms, kind = _start(structure, chosen), kind_of(structure)
+    kind = kind_of(structure)
+    atoms, relaxed = _minimum(model, structure, chosen, told)
     masses = _masses(atoms, chosen.masses)
-    box = np.asarray(atoms.cell.array) if kind == "crystal" else None
-    check_distances(atoms.positions, atoms.numbers, box, "structure")
-    relaxed = _relaxed(model, atoms, chosen, told)
-    if relaxed is not None:
-        atoms = relaxed.atoms.copy()
-        box = np.asarray(atoms.cell.array) if kind == "crystal" else None
-        check_distances(
-            atoms.positions, atoms.numbers, box, "relaxed structure"
-        )  # a model may end in a hole of its own
     system = from_ase(atoms, device=model.device, dtype=model.dtype)
     found = derivatives(model, system, chosen.method, lambda done, of: told("derivatives", done, of), chosen.step_A)
     modes = normal_modes(found.hessian_eV_per_A2, masses, atoms.positions, kind)
     infrared = None if found.born_e is None else infrared_strengths(modes, found.born_e)
     raman = None if found.raman_e2A_per_eV is None else raman_strengths(modes, found.raman_e2A_per_eV)
     eps_inf = chosen.eps_inf if chosen.eps_inf is not None else model.eps_inf
-    cell = None
-    if kind == "crystal" and infrared is not None and eps_inf is not None:
-        tensor = np.asarray(eps_inf) * (np.eye(3) if np.ndim(eps_inf) == 0 else 1.0)
-        cell = PolarModes(modes.frequencies_per_cm, infrared.charges, float(atoms.cell.volume), tensor)
-    highest = float(modes.frequencies_per_cm.max(initial=0.0))
-    end = chosen.max_wavenumber_per_cm or highest + max(20.0 * chosen.damping_per_cm, 0.05 * highest)
-    damping = chosen.damping_per_cm
+    cell = _polar_modes(atoms, modes, infrared, eps_inf) if kind == "crystal" else None
     spacegroup, names = _symmetry(atoms, kind, modes, found.hessian_eV_per_A2)
+    infrared_spectrum, raman_spectrum = _spectra(modes, infrared, raman, cell, chosen)
     return HarmonicLimit(
         atoms=atoms,
         kind=kind,
@@ -104,25 +91,73 @@ def harmonic_limit(
             symmetry_number=chosen.symmetry_number,
             spin=chosen.spin,
         ),
-        infrared_spectrum=None if infrared is None else infrared_lines(modes, infrared, cell, damping, end),
-        raman_spectrum=None
-        if raman is None
-        else raman_lines(
-            modes,
-            raman,
-            damping_per_cm=damping,
-            end_per_cm=end,
-            temperature_K=chosen.temperature_K,
-            laser_nm=chosen.laser_nm,
-            prefactor=chosen.prefactor,
-            geometries=chosen.geometries,
-        ),
+        infrared_spectrum=infrared_spectrum,
+        raman_spectrum=raman_spectrum,
         phonons=_phonons(model, atoms, masses, found.born_e, cell, chosen, told),
         spacegroup=spacegroup,
         source=f"model '{model.card.name}'",
         warnings=tuple(_warnings(modes, found, relaxed, kind, eps_inf)),
         settings=chosen.model_dump(mode="json"),
     )
+
+
+def _minimum(
+    model: Any, structure: Atoms, settings: HarmonicSettings, told: Progress
+) -> tuple[Atoms, Relaxation | None]:
+    """The structure whose modes are wanted, relaxed where that is asked for; checked before and after."""
+    from spectra_app.structure.distances import check_distances
+
+    def check(atoms: Atoms, name: str) -> None:
+        box = np.asarray(atoms.cell.array) if atoms.pbc.all() else None
+        check_distances(atoms.positions, atoms.numbers, box, name)
+
+    atoms = _start(structure, settings)
+    check(atoms, "structure")
+    relaxed = _relaxed(model, atoms, settings, told)
+    if relaxed is None:
+        return atoms, None
+    check(relaxed.atoms, "relaxed structure")  # a model may end in a hole of its own
+    return relaxed.atoms.copy(), relaxed
+
+
+def _polar_modes(
+    atoms: Atoms, modes: NormalModes, infrared: InfraredStrengths | None, eps_inf: Any
+) -> PolarModes | None:
+    """What makes a crystal's dielectric function, where all of it is known."""
+    from spectra_app.harmonic.polar_modes import PolarModes
+
+    if infrared is None or eps_inf is None:
+        return None
+    tensor = np.asarray(eps_inf) * (np.eye(3) if np.ndim(eps_inf) == 0 else 1.0)
+    return PolarModes(modes.frequencies_per_cm, infrared.charges, float(atoms.cell.volume), tensor)
+
+
+def _spectra(
+    modes: NormalModes,
+    infrared: InfraredStrengths | None,
+    raman: RamanStrengths | None,
+    cell: PolarModes | None,
+    settings: HarmonicSettings,
+) -> tuple[HarmonicInfrared | None, HarmonicRaman | None]:
+    """Drawn lines, to a little above the highest mode where no end is given."""
+    from spectra_app.harmonic.lines import infrared_lines, raman_lines
+
+    highest, damping = float(modes.frequencies_per_cm.max(initial=0.0)), settings.damping_per_cm
+    end = settings.max_wavenumber_per_cm or highest + max(20.0 * damping, 0.05 * highest)
+    first = None if infrared is None else infrared_lines(modes, infrared, cell, damping, end)
+    if raman is None:
+        return first, None
+    second = raman_lines(
+        modes,
+        raman,
+        damping_per_cm=damping,
+        end_per_cm=end,
+        temperature_K=settings.temperature_K,
+        laser_nm=settings.laser_nm,
+        prefactor=settings.prefactor,
+        geometries=settings.geometries,
+    )
+    return first, second
 
 
 def write_harmonic(limit: HarmonicLimit, folder: Path, settings: HarmonicSettings | None = None) -> list[Path]:
