@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spectra_app.config.backbones import BackboneSettings, PaiNNSettings
+from spectra_app.config.backbones import BackboneSettings, CACESettings, PaiNNSettings
 from spectra_app.config.base import Settings, apply_override, load_settings, parse_settings, read_yaml
 from spectra_app.config.harmonic import HarmonicSettings
 from spectra_app.config.label_settings import ActiveSettings, LabelSettings
@@ -16,6 +16,7 @@ from spectra_app.config.training import DataKeys, LossSettings, TrainFile, Train
 __all__ = [
     "ActiveSettings",
     "BackboneSettings",
+    "CACESettings",
     "DataKeys",
     "HarmonicSettings",
     "HeadSettings",

@@ -36,5 +36,20 @@ class PaiNNSettings(BackboneSettings):
         return f"{self.layers} layers, {self.channels} channels, rank {self.rank}"
 
 
-BACKBONE_SETTINGS: dict[str, type[BackboneSettings]] = {"painn": PaiNNSettings}
+class CACESettings(BackboneSettings):
+    """``cace``: Cartesian atomic cluster expansion, products of sums over neighbours."""
+
+    name: Literal["cace"] = "cace"
+    channels: int = Field(64, ge=4, description="sums over neighbours per tensor, and features per atom")
+    embedding: int = Field(3, ge=1, description="numbers that describe an element, as neighbour and as centre")
+    max_l: int = Field(3, ge=1, le=3, description="highest order of the tensors of a direction")
+    max_nu: int = Field(3, ge=1, le=3, description="highest number of factors in an invariant (body order less 1)")
+    layers: int = Field(1, ge=0, description="message-passing layers; 0: an atom knows only what is inside the cutoff")
+
+    def in_words(self) -> str:
+        """See ``BackboneSettings``."""
+        return f"{self.channels} channels, l to {self.max_l}, nu to {self.max_nu}, message layers {self.layers}"
+
+
+BACKBONE_SETTINGS: dict[str, type[BackboneSettings]] = {"painn": PaiNNSettings, "cace": CACESettings}
 """Value of ``model.backbone`` in a file -> the class of its keys."""

@@ -25,7 +25,8 @@ from spectra_app.potentials.backbones import (
     build_backbone,
     painn,
 )
-from spectra_app.potentials.backbones.painn import _outer, _rank2_basis, _rank2_products
+from spectra_app.potentials.backbones.painn import _outer
+from spectra_app.potentials.backbones.traceless import basis_tensors, matrices_product, vectors_product
 from spectra_app.potentials.folder import load_model, save_model
 from spectra_app.structure.neighbors import Neighbors, build_neighbors
 from spectra_app.structure.system import System, concatenate, make_system
@@ -69,7 +70,7 @@ class ScalarToy(PairToy):
 
 
 SMALL = {"channels": 8, "n_radial": 4, "cutoff_A": 3.0}
-SMALL_OF: dict[str, dict[str, Any]] = {"painn": SMALL}  # a row for each of BACKBONES
+SMALL_OF: dict[str, dict[str, Any]] = {"painn": SMALL, "cace": SMALL}  # a row for each of BACKBONES
 
 
 def small_backbone(name: str) -> Backbone:
@@ -82,6 +83,9 @@ def small_backbone(name: str) -> Backbone:
 
 KINDS: dict[str, Callable[[], Backbone]] = {
     **{name: partial(small_backbone, name) for name in BACKBONES},
+    "cace, products only": lambda: build_backbone(ModelSettings(backbone="cace", layers=0, **SMALL).backbone, 2),
+    "cace, vectors": lambda: build_backbone(ModelSettings(backbone="cace", max_l=1, layers=2, **SMALL).backbone, 2),
+    "cace, no products": lambda: build_backbone(ModelSettings(backbone="cace", max_l=1, max_nu=1, **SMALL).backbone, 2),
     "painn, rank 1": lambda: build_backbone(ModelSettings(rank=1, **SMALL).backbone, 2),
     "pairs": lambda: PairToy(ModelSettings(**SMALL).backbone, 2),
     "scalars": lambda: ScalarToy(ModelSettings(**SMALL).backbone, 2),
@@ -289,8 +293,7 @@ def traceless(matrix: torch.Tensor) -> torch.Tensor:
 
 def test_products_are_the_symmetric_traceless_parts_of_matrix_products():
     torch.manual_seed(0)
-    basis = _rank2_basis()
-    vectors, tensors = _rank2_products()
+    basis, vectors, tensors = basis_tensors(2), vectors_product(), matrices_product()
     a, b = torch.randn(2, 1, 3, 1, dtype=torch.float64)
     found = torch.einsum("m,mxy->xy", (vectors @ _outer(a, b))[0, :, 0], basis)
     torch.testing.assert_close(found, traceless(torch.outer(a[0, :, 0], b[0, :, 0])))

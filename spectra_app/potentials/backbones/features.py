@@ -39,7 +39,7 @@ class PairTable(NamedTuple):
         n_neighbors: [atom], which stand in the first slots.
         radial: [atom, slot, basis], radial basis times the smooth cutoff.
         slope: [atom, slot, basis], its derivative by the distance.
-        angular: [atom, slot, 9], harmonics of ``painn.harmonics``; the directions at 1 to 3.
+        angular: [atom, slot, 9], harmonics of ``traceless.harmonics``; the directions at 1 to 3.
         envelope: [atom, slot, 2], the smooth cutoff and its derivative by the distance.
     """
 

@@ -16,59 +16,16 @@ After Schuett, Unke, Gastegger, ICML 2021 (arXiv:2102.03150), with four changes:
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from spectra_app.config import PaiNNSettings
 from spectra_app.potentials.backbones.features import Backbone, Features, PairGeometry, RadialBasis
 from spectra_app.potentials.backbones.painn_fused import SMALL, FusedWeights, fused_features
+from spectra_app.potentials.backbones.traceless import basis_tensors, harmonics, matrices_product, vectors_product
 from spectra_app.potentials.once import Kept
 from spectra_app.structure.neighbors import Neighbors, gather_neighbors
 from spectra_app.structure.system import System
-
-_N_HARMONICS = {1: 4, 2: 9}  # 1 + 3 (+ 5) components per pair
-
-
-def harmonics(direction: Tensor, rank: int) -> Tensor:
-    """Real spherical harmonics of a unit vector, (1, x, y, z) and, for rank 2, the five of second order.
-
-    The second-order ones are components on ``RANK2_BASIS``, so that sum_m Y_m B_m = sqrt(3/2) (d d^T - 1/3).
-
-    Args:
-        direction: [..., xyz], unit vectors.
-        rank: 1 or 2.
-
-    Returns:
-        [..., harmonic].
-    """
-    x, y, z = direction.unbind(-1)
-    first = [torch.ones_like(x), x, y, z]
-    if rank == 1:
-        return torch.stack(first, dim=-1)
-    root = math.sqrt(3.0)
-    second = [root * x * y, root * y * z, root * x * z, 0.5 * root * (x * x - y * y), 1.5 * z * z - 0.5]
-    return torch.stack(first + second, dim=-1)
-
-
-def _rank2_basis() -> Tensor:
-    """[component, xyz, xyz]: orthonormal symmetric traceless matrices, in the order of ``harmonics``."""
-    basis = torch.zeros(5, 3, 3, dtype=torch.float64)
-    for m, (a, b) in enumerate(((0, 1), (1, 2), (0, 2))):
-        basis[m, a, b] = basis[m, b, a] = math.sqrt(0.5)
-    basis[3, 0, 0], basis[3, 1, 1] = math.sqrt(0.5), -math.sqrt(0.5)
-    basis[4] = torch.diag(torch.tensor([-1.0, -1.0, 2.0], dtype=torch.float64)) / math.sqrt(6.0)
-    return basis
-
-
-def _rank2_products() -> tuple[Tensor, Tensor]:
-    """Symmetric traceless part of a b^T [component, 9] and of (A B + B A)/2 [component, 25], on ``RANK2_BASIS``.
-
-    The factors stand flattened: a_x b_y at 3 x + y, the components A_m B_n at 5 m + n.
-    """
-    basis = _rank2_basis()
-    return basis.flatten(1), torch.einsum("kxy,mxz,nzy->kmn", basis, basis, basis).flatten(1)
 
 
 class PaiNN(Backbone):
@@ -91,7 +48,7 @@ class PaiNN(Backbone):
         self.radial = RadialBasis(settings.cutoff_A, n_radial)
         self.n_scalars = self.n_vectors = channels
         self.n_rank2 = channels if rank == 2 else 0
-        self.register_buffer("rank2_basis", _rank2_basis(), persistent=False)
+        self.register_buffer("rank2_basis", basis_tensors(2), persistent=False)
         self.embedding = nn.Embedding(n_species, channels)
         self.messages = nn.ModuleList(_Message(channels, n_radial, rank, first=layer == 0) for layer in range(layers))
         self.updates = nn.ModuleList(_Update(channels, rank, products) for _ in range(layers))
@@ -103,11 +60,12 @@ class PaiNN(Backbone):
         super()._apply(fn, recurse)
         self._fused = Kept[FusedWeights]()
         like = self.embedding.weight.detach()
-        self.rank2_basis = _rank2_basis().to(like)
+        self.rank2_basis = basis_tensors(2).to(like)
         for update in self.updates:
             assert isinstance(update, _Update)
             if update.products:
-                update.coupling_vectors, update.coupling_tensors = (c.to(like) for c in _rank2_products())
+                update.coupling_vectors = vectors_product().to(like)
+                update.coupling_tensors = matrices_product().to(like)
         return self
 
     def forward(self, system: System, species: Tensor, neighbors: Neighbors, geometry: PairGeometry) -> Features:
@@ -203,9 +161,8 @@ class _Update(nn.Module):
         if rank == 2:
             self.mix_rank2 = nn.Linear(channels, 2 * channels, bias=False)
         if products:
-            vectors, tensors = _rank2_products()
-            self.register_buffer("coupling_vectors", vectors, persistent=False)
-            self.register_buffer("coupling_tensors", tensors, persistent=False)
+            self.register_buffer("coupling_vectors", vectors_product(), persistent=False)
+            self.register_buffer("coupling_tensors", matrices_product(), persistent=False)
         self.n_gates = n_gates = 3 if rank == 1 else 8 if products else 6
         self.gate = nn.Sequential(
             nn.Linear((rank + 1) * channels, channels), nn.SiLU(), nn.Linear(channels, n_gates * channels)

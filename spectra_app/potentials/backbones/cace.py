@@ -1,0 +1,238 @@
+"""Cartesian atomic cluster expansion: products of sums over neighbours, and messages if wanted.
+
+After Cheng, npj Comput. Mater. 10, 157 (2024), doi 10.1038/s41524-024-01332-4; formulas in docs/theory.md, "Cartesian
+cluster expansion".  An atom's environment is a sum over neighbours of (trainable Bessel function of the distance) x
+(tensor of the direction) x (embeddings of both elements); products of these sums with all indices contracted are its
+invariants to order nu in the density of neighbours; products that leave one or two indices free are the vectors and
+rank-2 tensors that the heads read.  What differs from the paper, and why:
+
+* The tensors of a direction are symmetric and traceless (1, 3, 5, 7 components to l = 3) in place of the monomials
+  x^a y^b z^c (1, 3, 6, 10).  The trace that a monomial of order l carries is a sum of order l - 2 with the radial
+  functions of order l; as every order has weights of its own over the same functions, and channels add before they
+  multiply, both span the same space.
+* Radial functions and the neighbour's embedding mix freely into the channels of an order, W_l [basis x embedding,
+  channel], where the paper keeps a block for every pair of embedding numbers: fewer channels say the same.
+* The sum over neighbours runs before that mixing, over elements: one batched matrix product of harmonics [harmonic,
+  slot] with radial functions by element [slot, basis x element], and everything else is a matter of atoms.
+* A message of atom j is R_k(r_ij) h_k(B_j), R_k mixed from the radial functions, expanded in the same tensors.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from spectra_app.config import CACESettings
+from spectra_app.potentials.backbones.features import Backbone, Features, PairGeometry
+from spectra_app.potentials.backbones.traceless import (
+    N_COMPONENTS,
+    basis_tensors,
+    harmonics,
+    matrices_product,
+    third_as_rows,
+    vectors_product,
+)
+from spectra_app.structure.neighbors import Neighbors, gather_neighbors
+from spectra_app.structure.system import System
+
+
+class CACE(Backbone):
+    """CACE backbone; see the module.
+
+    Args:
+        settings: architecture.
+        n_species: number of elements.
+    """
+
+    messages: nn.ModuleList
+    readouts: nn.ModuleList
+
+    def __init__(self, settings: CACESettings, n_species: int) -> None:
+        super().__init__()
+        channels, embedding, n_radial = settings.channels, settings.embedding, settings.n_radial
+        self.max_l, self.cutoff = settings.max_l, settings.cutoff_A
+        self.radial = BesselBasis(settings.cutoff_A, n_radial)
+        self.sender, self.receiver = nn.Embedding(n_species, embedding), nn.Embedding(n_species, embedding)
+        n_rows = n_radial * embedding
+        self.filters = nn.Parameter(torch.randn(self.max_l + 1, n_rows, channels) / math.sqrt(n_rows))
+        self.gates = nn.Linear(embedding, (self.max_l + 1) * channels)
+        nn.init.ones_(self.gates.bias)
+        self.start = nn.Linear(embedding, channels)
+        self.contractions = Contractions(settings.max_l, settings.max_nu)
+        self.messages = nn.ModuleList(_Message(channels, n_radial, self.max_l) for _ in range(settings.layers))
+        self.readouts = nn.ModuleList(_Readout(channels, self.contractions) for _ in range(settings.layers + 1))
+        self.n_scalars = self.n_vectors = channels
+        self.n_rank2 = channels if self.contractions.n_tensors else 0
+        self.to(torch.get_default_dtype())
+
+    def forward(self, system: System, species: Tensor, neighbors: Neighbors, geometry: PairGeometry) -> Features:
+        """See ``Backbone.forward``."""
+        radial = self.radial(geometry.distance)  # [atom, slot, basis]
+        angular = harmonics(geometry.direction, self.max_l).transpose(1, 2)  # [atom, harmonic, slot]
+        receiver = self.receiver(species)
+        density = self._density(angular @ self._by_element(radial, species[neighbors.other]), receiver)
+        scalars, vectors, tensors = self.readouts[0](self.start(receiver), *self.contractions(density))
+        for message, readout in zip(self.messages, self.readouts[1:], strict=True):
+            density = message(scalars, density, angular, radial, neighbors)
+            scalars, more_vectors, more_tensors = readout(scalars, *self.contractions(density))
+            vectors = vectors + more_vectors
+            tensors = None if tensors is None else tensors + more_tensors
+        return Features(scalars, vectors, None if tensors is None else self.contractions.as_matrices(tensors))
+
+    def _by_element(self, radial: Tensor, kinds: Tensor) -> Tensor:
+        """Radial functions in the columns of the neighbour's element [atom, slot, basis * element]."""
+        # Rows of the identity: one_hot would read the largest index back from a GPU.
+        rows = torch.eye(self.sender.num_embeddings, dtype=radial.dtype, device=radial.device)[kinds]
+        return (radial[..., None] * rows[..., None, :]).flatten(-2)
+
+    def _density(self, sums: Tensor, receiver: Tensor) -> list[Tensor]:
+        """A-basis, for every order [atom, component, channel], from sums [atom, harmonic, basis * element]."""
+        mixed = (sums.unflatten(-1, (self.radial.n_radial, -1)) @ self.sender.weight).flatten(-2)
+        gates = self.gates(receiver)[:, None].chunk(self.max_l + 1, dim=-1)
+        parts = mixed.split(N_COMPONENTS[: self.max_l + 1], dim=1)
+        return [(part @ weights) * gate for part, weights, gate in zip(parts, self.filters, gates, strict=True)]
+
+
+class BesselBasis(nn.Module):
+    """As ``features.RadialBasis``, with frequencies that are trained; they begin at n pi/r_c."""
+
+    def __init__(self, cutoff: float, n_radial: int) -> None:
+        super().__init__()
+        self.cutoff, self.n_radial = cutoff, n_radial
+        self.frequencies = nn.Parameter(math.pi / cutoff * torch.arange(1, n_radial + 1))
+
+    def forward(self, distance: Tensor) -> Tensor:
+        """Basis [..., basis] at distances [...], A: zero with two derivatives at and beyond the cutoff."""
+        x = (distance / self.cutoff).clamp(max=1.0)
+        envelope = 1.0 + x**5 * (-21.0 + x * (35.0 - 15.0 * x))
+        waves = torch.sin(distance[..., None] * self.frequencies)
+        return waves * (math.sqrt(2.0 / self.cutoff) * envelope / distance)[..., None]
+
+
+class Contractions(nn.Module):
+    """Products of the A-basis, channel by channel: invariants to order 3, vectors and rank-2 tensors to order 2.
+
+    docs/theory.md, "Cartesian cluster expansion".
+
+    Args:
+        max_l: highest order of the tensors, 1 to 3.
+        max_nu: highest number of factors, 1 to 3.
+
+    Attributes:
+        n_invariants: how many invariants.
+        n_vectors: how many vectors.
+        n_tensors: how many rank-2 tensors.
+    """
+
+    matrix: Tensor
+    vectors_product: Tensor
+    matrices_product: Tensor
+    third_as_rows: Tensor
+
+    def __init__(self, max_l: int, max_nu: int) -> None:
+        super().__init__()
+        self.max_l, self.max_nu = max_l, max_nu
+        for name, constant in _constants().items():
+            self.register_buffer(name, constant, persistent=False)
+        density = [torch.zeros(1, n, 1, dtype=torch.float64) for n in N_COMPONENTS[: max_l + 1]]
+        self.n_invariants, self.n_vectors, self.n_tensors = (len(found) for found in self(density))
+
+    def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
+        """Round the constants from float64 at every change of dtype: a model cast up from float32 turns exactly."""
+        super()._apply(fn, recurse)
+        for name, constant in _constants().items():
+            setattr(self, name, constant.to(getattr(self, name)))
+        return self
+
+    def forward(self, density: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Invariants [atom, channel], vectors [atom, xyz, channel], tensors [atom, component, channel].
+
+        Args:
+            density: of every order, [atom, component, channel].
+        """
+        first = density[1]
+        invariants, vectors, tensors = [density[0][:, 0]], [first], density[2:3]
+        if self.max_nu == 1:
+            return invariants, vectors, tensors
+        invariants += [(part * part).sum(1) for part in density[1:]]
+        tensors = [*tensors, self.vectors_product @ _outer(first, first)]
+        if self.max_l > 1:
+            second = density[2]
+            vectors.append((self.as_matrices(second) * first[:, None]).sum(2))  # A2.A1
+            tensors.append(self.matrices_product @ _outer(second, second))
+        if self.max_l > 2:
+            rows = (self.third_as_rows @ density[3]).unflatten(1, (3, 5))  # [atom, xyz, component, channel]
+            vectors.append((rows * density[2][:, None]).sum(2))  # A3:A2
+            tensors.append((rows * first[:, :, None]).sum(1))  # A3.A1
+        if self.max_nu > 2:
+            invariants += [(first * vector).sum(1) for vector in vectors[1:]]  # A1.A2.A1, A1.A3:A2
+        return invariants, vectors, tensors
+
+    def as_matrices(self, tensors: Tensor) -> Tensor:
+        """Rank-2 tensors [atom, xyz, xyz, channel] of components [atom, 5, channel]."""
+        return (self.matrix @ tensors).unflatten(1, (3, 3))
+
+
+def _constants() -> dict[str, Tensor]:
+    """Of ``Contractions``, in float64."""
+    return {
+        "matrix": basis_tensors(2).flatten(1).T.contiguous(),
+        "vectors_product": vectors_product(),
+        "matrices_product": matrices_product(),
+        "third_as_rows": third_as_rows(),
+    }
+
+
+def _outer(a: Tensor, b: Tensor) -> Tensor:
+    """Products of all components, channel by channel: [atom, m, c] x [atom, n, c] -> [atom, m n, c]."""
+    return (a[:, :, None] * b[:, None]).flatten(1, 2)
+
+
+class _Readout(nn.Module):
+    """s += W B + W' silu(W'' B + s) of the invariants B; vectors and tensors are linear in theirs."""
+
+    def __init__(self, channels: int, contractions: Contractions) -> None:
+        super().__init__()
+        self.invariants = nn.Linear(contractions.n_invariants * channels, 2 * channels)
+        self.out = nn.Linear(channels, channels)
+        self.vectors = nn.Linear(contractions.n_vectors * channels, channels, bias=False)
+        if contractions.n_tensors:
+            self.tensors = nn.Linear(contractions.n_tensors * channels, channels, bias=False)
+
+    def forward(
+        self, scalars: Tensor, invariants: list[Tensor], vectors: list[Tensor], tensors: list[Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Scalars [atom, channel], vectors [atom, xyz, channel], tensors [atom, component, channel]."""
+        linear, hidden = self.invariants(torch.cat(invariants, dim=-1)).chunk(2, dim=-1)
+        scalars = scalars + linear + self.out(silu(hidden + scalars))
+        return (
+            scalars,
+            self.vectors(torch.cat(vectors, dim=-1)),
+            self.tensors(torch.cat(tensors, dim=-1)) if tensors else None,
+        )
+
+
+class _Message(nn.Module):
+    """A'_l = M_l A_l + F_l sum_j Y_l(r_ij) R_k(r_ij) h_k(s_j): memory, and messages of the neighbours' invariants."""
+
+    def __init__(self, channels: int, n_radial: int, max_l: int) -> None:
+        super().__init__()
+        self.max_l = max_l
+        self.sent = nn.Sequential(nn.Linear(channels, channels), nn.SiLU(), nn.Linear(channels, channels))
+        self.radial = nn.Linear(n_radial, channels, bias=False)
+        self.filters = nn.Parameter(torch.randn(max_l + 1, channels, channels) / math.sqrt(channels))
+        self.memory = nn.Parameter(torch.randn(max_l + 1, channels, channels) / math.sqrt(channels))
+
+    def forward(
+        self, scalars: Tensor, density: list[Tensor], angular: Tensor, radial: Tensor, neighbors: Neighbors
+    ) -> list[Tensor]:
+        """The next A-basis; ``angular`` [atom, harmonic, slot], ``radial`` [atom, slot, basis]."""
+        sums = angular @ (self.radial(radial) * gather_neighbors(self.sent(scalars), neighbors))
+        parts = sums.split(N_COMPONENTS[: self.max_l + 1], dim=1)
+        return [
+            part @ weights + own @ memory
+            for part, own, weights, memory in zip(parts, density, self.filters, self.memory, strict=True)
+        ]
