@@ -1,10 +1,10 @@
 """Cartesian atomic cluster expansion: products of sums over neighbours, and messages if wanted.
 
-After Cheng, npj Comput. Mater. 10, 157 (2024), doi 10.1038/s41524-024-01332-4; formulas in docs/theory.md, "Cartesian
-cluster expansion".  An atom's environment is a sum over neighbours of (trainable Bessel function of the distance) x
-(tensor of the direction) x (embeddings of both elements); products of these sums with all indices contracted are its
-invariants to order nu in the density of neighbours; products that leave one or two indices free are the vectors and
-rank-2 tensors that the heads read.  What differs from the paper, and why:
+After Cheng, npj Comput. Mater. 10, 157 (2024), doi 10.1038/s41524-024-01332-4; formulas in
+docs/theory.md, "Cartesian cluster expansion".  An atom's environment is a sum over neighbours of (trainable Bessel
+function of the distance) x (tensor of the direction) x (embeddings of both elements); products of these sums with all
+indices contracted are its invariants to order nu in the density of neighbours; products that leave one or two indices
+free are the vectors and rank-2 tensors that the heads read.  What differs from the paper, and why:
 
 * The tensors of a direction are symmetric and traceless (1, 3, 5, 7 components to l = 3) in place of the monomials
   x^a y^b z^c (1, 3, 6, 10).  The trace that a monomial of order l carries is a sum of order l - 2 with the radial
