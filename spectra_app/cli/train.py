@@ -20,6 +20,10 @@ def train(
     max_minutes: Annotated[
         float | None, typer.Option("--max-minutes", help="wall time, minutes (training.max_minutes)")
     ] = None,
+    trust_checkpoint: Annotated[
+        bool,
+        typer.Option("--trust-checkpoint", help="load a training.init_from that is a pickle and may run any code"),
+    ] = False,
     overrides: options.Overrides = None,
     json: options.Json = False,
 ) -> None:
@@ -39,7 +43,7 @@ def train(
             note = f"epoch {record.epoch}  validation {record.valid_forces_rmse_meV_per_A:.1f} meV/A"
             bar.update(fraction, 1.0, note)
 
-        result = train_model(settings, resume=resume, progress=show)
+        result = train_model(settings, resume=resume, progress=show, trust_checkpoint=trust_checkpoint)
     from spectra_app.plotting import figure_training_history, read_history, save_figure
 
     save_figure(figure_training_history(read_history(result.output / "history.csv")), result.output / "history.png")

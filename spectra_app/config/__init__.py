@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spectra_app.config.backbones import BackboneSettings, CACESettings, PaiNNSettings
+from spectra_app.config.backbones import BackboneSettings, CACESettings, MACESettings, PaiNNSettings
 from spectra_app.config.base import Settings, apply_override, load_settings, parse_settings, read_yaml
 from spectra_app.config.harmonic import HarmonicSettings
 from spectra_app.config.label_settings import ActiveSettings, LabelSettings
@@ -22,6 +22,7 @@ __all__ = [
     "HeadSettings",
     "LabelSettings",
     "LossSettings",
+    "MACESettings",
     "MDSettings",
     "ModelSettings",
     "NumberOrTensor",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,9 @@ class BackboneSettings(Settings):
     name: str = Field(description="of the architecture")
     cutoff_A: float = Field(4.0, gt=0, description="cutoff of the environment, A")
     n_radial: int = Field(8, ge=2, description="radial basis functions")
+
+    keys_beside_checkpoint: ClassVar[tuple[str, ...]] = ()
+    """Keys that a file may set whatever the trained model that it begins with has."""
 
     def in_words(self) -> str:
         """Size of the network for a card: its own keys with their values."""
@@ -51,5 +54,60 @@ class CACESettings(BackboneSettings):
         return f"{self.channels} channels, l to {self.max_l}, nu to {self.max_nu}, message layers {self.layers}"
 
 
-BACKBONE_SETTINGS: dict[str, type[BackboneSettings]] = {"painn": PaiNNSettings, "cace": CACESettings}
+class MACESettings(BackboneSettings):
+    """``mace``: the layers of mace-torch (extra ``mace``); products of many neighbours' features, messages of them.
+
+    The later keys are there for trained models of the library: ``training.init_from`` sets them.
+    """
+
+    name: Literal["mace"] = "mace"
+    channels: int = Field(32, ge=1, description="features of each rank per atom")
+    max_L: int = Field(1, ge=0, le=3, description="highest rank of the features that atoms send to each other")
+    max_ell: int = Field(2, ge=1, le=4, description="highest order of the spherical harmonics of pairs")
+    correlation: int = Field(2, ge=1, le=4, description="neighbours that one product correlates, besides the atom")
+    layers: int = Field(2, ge=1, description="message-passing layers")
+    last_equivariant: bool = Field(
+        False, description="features of the last layer keep their ranks; false: its sums over neighbours stand for them"
+    )
+    avg_num_neighbors: Literal["auto"] | Annotated[float, Field(gt=0)] = Field(
+        "auto", description="number by which sums over neighbours are divided; auto: the mean of the training data"
+    )
+    cutoff_power: int = Field(5, ge=1, description="power of the polynomial that ends the radial functions")
+    radial_layers: tuple[int, ...] = Field((64, 64, 64), description="widths of the network of distances")
+    readout_channels: int = Field(16, ge=1, description="width of the last readout")
+    first_interaction: str = Field("RealAgnosticResidualInteractionBlock", description="class of the first layer")
+    interaction: str = Field("RealAgnosticResidualInteractionBlock", description="class of the other layers")
+    readout: str = Field("NonLinearReadoutBlock", description="class of the last readout")
+    gate: Literal["silu", "tanh", "abs", "none"] = Field("silu", description="function in the last readout")
+    radial: Literal["bessel", "gaussian", "chebyshev"] = Field("bessel", description="functions of the distance")
+    distance_transform: Literal["none", "Agnesi", "Soft"] = Field("none", description="of the distance, before them")
+    cutoff_on_weights: bool = Field(False, description="the cutoff multiplies the weights, not the radial functions")
+    pair_repulsion: bool = Field(False, description="with the nuclear repulsion of Ziegler, Biersack and Littmark")
+    edge_irreps: str | None = Field(None, description="features that are sent, as e3nn writes them; null: all")
+    edge_irreps_first: bool = Field(False, description="also in the first layer")
+    agnostic_products: bool = Field(False, description="products with the same weights for all elements")
+    last_readout_only: bool = Field(False, description="the energy is read from the last layer only")
+    reduced_products: bool = Field(False, description="products of a reduced basis, which cuequivariance gives")
+    embeddings: dict[str, dict[str, Any]] | None = Field(
+        None,
+        description="of total_charge and total_spin, as the library describes them; null: it knows neither",
+    )
+    embedding_readout: bool = Field(False, description="an energy is read from them alone")
+    total_spin: int = Field(1, ge=1, description="multiplicity 2 S + 1 of every structure, where the network knows it")
+
+    keys_beside_checkpoint: ClassVar[tuple[str, ...]] = ("total_spin",)
+
+    def in_words(self) -> str:
+        """See ``BackboneSettings``."""
+        return (
+            f"{self.layers} layers, {self.channels} channels, max L {self.max_L}, max l {self.max_ell}, "
+            f"correlation {self.correlation}"
+        )
+
+
+BACKBONE_SETTINGS: dict[str, type[BackboneSettings]] = {
+    "painn": PaiNNSettings,
+    "cace": CACESettings,
+    "mace": MACESettings,
+}
 """Value of ``model.backbone`` in a file -> the class of its keys."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from spectra_app.config.base import Settings
 from spectra_app.config.model import ModelSettings
@@ -48,6 +48,18 @@ class TrainingSettings(Settings):
         description="model whose weights the training begins with (name in the zoo, or folder): fine-tuning; on its "
         "own data keep its seed and fractions, or it has seen the frames held out",
     )
+    init_from: Path | None = Field(
+        None,
+        description="trained model of another library whose weights the short-range part begins with, of the kind that "
+        "model.backbone names; its architecture is taken from it (docs/backbones.md)",
+    )
+    init_head: str | None = Field(None, description="which of several sets of energies in init_from")
+    short_range_rate: float | None = Field(
+        None,
+        ge=0,
+        description="learning rate of the short-range part as a share of learning_rate; 0 freezes it; null: 1, and "
+        "0.05 with init_from",
+    )
     validation_fraction: float = Field(0.06, gt=0, lt=0.9, description="share of frames held out for validation")
     test_fraction: float = Field(
         0.0, ge=0, lt=0.9, description="share of frames held out and evaluated once, at the end"
@@ -81,6 +93,20 @@ class TrainingSettings(Settings):
     )
     description: str = Field("", description="the data in words, for the model card: what, level of theory, source")
     licence: str = Field("", description="licence of the data, for the model card")
+
+    @model_validator(mode="after")
+    def _one_beginning(self) -> TrainingSettings:
+        if self.start is not None and self.init_from is not None:
+            raise ValueError("start or init_from, not both")
+        if self.init_head is not None and self.init_from is None:
+            raise ValueError("init_head together with init_from")
+        return self
+
+    @property
+    def short_range_share(self) -> float:
+        """``short_range_rate``, or what it is by default."""
+        default = 1.0 if self.init_from is None else 0.05
+        return default if self.short_range_rate is None else self.short_range_rate
 
 
 class TrainFile(Settings):

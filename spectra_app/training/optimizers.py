@@ -10,6 +10,7 @@ frames held out; Shampoo-preconditioned Adam stands between them.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -39,22 +40,48 @@ def as_matrix(tensor: Tensor) -> Tensor:
     return tensor if tensor.dim() == 2 else tensor.reshape(-1, tensor.shape[-1])
 
 
+Shares = Mapping[tuple[str, ...], float]
+"""First parts of names of parameters -> share of the learning rate that these take."""
+
+
+def shared_groups(model: nn.Module, shares: Shares) -> list[dict[str, Any]]:
+    """Parameters that are trained, in groups that take different shares of one learning rate (``share``).
+
+    Args:
+        model: whose parameters are trained.
+        shares: those that none of them names take all of it.
+    """
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            share = next((value for first, value in shares.items() if name.startswith(first)), 1.0)
+            groups.setdefault(share, []).append(parameter)
+    return [{"params": parameters, "share": share} for share, parameters in groups.items()]
+
+
 class Muon(torch.optim.Optimizer):
     """Orthogonalized momentum for the matrices of a model, Adam for its vectors, embeddings and single rows.
 
     Args:
         model: whose parameters are trained.
         learning_rate: of both kinds; a matrix steps by 0.2 ``learning_rate`` in root mean square, as Adam often does.
+        shares: see ``shared_groups``.
     """
 
-    def __init__(self, model: nn.Module, learning_rate: float) -> None:
+    def __init__(self, model: nn.Module, learning_rate: float, shares: Shares | None = None) -> None:
         embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-        matrices: list[nn.Parameter] = []
-        others: list[nn.Parameter] = []
-        for parameter in (p for p in model.parameters() if p.requires_grad):
-            is_matrix = parameter.dim() >= 2 and id(parameter) not in embeddings and min(as_matrix(parameter).shape) > 1
-            (matrices if is_matrix else others).append(parameter)
-        groups = [{"params": matrices, "orthogonal": True}, {"params": others, "orthogonal": False}]
+        groups: list[dict[str, Any]] = []
+        for group in shared_groups(model, shares or {}):
+            matrices: list[nn.Parameter] = []
+            others: list[nn.Parameter] = []
+            for parameter in group["params"]:
+                is_embedding = id(parameter) in embeddings
+                is_matrix = parameter.dim() >= 2 and not is_embedding and min(as_matrix(parameter).shape) > 1
+                (matrices if is_matrix else others).append(parameter)
+            groups += [
+                {"params": matrices, "orthogonal": True, "share": group["share"]},
+                {"params": others, "orthogonal": False, "share": group["share"]},
+            ]
         super().__init__([group for group in groups if group["params"]], {"lr": learning_rate})
 
     @torch.no_grad()

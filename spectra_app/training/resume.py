@@ -97,6 +97,8 @@ def restore_state(run: RunState, path: Path, settings: TrainFile) -> None:
     run.model.load_state_dict(content["model"])
     run.average.load_state_dict(content["average"])
     run.optimizer.load_state_dict(content["optimizer"])
+    for group in run.optimizer.param_groups:
+        group.setdefault("share", 1.0)  # of checkpoints that knew one rate for all
     run.rng.bit_generator.state = content["rng"]
     for name, value in content["counters"].items():
         setattr(run, name, value)

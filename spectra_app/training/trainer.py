@@ -19,25 +19,24 @@ import numpy as np
 import torch
 
 from spectra_app.config import TrainFile
-from spectra_app.errors import ConfigError, DatasetError, ModelError, StoppedError
+from spectra_app.errors import DatasetError, ModelError, StoppedError
 from spectra_app.interrupts import Interrupts
 from spectra_app.memory import keep_freed_blocks
-from spectra_app.potentials.folder import choose_device, load_model, write_atomically
+from spectra_app.potentials.folder import choose_device, write_atomically
 from spectra_app.potentials.potential import Potential
 from spectra_app.potentials.scale import PhysicalScale
-from spectra_app.training.chemistry import resolve_oxidation_states, resolve_smearing
+from spectra_app.training.beginning import SHORT_RANGE, calibrate, center_initial_energy, initial_model, settle
 from spectra_app.training.dataset import (
     LabelledFrame,
     Sample,
     batches,
-    fit_reference_energies,
     make_samples,
     read_frames,
     species_of,
     split_frames,
 )
 from spectra_app.training.loss import Errors, squared_errors, total_loss, weights_at
-from spectra_app.training.optimizers import Muon
+from spectra_app.training.optimizers import Muon, Shares, shared_groups
 from spectra_app.training.publish import publish
 from spectra_app.training.resume import CHECKPOINT_FILE, EpochRecord, RunState, restore_state, save_state
 from spectra_app.training.sanity import check_units
@@ -76,6 +75,7 @@ def train(
     settings: TrainFile,
     resume: bool = False,
     progress: Callable[[EpochRecord, float], None] | None = None,
+    trust_checkpoint: bool = False,
 ) -> TrainingResult:
     """Train a potential and write its folder.
 
@@ -83,12 +83,14 @@ def train(
         settings: model and training settings.
         resume: continue from the checkpoint in the output folder.
         progress: called after every epoch with its record and the fraction of the training done.
+        trust_checkpoint: open a ``training.init_from`` that runs code of whoever made it.
 
     Returns:
         see ``TrainingResult``; ``output`` holds weights, model.yaml, training.yaml, history.csv.
 
     Raises:
         DatasetError: the data cannot be trained on.
+        ConfigError, ModelError: what the training should begin with cannot be used (``beginning``).
         ModelError: ``resume`` without a checkpoint, or one of other settings.
         KeyboardInterrupt: Ctrl-C or SIGTERM, after a checkpoint is written; ``resume`` continues.
     """
@@ -102,15 +104,17 @@ def train(
     dtype = torch.float32 if t.dtype == "float32" else torch.float64
     device = choose_device(t.device)
     torch.manual_seed(t.seed)
-    architecture = resolve_smearing(resolve_oxidation_states(settings.model, frames, species), species)
-    settings = settings.model_copy(update={"model": architecture})
-    model = _initial_model(settings, train_frames, species).to(device, dtype)
+    beginning = settle(settings, frames, species, trust_checkpoint)
+    settings = beginning.settings
+    model = initial_model(beginning, train_frames).to(device, dtype)
     reference = model.reference_energies.cpu().numpy()
     sets = [
         make_samples(part, model.cutoff, species, reference, dtype, device) for part in (train_frames, valid_frames)
     ]
+    if t.start is None:
+        calibrate(model, sets[0])
     model.scale = _measured_scale(model, sets[1])
-    _center_initial_energy(model, train_frames, sets)
+    center_initial_energy(model, train_frames, sets)
     t.output.mkdir(parents=True, exist_ok=True)
     run = _start(model, settings)
     checkpoint = t.output / CHECKPOINT_FILE
@@ -133,62 +137,9 @@ def train(
     )
 
 
-def _initial_model(settings: TrainFile, frames: list[LabelledFrame], species: tuple[str, ...]) -> Potential:
-    """Untrained potential with fitted reference energies; its energy unit is the RMS force times 1 A.
-
-    With ``training.start`` it has weights, reference energies and energy unit of that model.
-    """
-    if settings.training.start is not None:
-        return _begun_model(settings, species, settings.training.start)
-    reference = fit_reference_energies(frames, species)
-    rms_force = float(np.sqrt(np.mean(np.concatenate([f.forces.reshape(-1) for f in frames]) ** 2)))
-    if rms_force == 0.0:
-        raise DatasetError("training data", got="all forces are zero", wanted="structures away from equilibrium")
-    return Potential(settings.model, species, torch.as_tensor(reference), rms_force, settings.training.eps_inf)
-
-
-def _begun_model(settings: TrainFile, species: tuple[str, ...], start: str) -> Potential:
-    """A trained potential to go on with.
-
-    Raises:
-        ConfigError: it is of other elements or of another architecture.
-    """
-    begun = load_model(start)
-    if begun.species != tuple(species):
-        raise ConfigError("training.start", got=f"a model of {', '.join(begun.species)}", wanted=", ".join(species))
-    theirs, ours = begun.settings.model_dump(), settings.model.model_dump()
-    for key, value in ours.items():
-        if theirs[key] != value:
-            raise ConfigError(
-                f"training.start, model.{key}", got=f"{theirs[key]} in {start}", wanted=f"{value}, as in the file"
-            )
-    reference, unit = begun.reference_energies, float(begun.energy_scale)
-    model = Potential(settings.model, species, reference, unit, settings.training.eps_inf)
-    model.load_state_dict(begun.state_dict())
-    return model
-
-
 def _measured_scale(model: Potential, samples: list[Sample]) -> PhysicalScale:
     """Physical scale on the first samples: latent charges of ions are made with it."""
     return measure_scale(model, [(sample.system, sample.neighbors) for sample in samples])
-
-
-def _center_initial_energy(model: Potential, frames: list[LabelledFrame], sets: list[list[Sample]]) -> None:
-    """Move the untrained network's mean energy into the reference energies: no step is spent on a constant."""
-    few = list(range(0, len(frames), max(1, len(frames) // 8)))
-    residual = np.zeros(len(few))
-    for row, place in enumerate(few):
-        sample = sets[0][place]
-        with torch.no_grad():
-            energy = model.evaluate(sample.system, sample.neighbors, model.k_vectors(sample.system)).energy
-        residual[row] = float(sample.energy - energy)
-    shift = fit_reference_energies([frames[i] for i in few], model.species, residual)
-    model.reference_energies += torch.as_tensor(shift, device=model.reference_energies.device)
-    per_species = torch.as_tensor(shift, device=model.device)
-    for samples in sets:
-        for place, sample in enumerate(samples):
-            moved = per_species[model.species_index[sample.system.numbers]].sum().to(sample.energy.dtype)
-            samples[place] = sample._replace(energy=sample.energy - moved)
 
 
 def _start(model: Potential, settings: TrainFile) -> RunState:
@@ -200,12 +151,16 @@ def _start(model: Potential, settings: TrainFile) -> RunState:
     average = average.to(model.device, model.dtype)
     for parameter in average.parameters():
         parameter.requires_grad_(False)
-    optimizer: torch.optim.Optimizer
     t = settings.training
+    shares: Shares = {SHORT_RANGE: t.short_range_share}
+    for name, parameter in model.named_parameters():
+        if name.startswith(SHORT_RANGE) and t.short_range_share == 0.0:
+            parameter.requires_grad_(False)
+    optimizer: torch.optim.Optimizer
     if t.optimizer == "muon":
-        optimizer = Muon(model, t.learning_rate)
+        optimizer = Muon(model, t.learning_rate, shares)
     else:
-        optimizer = torch.optim.Adam(model.parameters(), lr=t.learning_rate, amsgrad=True)
+        optimizer = torch.optim.Adam(shared_groups(model, shares), lr=t.learning_rate, amsgrad=True)
     return RunState(model, average, optimizer, np.random.default_rng(t.seed))
 
 
@@ -270,7 +225,7 @@ def _step(run: RunState, batch: Sample, settings: TrainFile, fraction: float) ->
     t = settings.training
     weights = weights_at(t.loss, fraction)
     for group in run.optimizer.param_groups:
-        group["lr"] = learning_rate_at(t.learning_rate, t.final_learning_rate, t.warmup, fraction)
+        group["lr"] = group["share"] * learning_rate_at(t.learning_rate, t.final_learning_rate, t.warmup, fraction)
     errors = squared_errors(run.model, batch, max(t.loss.stress) > 0, create_graph=True)
     loss = total_loss(errors, weights)
     run.optimizer.zero_grad(set_to_none=True)

@@ -70,7 +70,11 @@ class ScalarToy(PairToy):
 
 
 SMALL = {"channels": 8, "n_radial": 4, "cutoff_A": 3.0}
-SMALL_OF: dict[str, dict[str, Any]] = {"painn": SMALL, "cace": SMALL}  # a row for each of BACKBONES
+SMALL_OF: dict[str, dict[str, Any]] = {  # a row for each of BACKBONES
+    "painn": SMALL,
+    "cace": SMALL,
+    "mace": {**SMALL, "channels": 4, "radial_layers": [8], "readout_channels": 4},
+}
 
 
 def small_backbone(name: str) -> Backbone:

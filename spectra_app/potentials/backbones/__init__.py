@@ -9,7 +9,11 @@ from typing import Any
 from spectra_app.config import BackboneSettings
 from spectra_app.potentials.backbones.features import Backbone, Features, PairGeometry, Radial, RadialBasis
 
-BACKBONES: dict[str, tuple[str, str]] = {"painn": ("painn", "PaiNN"), "cace": ("cace", "CACE")}
+BACKBONES: dict[str, tuple[str, str]] = {
+    "painn": ("painn", "PaiNN"),
+    "cace": ("cace", "CACE"),
+    "mace": ("mace", "MACEBackbone"),
+}
 """Name in a configuration -> module in this folder and class in it, made from (its own settings, number of elements).
 
 A module is imported when its backbone is built: some need a library of an extra, and say which where it is missing.

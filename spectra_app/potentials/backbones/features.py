@@ -7,6 +7,7 @@ row in ``backbones.BACKBONES``; ``tests/potentials/test_backbones.py`` holds eve
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -173,6 +174,13 @@ class Backbone(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """As ``once`` where that is compiled: scalars, vectors, and five components [atom, 5, channel] of tensors."""
         raise NotImplementedError
+
+    def calibrate(self, samples: Sequence[tuple[System, Tensor, Neighbors]]) -> None:
+        """Before a training: take from typical structures what is neither learned nor a setting; nothing here.
+
+        Args:
+            samples: single structures, their species, tables complete to the cutoff.
+        """
 
     def check_vectors(self, variant: str) -> None:
         """Refuse a variant whose dipoles or quadrupoles this backbone cannot feed.
