@@ -11,9 +11,10 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from spectra_app.config import BackboneSettings
+from spectra_app.config import BackboneSettings, ModelSettings
 from spectra_app.errors import ConfigError, ModelError
 from spectra_app.pickles import runs_code
+from spectra_app.potentials.potential import Potential
 
 
 class OpenedCheckpoint(NamedTuple):
@@ -114,3 +115,20 @@ def agreed_settings(given: BackboneSettings, found: BackboneSettings, path: Path
                 f"model.{key}", got=f"{wish}", wanted=f"{has}, as {path} has it", todo="Leave the key out of the file"
             )
     return found.model_copy(update=free)
+
+
+def begun_from(
+    opened: OpenedCheckpoint, settings: ModelSettings, species: tuple[str, ...], eps_inf: float | None = None
+) -> Potential:
+    """A potential in float64 with the weights, references and unit of a checkpoint; its heads are untrained.
+
+    Args:
+        opened: the checkpoint, opened for these elements.
+        settings: architecture, whose backbone is that of the checkpoint.
+        species: chemical symbols.
+        eps_inf: high-frequency dielectric constant of the material.
+    """
+    model = Potential(settings, species, opened.reference_energies, opened.energy_scale, eps_inf).double()
+    model.energy_scale.fill_(opened.energy_scale)  # which came in single precision
+    model.backbone.load_state_dict(opened.state)
+    return model

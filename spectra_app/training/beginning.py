@@ -10,7 +10,7 @@ import torch
 
 from spectra_app.config import BackboneSettings, ModelSettings, TrainFile
 from spectra_app.errors import ConfigError, DatasetError
-from spectra_app.potentials.checkpoints import OpenedCheckpoint, agreed_settings, open_checkpoint
+from spectra_app.potentials.checkpoints import OpenedCheckpoint, agreed_settings, begun_from, open_checkpoint
 from spectra_app.potentials.folder import load_model, read_card
 from spectra_app.potentials.potential import Potential
 from spectra_app.structure.neighbors import neighbor_pairs
@@ -118,10 +118,7 @@ def initial_model(beginning: Beginning, frames: Sequence[LabelledFrame]) -> Pote
     if settings.training.start is not None:
         return _begun_model(settings, species, settings.training.start)
     if opened is not None:
-        model = Potential(settings.model, species, opened.reference_energies, opened.energy_scale, eps_inf)
-        model = model.double()  # until the weights have come, which may be in float64
-        model.backbone.load_state_dict(opened.state)
-        return model
+        return begun_from(opened, settings.model, species, eps_inf)
     reference = fit_reference_energies(frames, species)
     rms_force = float(np.sqrt(np.mean(np.concatenate([f.forces.reshape(-1) for f in frames]) ** 2)))
     if rms_force == 0.0:

@@ -146,9 +146,9 @@ def _start(model: Potential, settings: TrainFile) -> RunState:
     average = Potential(
         model.settings, model.species, model.reference_energies, float(model.energy_scale), model.eps_inf
     )
+    average = average.to(model.device, model.dtype)  # before the weights come, which may be in float64
     average.load_state_dict(model.state_dict())
     average.scale = model.scale
-    average = average.to(model.device, model.dtype)
     for parameter in average.parameters():
         parameter.requires_grad_(False)
     t = settings.training
