@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spectra_app.born.charges import born_charges
-from spectra_app.born.export import format_espresso, format_phonopy_born, format_plain, write_text
+from spectra_app.born.export import format_espresso, format_phonopy_born, format_plain, format_vasp, write_text
 from spectra_app.born.report import (
     BornReport,
     born_csv,
@@ -14,6 +14,7 @@ from spectra_app.born.report import (
     write_born_csv,
     write_born_json,
 )
+from spectra_app.born.sites import Site, born_by_site
 from spectra_app.born.symmetry import CrystalSymmetry, average_over_symmetry, average_tensor, find_symmetry
 from spectra_app.born.tensors import (
     BornComparison,
@@ -35,9 +36,11 @@ __all__ = [
     "CrystalSymmetry",
     "ElementError",
     "ElementStatistics",
+    "Site",
     "antisymmetric_norm",
     "average_over_symmetry",
     "average_tensor",
+    "born_by_site",
     "born_charges",
     "born_csv",
     "born_json",
@@ -51,6 +54,7 @@ __all__ = [
     "format_espresso",
     "format_phonopy_born",
     "format_plain",
+    "format_vasp",
     "isotropic_means",
     "render_born_report",
     "sum_rule_violation",

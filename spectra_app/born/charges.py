@@ -62,4 +62,5 @@ def born_charges(
         symmetry=symmetry,
         eps_inf=model.eps_inf if periodic else None,
         source=f"model '{model.card.name}'",
+        nominal_e=model.oxidation_states,
     )

@@ -126,6 +126,24 @@ def format_espresso(born: ArrayLike, numbers: Sequence[int] | IntArray, eps_inf:
     return "\n".join(lines) + "\n"
 
 
+def format_vasp(born: ArrayLike, numbers: Sequence[int] | IntArray) -> str:
+    """Tensors in the layout of VASP's OUTCAR: a block per ion, a row per field direction, a column per displacement.
+
+    Args:
+        born: [atom, field, displacement], e.
+        numbers: [atom], atomic numbers.
+
+    Raises:
+        DatasetError: wrong shape.
+    """
+    tensors = check_born(born, len(numbers))
+    lines = [" BORN EFFECTIVE CHARGES (including local field effects) (in |e|, cummulative output)", " " + "-" * 84]
+    for index, tensor in enumerate(tensors):
+        lines.append(f" ion {index + 1:4d}")
+        lines += [f"{axis + 1:5d}" + "".join(f"{value:12.5f}" for value in row) for axis, row in enumerate(tensor)]
+    return "\n".join(lines) + "\n"
+
+
 def format_plain(born: ArrayLike, numbers: Sequence[int] | IntArray) -> str:
     """A whitespace table, one atom a line: symbol and nine numbers (numpy.loadtxt with usecols=range(1, 10)).
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spectra_app.born.export import write_text
+from spectra_app.born.sites import Site, born_by_site
 from spectra_app.born.symmetry import CrystalSymmetry, average_over_symmetry
 from spectra_app.born.tensors import (
     Array,
@@ -59,6 +61,11 @@ class BornReport:
         symmetry: the space group behind it.
         reference_e: [atom, field, displacement], e; None without reference labels.
         comparison: errors against the reference.
+        sites: by crystallographic site, where there is a space group.
+        nominal_e: oxidation states by element; None where they are not known.
+        spread_e: [atom], e; standard deviation of the isotropic charge over the frames of an average; None of one
+            structure.
+        n_frames: frames that the charges are the mean of.
     """
 
     source: str
@@ -77,6 +84,10 @@ class BornReport:
     symmetry: CrystalSymmetry | None
     reference_e: Array | None
     comparison: BornComparison | None
+    sites: tuple[Site, ...] = ()
+    nominal_e: Mapping[str, float] | None = None
+    spread_e: Array | None = None
+    n_frames: int = 1
 
     @property
     def sum_rule_max_e(self) -> float:
@@ -95,6 +106,9 @@ def build_born_report(
     symmetry: CrystalSymmetry | None = None,
     eps_inf: float | None = None,
     source: str = "",
+    nominal_e: Mapping[str, float] | None = None,
+    spread_e: ArrayLike | None = None,
+    n_frames: int = 1,
 ) -> BornReport:
     """Everything derived from one set of Born charges.
 
@@ -108,6 +122,9 @@ def build_born_report(
         symmetry: space group from :func:`spectra_app.born.symmetry.find_symmetry`; the report then carries averages.
         eps_inf: dimensionless; recorded with the result.
         source: what made the charges.
+        nominal_e: oxidation states by element.
+        spread_e: [atom], e; of the isotropic charges, where ``born`` is a mean over frames.
+        n_frames: how many.
 
     Raises:
         DatasetError: shapes do not fit together, or NaN.
@@ -135,6 +152,10 @@ def build_born_report(
         symmetry=symmetry,
         reference_e=theirs,
         comparison=None if theirs is None else compare_born(tensors, theirs, species),
+        sites=() if symmetry is None else born_by_site(tensors, species, symmetry, nominal_e, theirs),
+        nominal_e=nominal_e,
+        spread_e=None if spread_e is None else np.asarray(spread_e, dtype=np.float64),
+        n_frames=n_frames,
     )
 
 
@@ -158,6 +179,12 @@ def render_born_report(report: BornReport, max_atoms: int = 12) -> RenderableTyp
                 f"averaging changes no component by more than {change:.4f} e"
             )
         )
+    if report.sites:
+        parts.append(_site_table(report.sites))
+        if any(site.strongly_anomalous for site in report.sites):
+            parts.append(
+                Text("* an eigenvalue differs from the nominal charge by more than a fifth of it", style="dim")
+            )
     if report.comparison is not None:
         parts += [_comparison_table(report.comparison), Text(_worst_line(report.comparison, report.numbers))]
     return Group(*parts)
@@ -186,6 +213,9 @@ def born_csv(report: BornReport) -> str:
     columns += ["isotropic_e", "eigenvalue_1_e", "eigenvalue_2_e", "eigenvalue_3_e", "antisymmetric_norm_e"]
     blocks = [report.positions_A, report.born_e.reshape(-1, 9), report.isotropic_e[:, None], report.eigenvalues_e]
     blocks.append(report.antisymmetric_e[:, None])
+    if report.spread_e is not None:
+        columns.append("isotropic_std_over_frames_e")
+        blocks.append(report.spread_e[:, None])
     for name, tensors in (("symmetrized", report.symmetrized_e), ("reference", report.reference_e)):
         if tensors is not None:
             columns += [f"{name}_Z_{component}_e" for component in COMPONENTS]
@@ -211,6 +241,8 @@ def born_json(report: BornReport) -> dict[str, Any]:
         "sum_rule_violation_max_e": report.sum_rule_max_e,
         "spacegroup": None if report.symmetry is None else report.symmetry.spacegroup,
         "independent_atoms": None if report.symmetry is None else report.symmetry.independent.tolist(),
+        "n_frames": report.n_frames,
+        "sites": [{**asdict(site), "anomalous_e": site.anomalous_e} for site in report.sites],
         "cell_A": None if report.cell_A is None else report.cell_A.tolist(),
         "atoms": [
             {
@@ -221,6 +253,7 @@ def born_json(report: BornReport) -> dict[str, Any]:
                 "symmetrized_e": None if report.symmetrized_e is None else report.symmetrized_e[i].tolist(),
                 "reference_e": None if report.reference_e is None else report.reference_e[i].tolist(),
                 "isotropic_e": float(report.isotropic_e[i]),
+                "isotropic_std_over_frames_e": None if report.spread_e is None else float(report.spread_e[i]),
                 "eigenvalues_e": report.eigenvalues_e[i].tolist(),
                 "antisymmetric_norm_e": float(report.antisymmetric_e[i]),
             }
@@ -245,6 +278,8 @@ def _headline(report: BornReport) -> str:
     counts = " ".join(f"{element.symbol}{element.count}" for element in report.elements)
     source = f" from {report.source}" if report.source else ""
     screening = "" if report.eps_inf is None else f", eps_inf {report.eps_inf:.4g}"
+    if report.n_frames > 1:
+        screening += f", mean over {report.n_frames} frames"
     return f"{len(report.numbers)} atoms ({counts}){source}{screening}"
 
 
@@ -275,6 +310,30 @@ def _element_table(report: BornReport) -> Table:
     return table
 
 
+def _site_table(sites: tuple[Site, ...]) -> Table:
+    table = Table(title="By crystallographic site, e", title_justify="left", padding=(0, 0, 0, 1), pad_edge=False)
+    compared = any(site.rmse_e is not None for site in sites)
+    for name in ("site", "symmetry", "mean", "nominal", "anomalous", "eigenvalues"):
+        table.add_column(name, justify="left" if name in ("site", "symmetry") else "right", no_wrap=True)
+    if compared:
+        table.add_column("RMSE", justify="right")
+        table.add_column("worst", justify="right")
+    for site in sites:
+        mark = " *" if site.strongly_anomalous else ""
+        cells = [
+            f"{site.symbol} {site.wyckoff}",
+            site.site_symmetry,
+            f"{site.isotropic_e:+.3f}",
+            "" if site.nominal_e is None else f"{site.nominal_e:+g}",
+            "" if site.anomalous_e is None else f"{site.anomalous_e:+.3f}{mark}",
+            " ".join(f"{value:+.2f}" for value in site.eigenvalues_e),
+        ]
+        if compared:
+            cells += ["" if site.rmse_e is None else f"{site.rmse_e:.4f}", str(site.worst_atom)]
+        table.add_row(*cells)
+    return table
+
+
 def _atom_table(report: BornReport, max_atoms: int) -> Table:
     tensors = report.born_e if report.symmetrized_e is None else report.symmetrized_e
     title = "Z* per atom, e" if report.symmetrized_e is None else "Z* per atom, e (averaged over the space group)"
@@ -295,11 +354,12 @@ def _atom_table(report: BornReport, max_atoms: int) -> Table:
 def _comparison_table(comparison: BornComparison) -> Table:
     table = Table(title="Against the reference", title_justify="left")
     table.add_column("components")
-    for name in ("atoms", "RMSE, e", "MAE, e", "R2"):
+    for name in ("atoms", "RMSE, e", "MAE, e", "R2", "slope"):
         table.add_column(name, justify="right")
     named = [("all", comparison.total), ("diagonal", comparison.diagonal), ("off-diagonal", comparison.off_diagonal)]
     for name, error in [*named, *((element.symbol, element) for element in comparison.elements)]:
-        table.add_row(name, str(error.count), f"{error.rmse_e:.4f}", f"{error.mae_e:.4f}", f"{error.r2:.4f}")
+        numbers = (f"{value:.4f}" for value in (error.rmse_e, error.mae_e, error.r2, error.slope))
+        table.add_row(name, str(error.count), *numbers)
     return table
 
 

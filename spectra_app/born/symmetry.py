@@ -27,6 +27,8 @@ class CrystalSymmetry:
         permutations: [operation, atom]; atom ``permutations[k, i]`` is the one that operation k carries atom i onto.
         independent: [orbit]; the first atom of every orbit, ascending (the order of phonopy's BORN file).
         orbit_of: [atom]; the first atom of the orbit that an atom belongs to.
+        wyckoff: [atom]; multiplicity in the conventional cell and Wyckoff letter, e.g. "6c".
+        site_symmetry: [atom]; symbol of the site's point group.
     """
 
     spacegroup: str
@@ -34,6 +36,8 @@ class CrystalSymmetry:
     permutations: IntArray
     independent: IntArray
     orbit_of: IntArray
+    wyckoff: tuple[str, ...] = ()
+    site_symmetry: tuple[str, ...] = ()
 
 
 def find_symmetry(positions_A: Array, numbers: IntArray, cell_A: Array, tolerance_A: float = 1e-3) -> CrystalSymmetry:
@@ -68,12 +72,18 @@ def find_symmetry(positions_A: Array, numbers: IntArray, cell_A: Array, toleranc
     translations = np.asarray(dataset.translations, dtype=np.float64)
     permutations = _permutations(fractional, numbers, cell_A, rotations, translations, tolerance_A)
     orbit_of = permutations.min(axis=0)  # the group maps every atom onto all members of its orbit
+    conventional = len(dataset.std_types) / len(numbers)  # atoms of the conventional cell for each one here
+    orbits = [list(dataset.crystallographic_orbits).count(orbit) for orbit in dataset.crystallographic_orbits]
     return CrystalSymmetry(
         spacegroup=f"{dataset.international} ({dataset.number})",
         rotations=_cartesian(rotations, cell_A),
         permutations=permutations,
         independent=np.unique(orbit_of),
         orbit_of=orbit_of,
+        wyckoff=tuple(
+            f"{round(size * conventional)}{letter}" for size, letter in zip(orbits, dataset.wyckoffs, strict=True)
+        ),
+        site_symmetry=tuple(str(symbol) for symbol in dataset.site_symmetry_symbols),
     )
 
 

@@ -56,6 +56,7 @@ class ElementError:
         rmse_e: e; root mean square deviation of the components.
         mae_e: e; mean absolute deviation.
         r2: 1 - sum (Z - Z_ref)^2 / sum (Z_ref - mean Z_ref)^2; NaN where the reference does not vary.
+        slope: of ours over the reference's, by least squares; NaN likewise.
     """
 
     symbol: str
@@ -63,6 +64,7 @@ class ElementError:
     rmse_e: float
     mae_e: float
     r2: float
+    slope: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -248,4 +250,12 @@ def _errors(symbol: str, ours: NDArray[Any], theirs: NDArray[Any], count: int) -
         rmse_e=float(np.sqrt(np.mean(difference**2))),
         mae_e=float(np.abs(difference).mean()),
         r2=1.0 - residual / spread if spread > 1e-20 else float("nan"),
+        slope=regression_slope(ours, theirs),
     )
+
+
+def regression_slope(ours: NDArray[Any], theirs: NDArray[Any]) -> float:
+    """Slope of ours over theirs by least squares, over all components; NaN where theirs do not vary."""
+    gap = theirs - theirs.mean()
+    spread = float((gap**2).sum())
+    return float((gap * (ours - ours.mean())).sum() / spread) if spread > 1e-20 else float("nan")

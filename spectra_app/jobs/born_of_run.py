@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from spectra_app.born import BornReport
+    from spectra_app.dynamics.forces import PotentialLike
     from spectra_app.runs import Run
 
 
@@ -34,17 +35,69 @@ def run_born(run: Run, model: str, *, device: str = "auto", eps_inf: float | Non
     return born_charges(potential, last_configuration(run))
 
 
+def mean_born(run: Run, model: PotentialLike, n_frames: int = 20) -> BornReport:
+    """Born charges averaged over configurations of the first replica, evenly chosen: thermal means with their spread.
+
+    Args:
+        run: with stored configurations.
+        model: from ``load_model``.
+        n_frames: how many; fewer where the run has fewer.
+
+    Returns:
+        the report of the mean tensors at the last of the configurations; ``spread_e`` is the standard deviation of the
+        isotropic charges over the frames.
+
+    Raises:
+        TrajectoryError: no stored positions.
+        ModelError: a model without Born charges.
+    """
+    import numpy as np
+
+    from spectra_app.born import build_born_report
+    from spectra_app.structure.neighbors import build_neighbors
+    from spectra_app.structure.system import from_ase
+
+    one = run.joined[0] if run.joined else run
+    frames = np.unique(np.linspace(0, len(one.positions_A) - 1, n_frames).astype(int))
+    tensors = []
+    for frame in frames:
+        system = from_ase(configuration(one, int(frame)), device=model.device, dtype=model.dtype)
+        model.check_system(system)
+        tensors.append(model.born_charges(system, build_neighbors(system, model.cutoff)).double().cpu().numpy())
+    found, last = np.stack(tensors), configuration(one, int(frames[-1]))
+    periodic = bool(last.pbc.all())
+    return build_born_report(
+        found.mean(axis=0),
+        last.numbers,
+        last.positions,
+        np.asarray(last.cell.array) if periodic else None,
+        eps_inf=model.eps_inf if periodic else None,
+        source=f"model '{model.card.name}'",
+        nominal_e=model.oxidation_states,
+        spread_e=np.trace(found, axis1=2, axis2=3).std(axis=0) / 3.0,
+        n_frames=len(frames),
+    )
+
+
 def last_configuration(run: Run) -> Atoms:
     """Last stored configuration of the first replica.
 
     Raises:
         TrajectoryError: none was stored.
     """
+    return configuration(run.joined[0] if run.joined else run, -1)
+
+
+def configuration(run: Run, frame: int) -> Atoms:
+    """A stored configuration of the first replica.
+
+    Raises:
+        TrajectoryError: none was stored.
+    """
     from ase import Atoms
 
-    run = run.joined[0] if run.joined else run
-    cell = run.cell_A if run.cell_A is None or run.cell_A.ndim == 2 else run.cell_A[-1, 0]
-    return Atoms(run.numbers, run.positions_A[-1, 0], cell=cell, pbc=run.pbc)
+    cell = run.cell_A if run.cell_A is None or run.cell_A.ndim == 2 else run.cell_A[frame, 0]
+    return Atoms(run.numbers, run.positions_A[frame, 0], cell=cell, pbc=run.pbc)
 
 
 def write_born(report: BornReport, path: Path) -> Path:
@@ -53,7 +106,15 @@ def write_born(report: BornReport, path: Path) -> Path:
     Raises:
         ConfigError: an ending that is not known, or a BORN file without eps_inf.
     """
-    from spectra_app.born import format_born_report, format_phonopy_born, write_born_csv, write_born_json, write_text
+    from spectra_app.born import (
+        format_born_report,
+        format_espresso,
+        format_phonopy_born,
+        format_vasp,
+        write_born_csv,
+        write_born_json,
+        write_text,
+    )
 
     suffix = path.suffix.lower()
     if suffix == ".csv":
@@ -62,8 +123,21 @@ def write_born(report: BornReport, path: Path) -> Path:
         return write_born_json(report, path)
     if suffix == ".txt":
         return write_text(path, format_born_report(report))
+    if suffix in (".vasp", ".qe"):
+        text = format_vasp(report.born_e, report.numbers)
+        if suffix == ".qe":
+            text = format_espresso(report.born_e, report.numbers, report.eps_inf)
+        return write_text(path, text)
+    if suffix in (".png", ".pdf", ".svg"):
+        from spectra_app.plotting.born_figure import save_born_figure
+
+        return save_born_figure(report, path)
     if path.name == "BORN" or suffix == ".born":
         if report.eps_inf is None:
             raise ConfigError("eps_inf for a BORN file", got="none", wanted="a number", todo="Give eps_inf (--eps-inf)")
         return write_text(path, format_phonopy_born(report.born_e, report.eps_inf, report.symmetry))
-    raise ConfigError(f"output {path}", got=f"suffix '{suffix}'", wanted=".csv, .json, .txt or a file named BORN")
+    raise ConfigError(
+        f"output {path}",
+        got=f"suffix '{suffix}'",
+        wanted=".csv, .json, .txt, .vasp, .qe, .png, .pdf, .svg or a file named BORN",
+    )
