@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spectra_app.born import born_charges
+    from spectra_app.couplings.ase_potential import AsePotential
+    from spectra_app.couplings.open_model import load_model
     from spectra_app.jobs import run_recipe, run_spectrum, series_spectrum
     from spectra_app.jobs.extrapolation import extrapolation
     from spectra_app.jobs.labelling import label_structures
     from spectra_app.jobs.normal_modes import harmonic_limit
     from spectra_app.jobs.simulation import Simulation
-    from spectra_app.potentials.folder import load_model
     from spectra_app.runs import read_run
     from spectra_app.spectra.infrared import infrared_spectrum
     from spectra_app.spectra.raman import raman_spectrum
@@ -29,6 +30,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsePotential",
     "Simulation",
     "__version__",
     "born_charges",
@@ -46,7 +48,8 @@ __all__ = [
 ]
 
 _HOME = {
-    "load_model": "spectra_app.potentials.folder",
+    "AsePotential": "spectra_app.couplings.ase_potential",
+    "load_model": "spectra_app.couplings.open_model",
     "Simulation": "spectra_app.jobs.simulation",
     "infrared_spectrum": "spectra_app.spectra",
     "raman_spectrum": "spectra_app.spectra",

@@ -89,6 +89,10 @@ class ConvergenceError(SpectraAppError):
     exit_code = 8
 
 
+class CalculatorError(ConvergenceError):
+    """A calculator of another program failed at a structure, or gave no numbers."""
+
+
 class MissingExtraError(SpectraAppError):
     """An optional package is needed and not installed."""
 

@@ -40,6 +40,13 @@ def find_model(name: str | Path) -> Path:
     Raises:
         ModelError: neither a folder with a model nor a name in the zoo.
     """
+    if str(name).startswith("ase:"):
+        raise ModelError(
+            f"model '{name}'",
+            got="a calculator of another program",
+            wanted="a name in the zoo or a folder of a model",
+            todo="Calculators are models of md, record, born and run only",
+        )
     path = Path(name).expanduser()
     if (path / MODEL_FILE).is_file():
         return path

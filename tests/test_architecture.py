@@ -142,6 +142,7 @@ def test_facade_is_exactly_the_promised_names() -> None:
     facade = importlib.import_module("spectra_app")
     assert set(facade.__all__) == {
         "__version__",
+        "AsePotential",
         "Simulation",
         "born_charges",
         "extrapolation",

@@ -43,6 +43,7 @@ class ToyPrediction(NamedTuple):
     solution: Tensor | None = None
     excess: Tensor | None = None
     extrapolation: None = None
+    born_charges: Tensor | None = None
 
 
 class ToyPotential:

@@ -12,11 +12,11 @@ from spectra_app.born.symmetry import find_symmetry
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from spectra_app.potentials import Potential
+    from spectra_app.dynamics.forces import PotentialLike
 
 
 def born_charges(
-    model: Potential,
+    model: PotentialLike,
     structure: Atoms,
     *,
     reference: np.ndarray | None = None,
@@ -37,12 +37,14 @@ def born_charges(
             found.
         MissingExtraError: ``symmetrize`` without spglib.
     """
+    from spectra_app.dynamics.foreign import remember
     from spectra_app.structure.distances import check_distances
     from spectra_app.structure.neighbors import (
         build_neighbors,  # here: torch is not needed for the rest of this package
     )
     from spectra_app.structure.system import from_ase
 
+    remember(model, structure)
     system = from_ase(structure, device=model.device, dtype=model.dtype)
     model.check_system(system)
     cell = system.cell[0].cpu().double().numpy() if bool(system.periodic[0]) else None

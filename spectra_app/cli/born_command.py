@@ -11,14 +11,17 @@ import typer
 from spectra_app.cli import options
 from spectra_app.cli.console import list_files, print_json, say
 from spectra_app.cli.describe import say_extrapolation
+from spectra_app.cli.model_options import CalculatorOptions, takes_calculators
 from spectra_app.errors import StructureError
 
 LABEL = "born_charges"  # per-atom array of nine reference numbers in the structure file
 
 
+@takes_calculators
 def born(
     structure: Annotated[Path, typer.Argument(help="structure in any format of ASE (FILE@INDEX for one frame)")],
     model: options.ModelName,
+    calculator: CalculatorOptions,
     output: Annotated[
         list[Path] | None,
         typer.Option(
@@ -47,14 +50,14 @@ def born(
     from spectra_app.born import born_charges
     from spectra_app.jobs.born_of_run import write_born
     from spectra_app.jobs.extrapolation import extrapolation
+    from spectra_app.jobs.opened_model import opened_model
     from spectra_app.jobs.structures import read_structure
-    from spectra_app.potentials.folder import load_model
 
     atoms = read_structure(structure)
     labelled = atoms if reference is None else read_structure(reference)
     if reference is not None and LABEL not in labelled.arrays:
         raise StructureError(f"reference {reference}", got=f"no array '{LABEL}'", wanted="nine numbers for each atom")
-    potential = load_model(model, device=device, dtype=options.float_type(dtype), eps_inf=eps_inf)
+    potential = opened_model(calculator.choice(model), device, options.float_type(dtype), eps_inf, say)
     outside = extrapolation(potential, atoms)
     report = born_charges(
         potential, atoms, reference=labelled.arrays.get(LABEL), symmetrize=symmetrize, tolerance_A=tolerance_A

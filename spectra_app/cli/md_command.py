@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +13,8 @@ import typer
 from spectra_app.cli import options
 from spectra_app.cli.console import ProgressBar, print_json, progress_bar, say, warn
 from spectra_app.cli.describe import say_extrapolation
-from spectra_app.config import MDSettings
+from spectra_app.cli.model_options import CalculatorOptions, takes_calculators
+from spectra_app.config import MDSettings, ModelChoice
 from spectra_app.errors import StoppedError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from spectra_app.jobs.simulation_result import SimulationResult
 
 
+@takes_calculators
 def md(
     structure: Annotated[
         list[Path],
@@ -31,6 +33,7 @@ def md(
         ),
     ],
     model: options.ModelName,
+    calculator: CalculatorOptions,
     output: Annotated[
         Path,
         typer.Option(
@@ -90,8 +93,8 @@ def md(
     settings = options.settings_from_options(MDSettings, "md", given, overrides or (), config)
     from spectra_app.jobs.structures import read_structures
 
-    atoms, chosen = read_structures(structure, repeat), {"restart": restart, "overwrite": overwrite}
-    result = simulate(model, atoms, settings, output, **chosen, max_minutes=max_minutes)
+    atoms, choice = read_structures(structure, repeat), calculator.choice(model)
+    result = simulate(choice, atoms, settings, output, restart=restart, overwrite=overwrite, max_minutes=max_minutes)
     if json:
         print_json(asdict(result))
     else:
@@ -102,7 +105,7 @@ def md(
 
 
 def simulate(
-    model: str,
+    model: str | ModelChoice,
     atoms: Atoms | Sequence[Atoms],
     settings: MDSettings,
     output: Path,
@@ -110,17 +113,19 @@ def simulate(
     restart: bool = False,
     overwrite: bool = False,
     max_minutes: float | None = None,
+    say: Callable[[str], None] = say,
 ) -> SimulationResult:
     """Molecular dynamics with a progress bar; Ctrl-C says how to go on.
 
     Args:
-        model: name in the zoo or folder.
+        model: name in the zoo or folder, or a choice of one or two models.
         atoms: start structure; several: one for each replica.
         settings: of the run.
         output: run file.
         restart: continue from the checkpoint beside the run file.
         overwrite: replace an existing run file.
         max_minutes: wall time after which everything is saved and the run stopped, min.
+        say: told what was imported for a calculator.
 
     Raises:
         Exit: stopped, with the exit code of ``StoppedError``.
@@ -144,6 +149,7 @@ def simulate(
                 overwrite=overwrite,
                 progress=show,
                 max_minutes=max_minutes,
+                say=say,
             )
         except StoppedError as stop:
             raise say_stopped(bar, stop) from None

@@ -220,7 +220,9 @@ Overrides = Annotated[
     typer.Option("--set", "-s", metavar="KEY=VALUE", help="override any setting, e.g. -s md.steps=20000; repeatable"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="print the numbers as JSON on stdout")]
-ModelName = Annotated[str, typer.Option("--model", "-m", help="name in the zoo, or folder of a model")]
+ModelName = Annotated[
+    str, typer.Option("--model", "-m", help="name in the zoo, folder of a model, or 'ase:module:factory(arguments)'")
+]
 Device = Annotated[str, typer.Option("--device", help="torch device: auto, cpu, cuda, cuda:1; auto takes a GPU if any")]
 Dtype = Annotated[str, typer.Option("--dtype", help="floating-point type of the network: float32 or float64")]
 MaxMinutes = Annotated[

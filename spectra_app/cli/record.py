@@ -9,12 +9,14 @@ from typing import Annotated
 import typer
 
 from spectra_app.cli import options
-from spectra_app.cli.console import print_json, progress_bar
+from spectra_app.cli.console import print_json, progress_bar, say
 from spectra_app.cli.describe import say_extrapolation
+from spectra_app.cli.model_options import CalculatorOptions, takes_calculators
 from spectra_app.config import MDSettings
 from spectra_app.errors import StoppedError
 
 
+@takes_calculators
 def record(
     trajectory: Annotated[
         Path,
@@ -23,6 +25,7 @@ def record(
         ),
     ],
     model: options.ModelName,
+    calculator: CalculatorOptions,
     output: Annotated[Path, typer.Option("--output", "-o", help="run file (HDF5)")] = Path("run.h5"),
     topology: options.TrajectoryTopology = None,
     timestep_fs: options.TrajectoryTimestepFs = None,
@@ -33,7 +36,12 @@ def record(
         typer.Option("--temperature-K", help="temperature of the simulation, K  [default: of the velocities]"),
     ] = None,
     charge: Annotated[float, typer.Option("--charge", help="total charge, e")] = 0.0,
-    batch_size: Annotated[int, typer.Option("--batch-size", help="frames per call of the model")] = 8,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-size", help="frames per call of the model  [default: 8, of a calculator 1]", show_default=False
+        ),
+    ] = None,
     positions: Annotated[
         bool,
         typer.Option("--positions/--no-positions", help="also store unwrapped positions and velocities (for vdos)"),
@@ -55,10 +63,10 @@ def record(
     from spectra_app.cli.md_command import say_stopped
     from spectra_app.dynamics import Progress
     from spectra_app.jobs.annotate import record_trajectory
-    from spectra_app.potentials.folder import load_model
+    from spectra_app.jobs.opened_model import opened_model
 
     level = options.settings_from_options(MDSettings, "record", {"parts": parts}, ()).parts
-    potential = load_model(model, device=device, dtype=options.float_type(dtype), eps_inf=eps_inf)
+    potential = opened_model(calculator.choice(model), device, options.float_type(dtype), eps_inf, say)
     with progress_bar("recording") as bar:
 
         def show(progress: Progress) -> None:

@@ -9,13 +9,20 @@ import typer
 
 from spectra_app.cli import options
 from spectra_app.cli.console import interruptible, print_json, say
-from spectra_app.config import MDSettings, RunFileSettings, Settings, SpectraSettings, load_settings
-from spectra_app.zoo import find_workflow, workflow_names
+from spectra_app.cli.model_options import CalculatorOptions, takes_calculators
+from spectra_app.config import CalculatorSettings, MDSettings, RunFileSettings, Settings, SpectraSettings
+from spectra_app.zoo import workflow_names
 
 
+@takes_calculators
 def run(
+    calculator: CalculatorOptions,
     recipe: Annotated[
         Path | None, typer.Argument(help="YAML file, or the name of a shipped recipe (see --keys)", show_default=False)
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help=f"{RunFileSettings.model_fields['model'].description} (model)"),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="folder of all results (output)")] = None,
     device: options.MDDevice = None,
@@ -38,12 +45,20 @@ def run(
         return
     named = {"output": output, "md.device": device, "md.steps": steps}
     words = [f"{key}={value}" for key, value in named.items() if value is not None]
-    settings = load_settings(RunFileSettings, find_workflow(recipe), [*(overrides or ()), *words])
+    words = [*(overrides or ()), *words, *calculator.overrides(model)]
     from spectra_app.cli.md_command import simulate
     from spectra_app.jobs import run_recipe
 
     with interruptible(f"Repeat the command to go on: {options.continue_command()}"):
-        done = run_recipe(settings, say=say, overwrite=overwrite, dynamics=simulate, max_minutes=max_minutes)
+        done = run_recipe(
+            recipe,
+            overrides=words,
+            say=say,
+            overwrite=overwrite,
+            dynamics=simulate,
+            max_minutes=max_minutes,
+            trust=calculator.trust,
+        )
     from spectra_app.plotting import render_summary, summary_json
 
     summary = done.summary
@@ -59,6 +74,7 @@ def _keys() -> str:
     """Every key of a recipe with its description (which names the unit) and default."""
     sections: tuple[tuple[str, type[Settings]], ...] = (
         ("", RunFileSettings),
+        ("calculator.", CalculatorSettings),
         ("md.", MDSettings),
         ("spectra.", SpectraSettings),
     )

@@ -8,6 +8,7 @@ from spectra_app.config.harmonic import HarmonicSettings
 from spectra_app.config.label_settings import ActiveSettings, LabelSettings
 from spectra_app.config.md import MDSettings
 from spectra_app.config.model import HeadSettings, ModelSettings, VariantName
+from spectra_app.config.model_choice import CalculatorSettings, ModelChoice
 from spectra_app.config.recipe import RunFileSettings
 from spectra_app.config.spectra import NumberOrTensor, Of, SpectraSettings
 from spectra_app.config.sweep import SweepSettings, SweepSystem
@@ -17,6 +18,7 @@ __all__ = [
     "ActiveSettings",
     "BackboneSettings",
     "CACESettings",
+    "CalculatorSettings",
     "DataKeys",
     "HarmonicSettings",
     "HeadSettings",
@@ -24,6 +26,7 @@ __all__ = [
     "LossSettings",
     "MACESettings",
     "MDSettings",
+    "ModelChoice",
     "ModelSettings",
     "NumberOrTensor",
     "Of",

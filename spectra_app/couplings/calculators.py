@@ -11,11 +11,13 @@ import functools
 import hashlib
 import importlib
 import importlib.metadata
+import importlib.util
 import inspect
 import pkgutil
 import sys
 import typing
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +42,7 @@ _PACKAGES = {
 """Names in the package index of modules that are called otherwise there."""
 _DOWNLOADS = frozenset({"mace_mp", "mace_off", "mace_anicc", "mace_omol", "mace_polar"})
 """Factories of MACE that fetch a model they know by name."""
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
 _RUNS_COMMANDS = ("FileIOCalculator", "GenericFileIOCalculator", "BaseGenericFileIOCalculator", "SocketIOCalculator")
 _COMMANDS = frozenset({"command", "profile", "lmpcmds", "post_changebox_cmds", "asecommand", "unix_command"})
 
@@ -85,23 +88,42 @@ def calculator_from(spec: str | CalculatorSpec, trust: bool = False, own: bool =
 
 
 def version_of(spec: CalculatorSpec) -> str | None:
-    """Version of the package that a specification imports; None where it says none."""
+    """Version of the package that a specification names, imported or not; None where it says none."""
+    name = _PACKAGES.get(spec.top, spec.top)
     try:
-        return importlib.metadata.version(_PACKAGES.get(spec.top, spec.top))
+        return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        version = getattr(sys.modules.get(spec.top), "__version__", None)
-        return version if isinstance(version, str) else None
+        pass
+    if not any(_INSTALLED & set(path.parts) for path in _source_of(spec)):
+        return None  # a module of the user's own: the table below takes a second
+    owners = importlib.metadata.packages_distributions().get(spec.top, ())
+    return importlib.metadata.version(owners[0]) if owners else None
 
 
 def fingerprint(spec: CalculatorSpec) -> str:
-    """Short hash of what results depend on: the words, the package's version, and the content of the files it names."""
-    digest = hashlib.sha256(f"{spec.text}\0{version_of(spec)}".encode())
-    for path in spec.files:
+    """Short hash of what results depend on: the words, the package's version, the content of the files it names.
+
+    Of a module that belongs to no package the source takes the place of a version.
+    """
+    version = version_of(spec)
+    digest = hashlib.sha256(f"{spec.text}\0{version}".encode())
+    for path in [*spec.files, *(_source_of(spec) if version is None else ())]:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.is_file():
                 with file.open("rb") as stream:
                     digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()[:12]
+
+
+def provenance(spec: CalculatorSpec) -> dict[str, Any]:
+    """What a run file says of a calculator: specification, module, package, version, files."""
+    return {
+        "specification": spec.text,
+        "module": spec.module,
+        "package": spec.top,
+        "version": version_of(spec),
+        "files": [str(path) for path in spec.files],
+    }
 
 
 def notices(spec: CalculatorSpec) -> list[str]:
@@ -115,6 +137,15 @@ def notices(spec: CalculatorSpec) -> list[str]:
     if spec.top == "mace" and spec.factory.split(".")[-1] in _DOWNLOADS and not spec.files:
         lines.append(f"{spec.factory} downloads its model, or takes it from a cache: both are done by MACE, not by us")
     return lines
+
+
+def _source_of(spec: CalculatorSpec) -> tuple[Path, ...]:
+    """The file of a module that belongs to no package with a version; nothing is imported."""
+    try:
+        found = importlib.util.find_spec(spec.top)
+    except ValueError:  # a module that was made by hand
+        return ()
+    return () if found is None or found.origin is None or not Path(found.origin).is_file() else (Path(found.origin),)
 
 
 def _check_files(spec: CalculatorSpec) -> None:
@@ -148,7 +179,7 @@ def _check_strange(spec: CalculatorSpec, factory: Callable[..., Any]) -> None:
     Raises:
         ConfigError: neither a class of calculators nor a function that says it returns one, or one that runs commands.
     """
-    todo = f"If you have looked at it, give it yourself on the command line: -s model={spec.text!r}"
+    todo = "If you have looked at it, name it yourself on the command line, with --model or --response"
     what = f"calculator '{spec.text}' of a recipe"
     kind = factory if inspect.isclass(factory) else _returned(factory)
     if not inspect.isclass(kind) or not _is_calculator(kind):

@@ -13,6 +13,7 @@ import torch
 
 from spectra_app.dynamics.blocks import TrajectoryBlock
 from spectra_app.dynamics.forces import PotentialLike, PredictionLike
+from spectra_app.dynamics.foreign import dipole_rule, model_facts
 from spectra_app.dynamics.instant import Instant
 from spectra_app.dynamics.observables import BlockMaker, RunKind, stored_observables
 from spectra_app.dynamics.outside import range_facts
@@ -108,6 +109,7 @@ class RunRecorder:
             field=False,
             parts=False,
             extrapolation=model.training_range is not None,
+            dipole=dipole_rule(model),
         )
         self._maker = BlockMaker(kind, run.n_replicas)
         self._writer = RunWriter(Path(output), _header(model, run, kind), overwrite)
@@ -253,11 +255,8 @@ def _header(model: PotentialLike, run: CoupledRun, kind: RunKind) -> RunHeader:
             "created_by": run.program,
             "configuration": run.configuration or {},
             "versions": versions(),
-            "model_name": model.card.name,
-            "model_hash": model.card.hash,
+            **model_facts(model),
             RANGE_KEY: range_facts(model),
-            "eps_inf": model.eps_inf,
-            "oxidation_states": model.oxidation_states,
             "seed": None,
             "device": str(model.device),
             "engine": model.engine,

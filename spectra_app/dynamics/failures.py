@@ -72,8 +72,7 @@ class Watch:
         Raises:
             SimulationError: no replica is left.
         """
-        kelvin = temperature(kinetic_energy(state.velocities, self._particles), self._particles)
-        found = list(enumerate(zip(*torch.stack([kelvin, state.energy]).tolist(), strict=True)))
+        found = self._found(state)
         lost = {
             k: f"temperature {hot:.4g} K, energy {energy:.6g} eV"
             for k, (hot, energy) in found
@@ -81,9 +80,20 @@ class Watch:
         }
         state = self.rest(state, lost, state.step)
         self._well = state
+        return state, self._mean(found)
+
+    def vitals(self, state: MDState) -> Vitals:
+        """What a look would show, without its consequences; NaN where nobody is well."""
+        return self._mean(self._found(state))
+
+    def _found(self, state: MDState) -> list[tuple[int, tuple[float, ...]]]:
+        """Temperature, K, and energy, eV, of every replica."""
+        kelvin = temperature(kinetic_energy(state.velocities, self._particles), self._particles)
+        return list(enumerate(zip(*torch.stack([kelvin, state.energy]).tolist(), strict=True)))
+
+    def _mean(self, found: list[tuple[int, tuple[float, ...]]]) -> Vitals:
         well = [values for k, values in found if k not in self.failures]
-        mean = [sum(values) / len(well) for values in zip(*well, strict=True)]
-        return state, Vitals(*mean)
+        return Vitals(*(sum(values) / max(1, len(well)) for values in zip(*well, strict=True)))
 
     def rest(self, state: MDState, lost: Mapping[int, str], step: int, seen: MDState | None = None) -> MDState:
         """The state with further replicas at rest.

@@ -71,6 +71,8 @@ class PredictionLike(Protocol):
     def excess(self) -> Tensor | None: ...  # noqa: D102
     @property
     def extrapolation(self) -> ExtrapolationLike | None: ...  # noqa: D102
+    @property
+    def born_charges(self) -> Tensor | None: ...  # noqa: D102
 
 
 class ScaleLike(Protocol):
@@ -298,15 +300,14 @@ class ForceField:
             return replica_groups(system, GROUP_ATOMS)
         if self._groups is None:
             self._groups = replica_groups(self._cast, GROUP_ATOMS)
-            vectors = getattr(self.model, "kept_vectors", None)
-            if vectors is not None:
+            if (vectors := getattr(self.model, "kept_vectors", None)) is not None:
                 vectors.room = max(vectors.room, len(self._groups))
         return self._groups
 
     def _table_for(self, system: System) -> Neighbors:
         """The table of neighbours, on the CPU without what lies beyond the cutoff."""
         assert self._neighbors is not None
-        if system.positions.device.type != "cpu":
+        if system.positions.device.type != "cpu" or not self.model.cutoff:
             return self._neighbors
         return tighten(self._neighbors, system, self.model.cutoff)
 
@@ -319,10 +320,8 @@ class ForceField:
         Raises:
             SimulationError: it is the only replica.
         """
-        for k, part in enumerate(excess.split(list(self._template.sizes))):
-            furthest = float(part.max())
-            if furthest <= MAX_MOVE_A:
-                continue
+        farthest = [float(part.max()) for part in excess.split(list(self._template.sizes))]
+        for k, furthest in ((k, moved) for k, moved in enumerate(farthest) if not moved <= MAX_MOVE_A):
             if self._template.n_structures == 1 and self.raises:
                 raise SimulationError(
                     "atomic positions", got=f"a move by {furthest:.3g} A in one step", wanted="a small one"
@@ -385,9 +384,10 @@ class ForceField:
 
     def _rebuild(self, positions: Tensor, cell: Tensor) -> None:
         system = self._template._replace(positions=positions, cell=cell)
+        reach = self.model.cutoff and self.model.cutoff + self.skin_A  # 0: no neighbours are asked for
         if system.slab is not None:
-            check_vacuum(system, self.model.cutoff + self.skin_A)
-        self._neighbors = build_neighbors(system, self.model.cutoff + self.skin_A).to(dtype=self.model.dtype)
+            check_vacuum(system, reach)
+        self._neighbors = build_neighbors(system, reach).to(dtype=self.model.dtype)
         self._built_from = positions
         self.n_rebuilds += 1
 

@@ -20,6 +20,7 @@ from spectra_app.dynamics.equilibration import Equilibration
 from spectra_app.dynamics.failures import Vitals, Watch, hold
 from spectra_app.dynamics.fields import ExternalField, FieldFunction, FieldSchedule, make_field
 from spectra_app.dynamics.forces import ForceField, PotentialLike, PredictionLike
+from spectra_app.dynamics.foreign import Use, check_use
 from spectra_app.dynamics.integrators import update_forces
 from spectra_app.dynamics.nose_hoover import start_chain
 from spectra_app.dynamics.recorder import NO_ROWS, Rows
@@ -31,9 +32,10 @@ from spectra_app.dynamics.state import (
     remove_drift,
 )
 from spectra_app.dynamics.streams import replica_seeds, streams_from_seeds
-from spectra_app.errors import SimulationError
+from spectra_app.errors import ConvergenceError, SimulationError
 
 CHECK_STEPS = 50  # steps between looks at temperature and energy, each one host synchronisation
+_QUIET_S = 3.0  # wall time after which slow steps are told of between looks
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class MolecularDynamics:
     Raises:
         ConfigError: constant pressure without a cell that is periodic in three directions, or with langevin as its
             thermostat; a field on a charged structure; see also ``make_field``.
+        ModelError: a calculator of another program that lacks what the run needs.
 
     Attributes:
         field: external field, or None.
@@ -92,6 +95,8 @@ class MolecularDynamics:
     ) -> None:
         self.field: ExternalField | None = make_field(settings, field)
         check_ensemble(settings, particles, self.field)
+        npt, parts = settings.ensemble == "npt", settings.parts != "none"
+        check_use(model, particles.system, Use(True, npt, self.field is not None, parts))
         self.particles = particles
         self.settings = settings
         self.seeds = replica_seeds(settings.seed, particles.n_replicas)
@@ -177,7 +182,7 @@ class MolecularDynamics:
             state: of a restart; None begins anew.
             after_step: called with every state, recorded already, gives the state to go on with (``settle``); it may
                 raise to stop the run.
-            progress: called about every ``CHECK_STEPS`` steps.
+            progress: called about every ``CHECK_STEPS`` steps, and of slow ones every few seconds.
 
         Returns:
             The last state.
@@ -196,6 +201,7 @@ class MolecularDynamics:
         engine = self.engine_for(recorder) if self.engine is None else self.engine
         state, n_failed = engine.prepare(state), len(self.watch.failures)
         first_step, began = state.step, time.perf_counter()
+        told = began
         timed_from, timed_since = None, began
         while state.step < self.total_steps:
             before, done = state, self._advance(engine, state, recorder)
@@ -211,14 +217,16 @@ class MolecularDynamics:
             recorded, total = state.step >= self.equilibration.steps, self.total_steps
             if after_step is not None:
                 state = after_step(state)
+            now, vitals = time.perf_counter(), None
             if state.step % CHECK_STEPS == 0 or state.step == total:
                 state, vitals = self.settle(state, recorder)
-                now = time.perf_counter()
-                if progress is not None:
-                    pace = (now - began) / max(1, state.step - first_step)
-                    phase = "recording" if recorded else "equilibration"
-                    left = pace * (total - state.step)
-                    progress(Progress(phase, state.step, total, *vitals, 1e3 * pace, left))
+            elif now - told > _QUIET_S:
+                vitals = self.watch.vitals(state)
+            if progress is not None and vitals is not None:
+                pace, told = (now - began) / max(1, state.step - first_step), now
+                phase = "recording" if recorded else "equilibration"
+                left = pace * (total - state.step)
+                progress(Progress(phase, state.step, total, *vitals, 1e3 * pace, left))
             if len(self.watch.failures) > n_failed:
                 state, n_failed = engine.prepare(state), len(self.watch.failures)
             # The first recorded steps of a process may compile or warm up; they are left out of the timing.
@@ -238,6 +246,10 @@ class MolecularDynamics:
             return engine.advance(state, self._steps_to_decision(state.step, engine.steps_at_once))
         except SimulationError as error:
             self.force_field.lost = dict.fromkeys(range(self.particles.n_replicas), str(error))
+        except ConvergenceError as error:
+            if engine.steps_at_once > 1:
+                raise
+            raise type(error)(f"step {state.step + 1} (equilibration included), {error}") from error
         self._rest_lost(state, state, recorder)
         raise AssertionError("a run whose replicas are all lost goes on")
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from spectra_app.dynamics.changing_cell import StrainPart, charge_moments
 from spectra_app.dynamics.contributions import Contributions, physical_dipoles, physical_polarizabilities
+from spectra_app.dynamics.followed_dipole import DipoleRule, follow
 from spectra_app.dynamics.instant import Instant
 from spectra_app.dynamics.outside import extrapolation, extrapolation_atom, extrapolation_distance
 
@@ -36,6 +37,7 @@ class Gathered:
         field: external field [xyz], V/A, by recorded step; None without one.
         dipole_parts_eA: [frame, replica, part, xyz], physical; None without parts.
         polarizability_parts_e2A2_per_eV: [frame, replica, part, xyz, xyz], physical; None likewise or without alpha.
+        followed_dipole_eA: [frame, replica, xyz], physical; None where the dipole is a function of the positions.
     """
 
     step: np.ndarray
@@ -46,6 +48,7 @@ class Gathered:
     field: Callable[[int], np.ndarray] | None = None
     dipole_parts_eA: np.ndarray | None = None
     polarizability_parts_e2A2_per_eV: np.ndarray | None = None
+    followed_dipole_eA: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class RunKind:
         field: there is an external field.
         parts: contributions of parts are asked for.
         extrapolation: the model knows the range of its training data.
+        dipole: how the model knows the dipole (``followed_dipole``).
     """
 
     polarizability: bool
@@ -67,6 +71,7 @@ class RunKind:
     field: bool
     parts: bool
     extrapolation: bool
+    dipole: DipoleRule = "function"
 
 
 def always(kind: RunKind) -> bool:
@@ -76,6 +81,10 @@ def always(kind: RunKind) -> bool:
 
 def _knows_range(kind: RunKind) -> bool:
     return kind.extrapolation
+
+
+def _needs_cell(kind: RunKind) -> bool:
+    return kind.variable_cell or kind.dipole == "modulo"
 
 
 @dataclass(frozen=True)
@@ -138,6 +147,8 @@ def _charge_moments(instant: Instant) -> Tensor:
 
 
 def _physical_dipole(frames: Gathered) -> np.ndarray:
+    if frames.followed_dipole_eA is not None:
+        return frames.followed_dipole_eA
     latent = frames.raw["dipole_latent"]
     return physical_dipoles(
         latent if frames.strain_dipole_eA is None else latent - frames.strain_dipole_eA, frames.axes
@@ -240,7 +251,7 @@ OBSERVABLES: tuple[Observable, ...] = (
         "Angstrom",
         "9 numbers",
         lambda instant: instant.cell,
-        has=lambda kind: kind.variable_cell,
+        has=_needs_cell,
         stored=False,
     ),
 )
@@ -280,6 +291,7 @@ class BlockMaker:
         self._formulas = [row.formula for row in self._rows if row.formula is not None]
         self._field = field
         self._strain = StrainPart() if kind.variable_cell else None
+        self._followed, self._rule = follow(kind.dipole, n_replicas), kind.dipole
         self._parts: Contributions | None = None
         if atom_part is not None:
             self._parts = Contributions(atom_part, n_replicas, kind.polarizability, kind.variable_cell)
@@ -287,8 +299,10 @@ class BlockMaker:
 
     @property
     def max_frames(self) -> int | None:
-        """Frames per block that contributions of atoms leave room for; None: any number."""
-        return None if self._parts is None else self._parts.max_frames
+        """Frames per block that contributions of atoms, or their Born charges, leave room for; None: any number."""
+        if self._parts is not None:
+            return self._parts.max_frames
+        return None if self._followed is None else self._followed.max_frames
 
     def columns(self, instant: Instant, out: Tensor | None = None) -> Tensor:
         """What the formulas give, [structure, column], float64, on the device; nothing is read back.
@@ -303,6 +317,8 @@ class BlockMaker:
         found = [formula(instant).reshape(n_structures, -1) for formula in self._formulas]
         if self._parts is not None:
             self._parts.add(instant.prediction, instant.positions)
+        if self._followed is not None:
+            self._followed.add(instant)
         return torch.cat(found, dim=1).double() if out is None else torch.cat(found, dim=1, out=out)
 
     def split(self, columns: np.ndarray) -> dict[str, np.ndarray]:
@@ -330,8 +346,11 @@ class BlockMaker:
         strain = None
         if self._strain is not None and cells is not None:
             strain = self._strain.extend(raw["charge_moments"], cells)
-        parts = (None, None) if self._parts is None else self._parts.take(axes, cells)
-        frames = Gathered(step, raw, axes, eps_e, strain, self._field, *parts)
+        dipoles, alphas = (None, None) if self._parts is None else self._parts.take(axes, cells)
+        followed = None if self._followed is None else self._followed.take(raw)
+        if followed is not None and self._rule == "path":
+            raw = raw | {"dipole_latent": followed}
+        frames = Gathered(step, raw, axes, eps_e, strain, self._field, dipoles, alphas, followed)
         values = {
             row.name: raw[row.name] if row.finish is None else row.finish(frames) for row in self._rows if row.stored
         }
@@ -342,6 +361,7 @@ class BlockMaker:
         return {
             "parts": None if self._parts is None else self._parts.carry(),
             "strain": None if self._strain is None else self._strain.tensors,
+            "followed": None if self._followed is None else self._followed.carry(),
         }
 
     def restore(self, carry: dict[str, Any]) -> None:
@@ -350,3 +370,5 @@ class BlockMaker:
             self._strain = StrainPart.from_tensors(carry["strain"])
         if self._parts is not None:
             self._parts.restore(carry["parts"])
+        if self._followed is not None:
+            self._followed.restore(carry["followed"])

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from spectra_app.dynamics.blocks import BlockWriter, TrajectoryBlock, ended_block, pieces
+from spectra_app.dynamics.followed_dipole import DipoleRule
 from spectra_app.dynamics.forces import PredictionLike, ScaleLike
 from spectra_app.dynamics.instant import Instant
 from spectra_app.dynamics.observables import BlockMaker, RunKind
@@ -99,6 +100,7 @@ class Recorder:
         field: external field [xyz], V/A, by recorded step; None without one.
         atom_part: [atom of one replica], part an atom belongs to, to record contributions; None records none.
         has_extrapolation: whether the model's extrapolation is recorded.
+        dipole: how the model knows it.
 
     Attributes:
         n_observables: recorded steps handed on.
@@ -121,6 +123,7 @@ class Recorder:
         field: Callable[[int], np.ndarray] | None = None,
         atom_part: np.ndarray | None = None,
         has_extrapolation: bool = False,
+        dipole: DipoleRule = "function",
     ) -> None:
         self._particles = particles
         self._axes = scale.axes(particles.system).double().cpu().numpy()  # [replica, xyz, xyz]
@@ -138,6 +141,7 @@ class Recorder:
             field=field is not None,
             parts=atom_part is not None,
             extrapolation=has_extrapolation,
+            dipole=dipole,
         )
         self._maker = BlockMaker(kind, particles.n_replicas, atom_part, field)
         room = self._maker.max_frames

@@ -187,3 +187,8 @@ class PartOfPrediction:
     @property
     def fixed_charges(self) -> Tensor:  # noqa: D102
         return self._whole.fixed_charges[self._atoms]
+
+    @property
+    def born_charges(self) -> Tensor | None:  # noqa: D102
+        whole = self._whole.born_charges
+        return None if whole is None else whole[self._atoms]

@@ -15,6 +15,7 @@ import torch
 from spectra_app.dynamics.blocks import TrajectoryBlock
 from spectra_app.dynamics.engine import ChosenEngine, choose_engine
 from spectra_app.dynamics.forces import PotentialLike, PredictionLike
+from spectra_app.dynamics.foreign import Use, check_use, frames_at_once, is_foreign
 from spectra_app.dynamics.instant import Instant
 from spectra_app.dynamics.molecular_dynamics import Progress
 from spectra_app.dynamics.observables import BlockMaker, ObservableBlock, RunKind
@@ -75,7 +76,7 @@ def record_trajectory(
     lammps_units: str | None = None,
     temperature_K: float | None = None,
     charge: float = 0.0,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     store_trajectory: bool = True,
     parts: Literal["none", "molecules", "atoms"] = "none",
     restart: bool = False,
@@ -96,7 +97,7 @@ def record_trajectory(
         lammps_units: unit style of a LAMMPS dump with velocities, ``metal`` or ``real``; see ``open_trajectory``.
         temperature_K: temperature of the simulation, K; None leaves it to the velocities, where there are some.
         charge: total charge, e.
-        batch_size: frames per model call.
+        batch_size: frames per model call; None: 8, of a calculator of another program 1.
         store_trajectory: also store unwrapped positions, with molecules whole, and velocities.
         parts: also record what each molecule (as bonded in the first frame) or atom contributes to dipole and
             polarizability.
@@ -112,6 +113,7 @@ def record_trajectory(
         SimulationError: the checkpoint belongs to another job.
         StoppedError: a signal, or the time is over; ``restart=True`` continues.
     """
+    batch_size = frames_at_once(model) if batch_size is None else batch_size
     if batch_size < 1:
         raise ConfigError("batch_size", got=batch_size, wanted="at least 1")
     if not isinstance(trajectory, Trajectory):
@@ -119,6 +121,7 @@ def record_trajectory(
     first = trajectory.first
     start = make_system(first.positions_A, trajectory.numbers, first.cell_A, charge, model.device, slab=first.slab)
     model.check_system(start)
+    check_use(model, start, Use(parts=parts != "none"))
     output, began = Path(output), time.perf_counter()
     before = load_checkpoint(output, "record") if restart and is_begun(output) else None
     n_frames = _MANY if trajectory.n_frames is None else trajectory.n_frames
@@ -305,8 +308,9 @@ class _Decoration:
             torch.from_numpy(self._temperature(batch)[:, 0]).to(system.cell),
         )
         raw = self._maker.split(self._maker.columns(instant).cpu().numpy()[:, None])
-        # Without velocities there is no temperature, which is NaN then.
-        if not all(np.isfinite(value).all() for name, value in raw.items() if name != "temperature"):
+        # Without velocities there is no temperature, and of a model of dipoles alone no energy: NaN then.
+        unknown = {"temperature", "energy"} if is_foreign(self._model) else {"temperature"}
+        if not all(np.isfinite(value).all() for name, value in raw.items() if name not in unknown):
             raise SimulationError(
                 f"model on frames {step[0]} to {step[-1]} of {self._trajectory.path}",
                 got="NaN",

@@ -17,6 +17,7 @@ from ase.data import atomic_masses
 
 from spectra_app.config import MDSettings
 from spectra_app.dynamics.forces import PotentialLike
+from spectra_app.dynamics.foreign import remember
 from spectra_app.dynamics.state import Particles, make_particles
 from spectra_app.errors import ConfigError, StructureError
 from spectra_app.runs.layout import Parts
@@ -104,6 +105,8 @@ def make_batch(
             molecules are wanted, or a number of structures that does not fit.
         ConfigError: a number of temperatures that does not fit.
     """
+    for atoms in [] if isinstance(structure, System) else [structure] if isinstance(structure, Atoms) else structure:
+        remember(model, atoms)
     starts = _starts(structure, model.device)
     for k, (system, _) in enumerate(starts):
         model.check_system(system)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spectra_app.config import ModelChoice
 from spectra_app.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,12 +16,12 @@ if TYPE_CHECKING:
     from spectra_app.runs import Run
 
 
-def run_born(run: Run, model: str, *, device: str = "auto", eps_inf: float | None = None) -> BornReport:
+def run_born(run: Run, model: str | ModelChoice, *, device: str = "auto", eps_inf: float | None = None) -> BornReport:
     """Born charges of the last configuration of the first replica: a liquid has no better one.
 
     Args:
         run: with stored configurations.
-        model: name in the zoo or folder.
+        model: name in the zoo or folder, or a choice of one or two models.
         device: torch device.
         eps_inf: high-frequency dielectric constant; None takes the model's.
 
@@ -29,9 +30,9 @@ def run_born(run: Run, model: str, *, device: str = "auto", eps_inf: float | Non
         ModelError: no such model.
     """
     from spectra_app.born import born_charges
-    from spectra_app.potentials.folder import load_model
+    from spectra_app.jobs.opened_model import opened_model
 
-    potential = load_model(model, device=device, dtype="float64", eps_inf=eps_inf)
+    potential = opened_model(model, device, "float64", eps_inf)
     return born_charges(potential, last_configuration(run))
 
 

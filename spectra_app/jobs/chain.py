@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from spectra_app.config import RunFileSettings, load_settings
+from spectra_app.config import ModelChoice, RunFileSettings, load_settings
 from spectra_app.errors import ConfigError, TrajectoryError
 from spectra_app.jobs.born_of_run import last_configuration, run_born, write_born
 from spectra_app.jobs.policy import obstacle
@@ -62,6 +62,7 @@ def run_recipe(
     say: Callable[[str], None] | None = None,
     dynamics: Callable[..., Any] = simulate,
     max_minutes: float | None = None,
+    trust: bool = False,
 ) -> RecipeResult:
     """Do everything a recipe asks for: what ``spectra-app run`` does.
 
@@ -72,6 +73,7 @@ def run_recipe(
         say: told what begins.
         dynamics: called as ``jobs.simulate`` is, e.g. with a progress bar around it.
         max_minutes: wall time after which the dynamics is saved and stopped, min.
+        trust: load pickled checkpoints of calculators, which may run code; no recipe can say so.
 
     Raises:
         TrajectoryError: the folder holds a run of other settings.
@@ -84,13 +86,14 @@ def run_recipe(
         if isinstance(recipe, RunFileSettings)
         else load_settings(RunFileSettings, find_workflow(Path(recipe)), overrides)
     )
+    choice = settings.choice(trust, isinstance(recipe, RunFileSettings) or _own_words(settings, overrides))
     began, folder = time.perf_counter(), settings.output
-    merged = _merged(settings) if settings.runs else None
+    merged = _merged(settings, choice) if settings.runs else None
     atoms = _start_of(settings) if merged is None else last_configuration(merged)
     _check_tasks(settings, atoms)
-    tell(f"{describe_structure(atoms)}, model '{settings.model}'; results in {folder}/")
+    tell(f"{describe_structure(atoms)}, model '{choice}'; results in {folder}/")
     if merged is None:
-        _dynamics(settings, atoms, tell, overwrite, functools.partial(dynamics, max_minutes=max_minutes))
+        _dynamics(settings, choice, atoms, tell, overwrite, functools.partial(dynamics, max_minutes=max_minutes))
         run, made = read_run(folder / RUN_FILE), [folder / RUN_FILE]
     else:
         run, made = merged, []
@@ -99,11 +102,19 @@ def run_recipe(
     born = None
     if "born" in settings.tasks:
         tell(f"{TITLES['born']} ...")
-        born = run_born(run, settings.model, device=settings.md.device, eps_inf=settings.md.eps_inf)
+        born = run_born(run, choice, device=settings.md.device, eps_inf=settings.md.eps_inf)
         files += _write_born(born, folder)
     files = [*made, _write_configuration(settings), *files, *_overview(run, spectra, references, folder)]
-    summary = summarise(settings, atoms, run, spectra, born, files, time.perf_counter() - began)
+    summary = summarise(settings, choice, atoms, run, spectra, born, files, time.perf_counter() - began)
     return RecipeResult(run, spectra, born, summary, tuple(files))
+
+
+def _own_words(settings: RunFileSettings, overrides: Sequence[str]) -> bool:
+    """Whether every calculator is named by the user himself, not by the recipe, which may be a stranger's."""
+    from spectra_app.couplings.calculator_spec import is_calculator_spec
+
+    given = {override.partition("=")[0].strip() for override in overrides}
+    return {key for key in ("model", "response") if is_calculator_spec(getattr(settings, key))} <= given
 
 
 def _start_of(settings: RunFileSettings) -> Atoms:
@@ -122,19 +133,19 @@ def _start_of(settings: RunFileSettings) -> Atoms:
     return start_structure(settings.model, settings.structure, settings.repeat)
 
 
-def _merged(settings: RunFileSettings) -> Run:
+def _merged(settings: RunFileSettings, choice: ModelChoice) -> Run:
     """The runs that a recipe names, as one.
 
     Raises:
         TrajectoryError: they do not belong together.
         ConfigError: they are of another model than the recipe.
     """
-    from spectra_app.potentials.folder import read_card
+    from spectra_app.couplings.open_model import read_card
 
     run = opened(list(settings.runs))
-    if run.metadata["model_hash"] != read_card(settings.model).hash:
+    if run.metadata["model_hash"] != read_card(choice).hash:
         raise ConfigError(
-            "model of the recipe", got=settings.model, wanted=f"'{run.metadata['model_name']}', that of {run.path}"
+            "model of the recipe", got=str(choice), wanted=f"'{run.metadata['model_name']}', that of {run.path}"
         )
     return run
 
@@ -163,6 +174,7 @@ def _check_tasks(settings: RunFileSettings, atoms: Atoms) -> None:
 
 def _dynamics(
     settings: RunFileSettings,
+    choice: ModelChoice,
     atoms: Atoms,
     say: Callable[[str], None],
     overwrite: bool,
@@ -170,7 +182,7 @@ def _dynamics(
 ) -> None:
     """Make the run file, continue it, or keep it."""
     run_file = settings.output / RUN_FILE
-    state = "absent" if overwrite else run_state(settings, atoms, run_file)
+    state = "absent" if overwrite else run_state(settings, atoms, run_file, choice)
     if state == "complete":
         say(f"molecular dynamics: {run_file} is complete and kept")
         return
@@ -178,17 +190,23 @@ def _dynamics(
         say(f"molecular dynamics: continuing {run_file}")
     run_file.parent.mkdir(parents=True, exist_ok=True)
     restart = state == "interrupted"
-    dynamics(settings.model, atoms, settings.md, run_file, restart=restart, overwrite=overwrite)
+    dynamics(choice, atoms, settings.md, run_file, restart=restart, overwrite=overwrite, say=say)
 
 
-def run_state(settings: RunFileSettings, atoms: Atoms, run_file: Path) -> str:
+def run_state(settings: RunFileSettings, atoms: Atoms, run_file: Path, choice: ModelChoice) -> str:
     """Whether a run file is "absent", "interrupted" or "complete" for these settings.
+
+    Args:
+        settings: of the recipe.
+        atoms: start structure.
+        run_file: that may be there.
+        choice: its model.
 
     Raises:
         TrajectoryError: it belongs to other settings, another model or other atoms; or is damaged.
     """
+    from spectra_app.couplings.open_model import read_card
     from spectra_app.dynamics import read_field_table
-    from spectra_app.potentials.folder import read_card
     from spectra_app.runs.restart_file import checkpoint_path, is_begun
 
     if not run_file.exists():
@@ -202,8 +220,8 @@ def run_state(settings: RunFileSettings, atoms: Atoms, run_file: Path) -> str:
     then = run.metadata["configuration"].get("md", {})
     now = settings.md.model_dump(mode="json")
     changed = [f"md.{key}: {then[key]} -> {now[key]}" for key in now if key in then and then[key] != now[key]]
-    if run.metadata["model_hash"] != read_card(settings.model).hash:
-        changed.append(f"model: {run.metadata['model_name']} -> {settings.model}")
+    if run.metadata["model_hash"] != read_card(choice).hash:
+        changed.append(f"model: {run.metadata['model_name']} -> {choice}")
     if settings.md.field_table is not None:
         field, before = read_field_table(settings.md.field_table).description, run.metadata.get("field")
         if before is not None and before.get("sha256") != field["sha256"]:

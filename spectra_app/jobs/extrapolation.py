@@ -229,6 +229,8 @@ def runs_extrapolation(paths: Sequence[Path]) -> ExtrapolationReport | None:
 
 def unknown_extrapolation(model_name: str) -> str:
     """What is said where nothing is known."""
+    if model_name.startswith("ase:"):
+        return "extrapolation: unknown, a calculator does not say what its model was trained on"
     return (
         "extrapolation: unknown; told, in runs that are begun then, after: "
         f"spectra-app models {model_name} --trained-on DATA"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from spectra_app.dynamics.forces import PotentialLike
+from spectra_app.dynamics.foreign import dipole_rule, model_facts
 from spectra_app.dynamics.observables import RunKind, stored_observables
 from spectra_app.dynamics.outside import range_facts
 from spectra_app.readers.trajectories.frames import Trajectory
@@ -26,6 +27,7 @@ def kind_of_record(trajectory: Trajectory, model: PotentialLike, parts: bool, to
         field=False,
         parts=parts,
         extrapolation=told,
+        dipole=dipole_rule(model),
     )
 
 
@@ -60,11 +62,8 @@ def header_of_record(
             "created_by": "record",
             "configuration": {"trajectory": str(trajectory.path)},
             "versions": versions(),
-            "model_name": model.card.name,
-            "model_hash": model.card.hash,
+            **model_facts(model),
             RANGE_KEY: range_facts(model) if kind.extrapolation else None,
-            "eps_inf": model.eps_inf,
-            "oxidation_states": model.oxidation_states,
             "seed": None,
             "device": str(model.device),
             "engine": model.engine,

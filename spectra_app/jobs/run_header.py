@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from spectra_app.config import MDSettings
 from spectra_app.dynamics.forces import PotentialLike
+from spectra_app.dynamics.foreign import dipole_rule, model_facts
 from spectra_app.dynamics.molecular_dynamics import MolecularDynamics
 from spectra_app.dynamics.observables import RunKind, stored_observables
 from spectra_app.dynamics.outside import range_facts
@@ -63,17 +64,15 @@ def run_header(
         field=dynamics.field is not None,
         parts=share.parts is not None,
         extrapolation=told,
+        dipole=dipole_rule(model),
     )
     seeds = dynamics.seeds[share.first : share.first + particles.n_replicas]
     metadata = {
         "created_by": "md",
         "configuration": {"md": settings.model_dump(mode="json")},
         "versions": versions(),
-        "model_name": model.card.name,
-        "model_hash": model.card.hash,
+        **model_facts(model),
         RANGE_KEY: range_facts(model) if told else None,
-        "eps_inf": model.eps_inf,
-        "oxidation_states": model.oxidation_states,
         "seed": settings.seed,
         "seeds": list(seeds),
         "device": now.device,

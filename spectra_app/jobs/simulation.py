@@ -17,6 +17,7 @@ from spectra_app.config import MDSettings
 from spectra_app.dynamics.engine import ChosenEngine, choose_engine, why_not_static
 from spectra_app.dynamics.fields import FieldFunction, check_same_field
 from spectra_app.dynamics.forces import PotentialLike
+from spectra_app.dynamics.foreign import dipole_rule
 from spectra_app.dynamics.molecular_dynamics import MolecularDynamics, Progress
 from spectra_app.dynamics.recorder import Recorder
 from spectra_app.dynamics.split_recorder import AnyRecorder, SplitRecorder
@@ -290,6 +291,7 @@ class Simulation:
                 field=None if self.dynamics.schedule is None else self.dynamics.schedule.at_recorded,
                 atom_part=None if share.parts is None else share.parts.atom_part,
                 has_extrapolation=self._spreading.told,
+                dipole=dipole_rule(self.model),
             )
             for share, writer in zip(self.batch.shares, to, strict=True)
         ]

@@ -10,6 +10,7 @@ import torch
 from spectra_app.config import MDSettings
 from spectra_app.dynamics.engine import ProcessEngine, choose_processes, is_faster
 from spectra_app.dynamics.forces import PotentialLike
+from spectra_app.dynamics.foreign import is_foreign
 from spectra_app.dynamics.molecular_dynamics import MolecularDynamics
 from spectra_app.dynamics.split_recorder import AnyRecorder
 
@@ -53,6 +54,8 @@ class Spreading:
             obstacle = "a field that is a function of this script"
         elif engine == "graph":
             obstacle = "engine graph"
+        elif is_foreign(self._model):
+            obstacle = "a calculator of another program, which stays in one process"
         self.n_processes = choose_processes(
             self._settings, self._model, dynamics.particles, n_steps, self._n_threads, obstacle
         )

@@ -102,8 +102,8 @@ def start_structure(model: str, structure: Path | None, repeat: tuple[int, int, 
     """
     if structure is not None:
         return read_structure(structure, repeat)
-    shipped = find_model(model) / START_FILE
-    if not shipped.is_file():
+    shipped = None if model.startswith("ase:") else find_model(model) / START_FILE
+    if shipped is None or not shipped.is_file():
         raise StructureError(
             f"start structure of model '{model}'", got="none in its folder", wanted="a structure", todo="Name a file"
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectra_app import __version__
-from spectra_app.config import RunFileSettings
+from spectra_app.config import ModelChoice, RunFileSettings
 from spectra_app.jobs.extrapolation import run_extrapolation, unknown_extrapolation
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ FORMATS = {
 
 def summarise(
     settings: RunFileSettings,
+    choice: ModelChoice,
     atoms: Atoms,
     run: Run,
     spectra: dict[str, Spectrum],
@@ -52,6 +53,7 @@ def summarise(
 
     Args:
         settings: the recipe.
+        choice: its model.
         atoms: start structure.
         run: the run.
         spectra: by kind.
@@ -59,8 +61,8 @@ def summarise(
         files: everything written so far.
         seconds: what it took.
     """
+    from spectra_app.couplings.open_model import read_card
     from spectra_app.plotting import build_summary, write_summary
-    from spectra_app.potentials.folder import read_card
 
     outside = run_extrapolation(run)
     described = {RUN_FILE: "the run: dipoles, polarizabilities, trajectory", CONFIGURATION_FILE: "every setting"}
@@ -74,7 +76,7 @@ def summarise(
         created=datetime.datetime.now().isoformat(timespec="seconds"),
         version=__version__,
         folder=settings.output,
-        card=read_card(settings.model),
+        card=read_card(choice),
         eps_inf=run.eps_inf,
         run=run,
         spectra=spectra,

@@ -76,6 +76,7 @@ class SpectraCalculator(Calculator):
         "born_effective_charges",
         "extrapolation",
     ]
+    periodic_dipole = "cell"  # what our own ``couplings.ase_potential`` reads
 
     def __init__(
         self, model: Any, skin_A: float = 0.5, field_V_per_A: Sequence[float] | None = None, **kwargs: Any

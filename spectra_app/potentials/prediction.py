@@ -72,6 +72,8 @@ class Prediction(NamedTuple):
             where iterations went on to the tolerance.
         extrapolation: of every atom, how far it is outside the training data; None where the model does not know them
             or the polarizability was not asked for.
+        born_charges: [atom, field, displacement], physical, e; None where they are no part of an evaluation, as in
+            every model of ours (``Potential.born_charges`` gives them).
     """
 
     energy: Tensor
@@ -88,6 +90,7 @@ class Prediction(NamedTuple):
     solution: Tensor | None = None
     excess: Tensor | None = None
     extrapolation: Extrapolation | None = None
+    born_charges: Tensor | None = None
 
 
 def without_electrostatics(system: System, per_atom: Tensor, outside: Extrapolation | None = None) -> Response:

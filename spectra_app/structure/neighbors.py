@@ -19,6 +19,7 @@ from spectra_app.errors import StructureError
 from spectra_app.structure.system import System
 
 SLOT_MULTIPLE = 4  # slots are padded to a multiple: fewer distinct shapes for torch.compile and for the allocator
+_NO_PAIRS = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3), np.int64))
 MAX_IMAGES = 1000  # more cell images than this inside one cutoff sphere means a cell too small to be meant
 
 
@@ -198,7 +199,8 @@ def build_neighbors(system: System, cutoff: float) -> Neighbors:
 
     Args:
         system: the structures; may live on any device (pairs are searched on the host).
-        cutoff: A; a caller that reuses the table while atoms move adds its skin here.
+        cutoff: A; a caller that reuses the table while atoms move adds its skin here.  0: a table without pairs, of a
+            model that looks for its neighbours itself.
 
     Returns:
         The table on the system's device, shifts in the system's dtype.
@@ -209,7 +211,8 @@ def build_neighbors(system: System, cutoff: float) -> Neighbors:
     lists, start = [], 0
     for structure, size in enumerate(system.sizes):
         part = positions[start : start + size]
-        i, j, shift = neighbor_pairs(part, cells[structure] if periodic[structure] else None, cutoff)
+        box = cells[structure] if periodic[structure] else None
+        i, j, shift = neighbor_pairs(part, box, cutoff) if cutoff else _NO_PAIRS
         lists.append((i + start, j + start, shift))
         start += size
     i, j, shift = (np.concatenate(parts) for parts in zip(*lists, strict=True))

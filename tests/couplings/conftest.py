@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from spectra_app import read_run
 from spectra_app.config import MDSettings
 from spectra_app.jobs.simulation import Simulation
-from tests.cli.conftest import cli, water_box, write_tiny_model  # noqa: F401 (a fixture)
+from tests.cli.conftest import cli, model_folder, water_box, write_tiny_model  # noqa: F401 (fixtures)
 from tests.toy_potential import ToyPotential, dumbbells
 
 TIMESTEP_FS = 0.4

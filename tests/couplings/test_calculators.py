@@ -139,7 +139,7 @@ def test_a_recipe_names_only_calculators() -> None:
         ),
         ("Keeping(command='rm -rf .')", "keyword command, wanted a calculator that runs no commands"),
     ]:
-        with pytest.raises(ConfigError, match=f"{says}.*give it yourself on the command line: -s model="):
+        with pytest.raises(ConfigError, match=f"{says}.*name it yourself on the command line"):
             calculator_from(f"ase:{HERE}:{words}", own=False)
     with pytest.raises(ConfigError, match="Dftb, which runs a program"):
         calculator_from("ase:ase.calculators.dftb:Dftb()", own=False)

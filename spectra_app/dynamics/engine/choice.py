@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 
 from spectra_app.dynamics.forces import PotentialLike
+from spectra_app.dynamics.foreign import is_foreign
 from spectra_app.errors import ConfigError
 from spectra_app.structure.neighbors import Neighbors, build_neighbors
 from spectra_app.structure.system import System
@@ -80,7 +81,7 @@ def choose_engine(
         )
     names = available if wanted == "auto" else (wanted,)
     ways = [ChosenEngine(name, threads) for name in names]
-    if n_evaluations >= _SHORT:
+    if n_evaluations >= _SHORT and not is_foreign(model):
         timed = _evaluation(model, system) if trial is None else trial
         best = _fastest(ways, model, timed) if len(ways) > 1 else ways[0]
         alone = ChosenEngine(best.name, 1)
