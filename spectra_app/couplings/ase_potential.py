@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from spectra_app.potentials.training_range import TrainingRange
     from spectra_app.structure.neighbors import Neighbors
 
-BORN_STEP_A = 0.01  # displacement of the central differences of a dipole
+BORN_STEP_A = 0.005  # displacement of the central differences of a dipole
 
 
 class AsePotential:

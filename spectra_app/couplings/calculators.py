@@ -6,21 +6,21 @@ and the constructor that it names, and nothing else; ``calculator_from`` says wh
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
-import hashlib
 import importlib
-import importlib.metadata
-import importlib.util
 import inspect
+import os
 import pkgutil
 import sys
 import typing
-from collections.abc import Callable
-from pathlib import Path
+import warnings
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from spectra_app.couplings.calculator_provenance import PACKAGES
 from spectra_app.couplings.calculator_spec import CalculatorSpec, parse_calculator_spec, strings_in
 from spectra_app.errors import ConfigError, ModelError
 from spectra_app.pickles import runs_code
@@ -28,21 +28,7 @@ from spectra_app.pickles import runs_code
 if TYPE_CHECKING:
     from ase.calculators.calculator import BaseCalculator
 
-_PACKAGES = {
-    "aimnet": "aimnet2calc",
-    "chgnet": "chgnet",
-    "deepmd": "deepmd-kit",
-    "fairchem": "fairchem-core",
-    "mace": "mace-torch",
-    "metatomic": "metatomic-torch",
-    "nequip": "nequip",
-    "orb_models": "orb-models",
-    "quippy": "quippy-ase",
-}
-"""Names in the package index of modules that are called otherwise there."""
-_DOWNLOADS = frozenset({"mace_mp", "mace_off", "mace_anicc", "mace_omol", "mace_polar"})
-"""Factories of MACE that fetch a model they know by name."""
-_INSTALLED = frozenset({"site-packages", "dist-packages"})
+_UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 _RUNS_COMMANDS = ("FileIOCalculator", "GenericFileIOCalculator", "BaseGenericFileIOCalculator", "SocketIOCalculator")
 _COMMANDS = frozenset({"command", "profile", "lmpcmds", "post_changebox_cmds", "asecommand", "unix_command"})
 
@@ -71,13 +57,14 @@ def calculator_from(spec: str | CalculatorSpec, trust: bool = False, own: bool =
     parsed = spec if isinstance(spec, CalculatorSpec) else parse_calculator_spec(spec)
     if not trust:
         _check_files(parsed)
-    factory = _factory(parsed, _module(parsed))
-    if not own:
-        _check_strange(parsed, factory)
-    try:
-        made = factory(*parsed.arguments, **parsed.keywords)
-    except Exception as error:  # of the constructor: any
-        raise ModelError(f"{parsed.text}", got=_told(error), wanted=f"a calculator{_signature(factory)}") from None
+    with _loading(parsed.top == "mace"):
+        factory = _factory(parsed, _module(parsed))
+        if not own:
+            _check_strange(parsed, factory)
+        try:
+            made = factory(*parsed.arguments, **parsed.keywords)
+        except Exception as error:  # of the constructor: any
+            raise ModelError(f"{parsed.text}", got=_told(error), wanted=f"a calculator{_signature(factory)}") from None
     if not _is_calculator(type(made)):
         raise ModelError(
             f"{parsed.text}",
@@ -87,65 +74,24 @@ def calculator_from(spec: str | CalculatorSpec, trust: bool = False, own: bool =
     return typing.cast("BaseCalculator", made)
 
 
-def version_of(spec: CalculatorSpec) -> str | None:
-    """Version of the package that a specification names, imported or not; None where it says none."""
-    name = _PACKAGES.get(spec.top, spec.top)
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        pass
-    if not any(_INSTALLED & set(path.parts) for path in _source_of(spec)):
-        return None  # a module of the user's own: the table below takes a second
-    owners = importlib.metadata.packages_distributions().get(spec.top, ())
-    return importlib.metadata.version(owners[0]) if owners else None
+@contextlib.contextmanager
+def _loading(mace: bool) -> Iterator[None]:
+    """For the time of an import and a construction, whose words go to stderr: stdout belongs to results.
 
-
-def fingerprint(spec: CalculatorSpec) -> str:
-    """Short hash of what results depend on: the words, the package's version, the content of the files it names.
-
-    Of a module that belongs to no package the source takes the place of a version.
+    MACE lets every ``torch.load`` of a process run code from its import on; here that ends with the construction.
     """
-    version = version_of(spec)
-    digest = hashlib.sha256(f"{spec.text}\0{version}".encode())
-    for path in [*spec.files, *(_source_of(spec) if version is None else ())]:
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file():
-                with file.open("rb") as stream:
-                    digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()[:12]
-
-
-def provenance(spec: CalculatorSpec) -> dict[str, Any]:
-    """What a run file says of a calculator: specification, module, package, version, files."""
-    return {
-        "specification": spec.text,
-        "module": spec.module,
-        "package": spec.top,
-        "version": version_of(spec),
-        "files": [str(path) for path in spec.files],
-    }
-
-
-def notices(spec: CalculatorSpec) -> list[str]:
-    """What a user should be told of a calculator that was made, one line each."""
-    version = version_of(spec)
-    lines = [f"imported {spec.module}{f' ({spec.top} {version})' if version else ''} for {spec.text}"]
-    for path in spec.files:
-        reason = runs_code(path)
-        if reason is not None:
-            lines.append(f"{path} is {reason}: loading it ran what is in it, as --trust-checkpoint allows")
-    if spec.top == "mace" and spec.factory.split(".")[-1] in _DOWNLOADS and not spec.files:
-        lines.append(f"{spec.factory} downloads its model, or takes it from a cache: both are done by MACE, not by us")
-    return lines
-
-
-def _source_of(spec: CalculatorSpec) -> tuple[Path, ...]:
-    """The file of a module that belongs to no package with a version; nothing is imported."""
+    before = os.environ.get(_UNSAFE)
+    if mace:
+        os.environ[_UNSAFE] = "1"
     try:
-        found = importlib.util.find_spec(spec.top)
-    except ValueError:  # a module that was made by hand
-        return ()
-    return () if found is None or found.origin is None or not Path(found.origin).is_file() else (Path(found.origin),)
+        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+            warnings.filterwarnings("ignore", message=f".*{_UNSAFE}")
+            yield
+    finally:
+        if before is None:
+            os.environ.pop(_UNSAFE, None)
+        else:
+            os.environ[_UNSAFE] = before
 
 
 def _check_files(spec: CalculatorSpec) -> None:
@@ -217,7 +163,7 @@ def _module(spec: CalculatorSpec) -> ModuleType:
             f"calculator '{spec.text}'",
             got=f"no module '{missing}'" + ("" if own else f", which {spec.module} needs"),
             wanted=f"the package '{package}' in this environment",
-            todo=f"Run: pip install {_PACKAGES.get(package, package)}{mine if own else ''}",
+            todo=f"Run: pip install {PACKAGES.get(package, package)}{mine if own else ''}",
         ) from None
     except Exception as error:  # a module may do anything when it is imported
         raise ModelError(

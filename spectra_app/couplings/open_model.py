@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from spectra_app.config import CalculatorSettings, ModelChoice
+from spectra_app.couplings.calculator_provenance import fingerprint, notices, provenance, version_of
 from spectra_app.couplings.calculator_spec import CalculatorSpec, is_calculator_spec, parse_calculator_spec
-from spectra_app.couplings.calculators import calculator_from, fingerprint, notices, provenance, version_of
+from spectra_app.couplings.calculators import calculator_from
 from spectra_app.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
