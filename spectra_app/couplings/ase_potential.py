@@ -23,7 +23,7 @@ from spectra_app.couplings.calculator_batch import (
 )
 from spectra_app.couplings.calculator_card import CalculatorCard, card_of
 from spectra_app.couplings.calculator_results import CalculatorReader, Wanted
-from spectra_app.couplings.calculator_source import Geometry, Source
+from spectra_app.couplings.calculator_source import DipoleSource, Geometry
 from spectra_app.dynamics.foreign import Use
 from spectra_app.errors import ConfigError, ModelError
 from spectra_app.potentials.potential import Potential
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from spectra_app.potentials.training_range import TrainingRange
     from spectra_app.structure.neighbors import Neighbors
 
-BORN_STEP_A = 0.005  # displacement of the central differences of a dipole
+BORN_STEP_A = 0.01  # of central differences of a dipole: 2e-4 e of curvature, and 1e-3 e of an SCF known to 1e-5 e A
 
 
 class AsePotential:
@@ -332,5 +332,5 @@ def _reader_of(calculator: Any, settings: CalculatorSettings) -> CalculatorReade
     return CalculatorReader(calculator, settings, type(calculator).__name__)
 
 
-def _words(source: Source) -> str:
+def _words(source: DipoleSource) -> str:
     return f"{source.name}{' and polarizability' if source.has_alpha else ''}"

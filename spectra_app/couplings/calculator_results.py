@@ -16,8 +16,8 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from spectra_app.config import CalculatorSettings
 from spectra_app.couplings.calculator_source import (
     RESPONSES,
+    DipoleSource,
     Geometry,
-    Source,
     check_polarizability,
     check_units,
     find_source,
@@ -73,7 +73,7 @@ class CalculatorReader:
     def __init__(self, calculator: Any, settings: CalculatorSettings, name: str) -> None:
         self.calculator, self._settings, self.name = calculator, settings, name
         self.dipole_unit = stated_dipole_unit(calculator) if settings.dipole_unit == "auto" else settings.dipole_unit
-        self.source: Source | None = None
+        self.source: DipoleSource | None = None
         self.has_energy = True
         self._known: dict[bytes, Atoms] = {}
         self._atoms: Atoms | None = None
@@ -118,7 +118,7 @@ class CalculatorReader:
         results = self._results(geometry, (self.source.born,))
         return self._needed(results, self.source.born, (len(geometry.numbers), 3, 3))
 
-    def find_source(self, geometry: Geometry) -> Source:
+    def find_source(self, geometry: Geometry) -> DipoleSource:
         """Evaluate a structure and see what there is; every later one is asked for the same.
 
         Raises:
@@ -229,7 +229,7 @@ class CalculatorReader:
         stress = self._needed(results, "stress", (6,) if voigt else (3, 3))
         return np.asarray(voigt_6_to_full_3x3_stress(stress)) if voigt else stress
 
-    def _dipole(self, results: dict[str, Any], source: Source, geometry: Geometry) -> np.ndarray:
+    def _dipole(self, results: dict[str, Any], source: DipoleSource, geometry: Geometry) -> np.ndarray:
         if source.rule == "path":
             return np.zeros(3)
         factor = DIPOLE_UNITS[self.dipole_unit]

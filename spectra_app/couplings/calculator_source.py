@@ -57,7 +57,7 @@ class Geometry(NamedTuple):
         return (self.boundaries != "open", self.boundaries != "open", self.boundaries == "periodic")
 
 
-class Source(NamedTuple):
+class DipoleSource(NamedTuple):
     """Where the dipole comes from.
 
     Attributes:
@@ -75,7 +75,7 @@ class Source(NamedTuple):
 
 def find_source(
     name: str, calculator: Any, results: dict[str, Any], boundaries: Boundaries, settings: CalculatorSettings
-) -> Source:
+) -> DipoleSource:
     """Where the dipole comes from.
 
     Args:
@@ -93,18 +93,18 @@ def find_source(
     said, alpha = settings.periodic_dipole, has["polarizability"]
     if boundaries == "open":
         if has["dipole"]:
-            return Source("function", "dipole", alpha, born)
+            return DipoleSource("function", "dipole", alpha, born)
     elif said != "born":
         if has["dipole"] and "cell" in (said, getattr(calculator, "periodic_dipole", None)):
-            return Source("modulo", "dipole", alpha, born)
+            return DipoleSource("modulo", "dipole", alpha, born)
         if has["polarization"] and boundaries == "periodic":
-            return Source("modulo", "polarization", alpha, born)
+            return DipoleSource("modulo", "polarization", alpha, born)
         if has["molecular_dipoles"]:
-            return Source("function", "molecular_dipoles", alpha, born)
+            return DipoleSource("function", "molecular_dipoles", alpha, born)
         if has["atomic_dipoles"] and not np.any(np.abs(results.get("charges", 0.0)) > 1e-9):
-            return Source("function", "atomic_dipoles", alpha, born)
+            return DipoleSource("function", "atomic_dipoles", alpha, born)
     if born is not None:
-        return Source("path", born, alpha, born)
+        return DipoleSource("path", born, alpha, born)
     what = f"dipole of calculator {name} for {_WORDS[boundaries]}"
     if boundaries == "open" or not has["dipole"]:
         raise ModelError(

@@ -58,7 +58,7 @@ class Source:
             from spectra_app.potentials.folder import WEIGHTS_FILE
 
             return {"calculator": self.text, "weights": _digest(find_model(self.text) / WEIGHTS_FILE)}
-        from spectra_app.couplings.calculators import fingerprint, version_of
+        from spectra_app.couplings.calculator_provenance import fingerprint, version_of
 
         spec = parse_calculator_spec(self.text)
         return {

@@ -90,7 +90,7 @@ def test_one_command_from_tblite_to_the_infrared_bands_of_carbon_dioxide(
     assert intensity[silent].max() < 0.02 * intensity.max()
     born = json.loads((tmp_path / "results" / "born.json").read_text())
     charges = np.array(born["born_e"] if "born_e" in born else [atom["born_e"] for atom in born["atoms"]])
-    np.testing.assert_allclose(charges.reshape(-1, 3, 3).sum(axis=0), 0.0, atol=1e-3)
+    np.testing.assert_allclose(charges.reshape(-1, 3, 3).sum(axis=0), 0.0, atol=3e-3)
     again = cli("run", path)
     assert "is complete and kept" in again.err
 
