@@ -1,5 +1,5 @@
 # Two commands on a fresh machine with Python >= 3.11:  make demo   and   make test
-.PHONY: demo test lint format clean help
+.PHONY: demo test test-mace lint format clean help
 
 # The first interpreter that is new enough; PYTHON=... chooses another.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -9,6 +9,7 @@ BIN := .venv/bin
 help:
 	@echo "make demo    environment, then water: MD -> infrared, Raman, VDOS, Born charges, figures (results/water)"
 	@echo "make test    environment, then every test"
+	@echo "make test-mace    another environment, with mace-torch, then the tests that need it"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  rewrite the code in the house format"
 
@@ -29,6 +30,19 @@ demo: .venv/run.stamp
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest
 
+# Libraries of other architectures want different versions of e3nn: each has an environment of its own, and its tests a mark.
+.venv-%/stamp: pyproject.toml constraints.txt constraints-%.txt
+	@test -n "$(PYTHON)" || { echo "make: no Python >= 3.11 found; say PYTHON=/path/to/python" >&2; exit 1; }
+	test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--constraint constraints-$*.txt --editable '.[$*]' pytest
+	@touch $@
+
+.PRECIOUS: .venv-%/stamp
+
+test-mace: test-%: .venv-%/stamp
+	.venv-$*/bin/python -m pytest -m $* tests/cli tests/couplings tests/potentials tests/training
+
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,4 +53,4 @@ format: .venv/dev.stamp
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv build dist results .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-* build dist results .pytest_cache .mypy_cache .ruff_cache

@@ -96,7 +96,10 @@ KINDS: dict[str, Callable[[], Backbone]] = {
 }
 
 
-@pytest.fixture(params=KINDS)
+MARKS = {"mace": pytest.mark.mace}  # of those that need a library: run in its environment alone
+
+
+@pytest.fixture(params=[pytest.param(name, marks=MARKS.get(name, ())) for name in KINDS])
 def backbone(request: pytest.FixtureRequest) -> Backbone:
     torch.manual_seed(1)
     made = KINDS[request.param]().double()
