@@ -20,12 +20,14 @@ free are the vectors and rank-2 tensors that the heads read.  What differs from 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from spectra_app.config import CACESettings
+from spectra_app.potentials.backbones.cace_fused import message_sums, pair_values, sums_by_element
 from spectra_app.potentials.backbones.features import Backbone, Features, PairGeometry
 from spectra_app.potentials.backbones.traceless import (
     N_COMPONENTS,
@@ -65,6 +67,7 @@ class CACE(Backbone):
         self.messages = nn.ModuleList(_Message(channels, n_radial, self.max_l) for _ in range(settings.layers))
         self.readouts = nn.ModuleList(_Readout(channels, self.contractions) for _ in range(settings.layers + 1))
         self.n_scalars = self.n_vectors = channels
+        self.compiles = True
         self.n_rank2 = channels if self.contractions.n_tensors else 0
         self.to(torch.get_default_dtype())
 
@@ -72,14 +75,61 @@ class CACE(Backbone):
         """See ``Backbone.forward``."""
         radial = self.radial(geometry.distance)  # [atom, slot, basis]
         angular = harmonics(geometry.direction, self.max_l).transpose(1, 2)  # [atom, harmonic, slot]
+        by_element = angular @ self._by_element(radial, species[neighbors.other])
+
+        def received(message: _Message, scalars: Tensor) -> Tensor:
+            return angular @ (message.radial(radial) * gather_neighbors(message.sent(scalars), neighbors))
+
+        return self._features(*self._of_atoms(species, by_element.unflatten(-1, (radial.shape[-1], -1)), received))
+
+    def once(self, system: System, species: Tensor, neighbors: Neighbors, geometry: PairGeometry) -> Features:
+        """See ``Backbone.once``: loops over pairs, on the CPU."""
+        if species.device.type != "cpu":
+            return super().once(system, species, neighbors, geometry)
+        return self._features(*self._once(species, geometry))
+
+    def components(
+        self, system: System, species: Tensor, neighbors: Neighbors, geometry: PairGeometry
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See ``Backbone.components``."""
+        scalars, vectors, tensors = self._once(species, geometry)
+        assert tensors is not None
+        return scalars, vectors, tensors
+
+    def _once(self, species: Tensor, geometry: PairGeometry) -> tuple[Tensor, Tensor, Tensor | None]:
+        """As ``_of_atoms``, with compiled sums over neighbours."""
+        n_harmonics = sum(N_COMPONENTS[: self.max_l + 1])
+        pairs = pair_values(geometry, self.cutoff, self.radial.frequencies)
+        by_element = sums_by_element(pairs, species.numpy(), self.sender.num_embeddings, n_harmonics)
+
+        def received(message: _Message, scalars: Tensor) -> Tensor:
+            return message_sums(pairs, message.radial.weight.T, message.sent(scalars), n_harmonics)
+
+        return self._of_atoms(species, by_element, received)
+
+    def _of_atoms(
+        self, species: Tensor, by_element: Tensor, received: Callable[[_Message, Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Scalars [atom, channel], vectors [atom, xyz, channel] and components of tensors [atom, 5, channel].
+
+        Args:
+            species: [atom].
+            by_element: [atom, harmonic, basis, element], sums over the neighbours of every element.
+            received: of a layer and the scalars: sums over neighbours of what they send, [atom, harmonic, channel].
+        """
         receiver = self.receiver(species)
-        density = self._density(angular @ self._by_element(radial, species[neighbors.other]), receiver)
+        density = self._density(by_element, receiver)
         scalars, vectors, tensors = self.readouts[0](self.start(receiver), *self.contractions(density))
         for message, readout in zip(self.messages, self.readouts[1:], strict=True):
-            density = message(scalars, density, angular, radial, neighbors)
+            assert isinstance(message, _Message)
+            density = message(density, received(message, scalars))
             scalars, more_vectors, more_tensors = readout(scalars, *self.contractions(density))
             vectors = vectors + more_vectors
             tensors = None if tensors is None else tensors + more_tensors
+        return scalars, vectors, tensors
+
+    def _features(self, scalars: Tensor, vectors: Tensor, tensors: Tensor | None) -> Features:
+        """With tensors as matrices."""
         return Features(scalars, vectors, None if tensors is None else self.contractions.as_matrices(tensors))
 
     def _by_element(self, radial: Tensor, kinds: Tensor) -> Tensor:
@@ -88,9 +138,9 @@ class CACE(Backbone):
         rows = torch.eye(self.sender.num_embeddings, dtype=radial.dtype, device=radial.device)[kinds]
         return (radial[..., None] * rows[..., None, :]).flatten(-2)
 
-    def _density(self, sums: Tensor, receiver: Tensor) -> list[Tensor]:
-        """A-basis, for every order [atom, component, channel], from sums [atom, harmonic, basis * element]."""
-        mixed = (sums.unflatten(-1, (self.radial.n_radial, -1)) @ self.sender.weight).flatten(-2)
+    def _density(self, by_element: Tensor, receiver: Tensor) -> list[Tensor]:
+        """A-basis, for every order [atom, component, channel], from sums [atom, harmonic, basis, element]."""
+        mixed = (by_element @ self.sender.weight).flatten(-2)
         gates = self.gates(receiver)[:, None].chunk(self.max_l + 1, dim=-1)
         parts = mixed.split(N_COMPONENTS[: self.max_l + 1], dim=1)
         return [(part @ weights) * gate for part, weights, gate in zip(parts, self.filters, gates, strict=True)]
@@ -226,11 +276,8 @@ class _Message(nn.Module):
         self.filters = nn.Parameter(torch.randn(max_l + 1, channels, channels) / math.sqrt(channels))
         self.memory = nn.Parameter(torch.randn(max_l + 1, channels, channels) / math.sqrt(channels))
 
-    def forward(
-        self, scalars: Tensor, density: list[Tensor], angular: Tensor, radial: Tensor, neighbors: Neighbors
-    ) -> list[Tensor]:
-        """The next A-basis; ``angular`` [atom, harmonic, slot], ``radial`` [atom, slot, basis]."""
-        sums = angular @ (self.radial(radial) * gather_neighbors(self.sent(scalars), neighbors))
+    def forward(self, density: list[Tensor], sums: Tensor) -> list[Tensor]:
+        """The next A-basis; ``sums`` [atom, harmonic, channel] over neighbours, of what they send."""
         parts = sums.split(N_COMPONENTS[: self.max_l + 1], dim=1)
         return [
             part @ weights + own @ memory
