@@ -54,18 +54,12 @@ def mean_born(run: Run, model: PotentialLike, n_frames: int = 20) -> BornReport:
     """
     import numpy as np
 
-    from spectra_app.born import build_born_report
-    from spectra_app.structure.neighbors import build_neighbors
-    from spectra_app.structure.system import from_ase
+    from spectra_app.born import born_charges, build_born_report
 
     one = run.joined[0] if run.joined else run
     frames = np.unique(np.linspace(0, len(one.positions_A) - 1, n_frames).astype(int))
-    tensors = []
-    for frame in frames:
-        system = from_ase(configuration(one, int(frame)), device=model.device, dtype=model.dtype)
-        model.check_system(system)
-        tensors.append(model.born_charges(system, build_neighbors(system, model.cutoff)).double().cpu().numpy())
-    found, last = np.stack(tensors), configuration(one, int(frames[-1]))
+    found = np.stack([born_charges(model, configuration(one, int(frame))).born_e for frame in frames])
+    last = configuration(one, int(frames[-1]))
     periodic = bool(last.pbc.all())
     return build_born_report(
         found.mean(axis=0),
