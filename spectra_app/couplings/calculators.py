@@ -127,22 +127,25 @@ def _check_strange(spec: CalculatorSpec, factory: Callable[..., Any]) -> None:
     """
     todo = "If you have looked at it, name it yourself on the command line, with --model or --response"
     what = f"calculator '{spec.text}' of a recipe"
-    kind = factory if inspect.isclass(factory) else _returned(factory)
-    if not inspect.isclass(kind) or not _is_calculator(kind):
+    returned = [factory] if inspect.isclass(factory) else _returned(factory)
+    kinds = [kind for kind in returned if inspect.isclass(kind) and _is_calculator(kind)]
+    if not kinds:
         wanted = "a class of calculators of ASE, or a function declared to return one"
         raise ConfigError(what, got=f"{type(factory).__name__} {spec.factory}", wanted=wanted, todo=todo)
-    names = {base.__name__ for base in kind.__mro__}
+    names = {base.__name__ for kind in kinds for base in kind.__mro__}
     commands = _COMMANDS & set(spec.keywords)
     if names & set(_RUNS_COMMANDS) or commands:
-        got = f"keyword {sorted(commands)[0]}" if commands else f"{kind.__name__}, which runs a program"
+        got = f"keyword {sorted(commands)[0]}" if commands else f"{kinds[0].__name__}, which runs a program"
         raise ConfigError(what, got=got, wanted="a calculator that runs no commands of the shell", todo=todo)
 
 
-def _returned(factory: Callable[..., Any]) -> Any:
+def _returned(factory: Callable[..., Any]) -> list[Any]:
+    """What a function says that it returns; one of several where it is a union, as of ``mace_mp``."""
     try:
-        return typing.get_type_hints(factory).get("return")
+        told = typing.get_type_hints(factory).get("return")
     except Exception:  # names of annotations that only a type checker knows
-        return None
+        return []
+    return [told, *typing.get_args(told)]
 
 
 def _module(spec: CalculatorSpec) -> ModuleType:

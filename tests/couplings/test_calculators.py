@@ -43,6 +43,11 @@ class Shop:
         return LennardJones(sigma=sigma)
 
 
+def either(raw: bool = False) -> LennardJones | dict[str, float]:
+    """As factories of MACE say it."""
+    return {} if raw else LennardJones()
+
+
 def undeclared(sigma: float) -> object:
     """A calculator, without saying so."""
     return LennardJones(sigma=sigma)
@@ -132,7 +137,8 @@ def test_a_package_that_a_module_needs_is_named(tmp_path: Path, monkeypatch: pyt
 
 def test_a_recipe_names_only_calculators() -> None:
     assert isinstance(calculator_from("ase:ase.calculators.emt:EMT()", own=False), EMT)
-    assert isinstance(calculator_from(f"ase:{HERE}:Shop.make()", own=False), LennardJones)
+    for words in ("Shop.make()", "either()"):
+        assert isinstance(calculator_from(f"ase:{HERE}:{words}", own=False), LennardJones)
     for words, says in [
         (
             "undeclared(1.0)",

@@ -115,7 +115,7 @@ def recipe(folder: Path, tasks: list[str]) -> Path:
         "model": ENERGY,
         "structure": str(folder / "bond.extxyz"),
         "output": str(folder / "results"),
-        "md": {"ensemble": "nve", "equilibration_steps": 0, "steps": 700, "temperature_K": 150.0, "timestep_fs": 0.5},
+        "md": {"ensemble": "nve", "equilibration_steps": 0, "steps": 300, "temperature_K": 150.0, "timestep_fs": 1.0},
         "spectra": {"resolution_per_cm": 300},
         "tasks": tasks,
     }
