@@ -156,6 +156,24 @@ def test_dipoles_alone_are_enough_for_a_trajectory_and_not_for_dynamics(tmp_path
         Simulation(AsePotential(Dipoles()), pairs(), settings())
 
 
+class Careless(Springs):
+    """Keeps the atoms themselves, no copy of them, and has electrons at a temperature."""
+
+    def calculate(self, *given: Any, **named: Any) -> None:
+        super().calculate(*given, **named)
+        self.atoms = given[0]
+        self.results["free_energy"] = self.results["energy"]
+        self.results["energy"] += 0.1 * self.n_calls  # whose forces are not ours
+
+
+def test_the_energy_is_the_one_of_the_forces_and_every_step_is_computed(tmp_path: Path) -> None:
+    calculator = Careless()
+    run = run_of(AsePotential(calculator), pairs(), tmp_path / "run.h5")
+    np.testing.assert_allclose(run.energy_eV, exact(Springs(), run, "energy"), rtol=1e-12)
+    np.testing.assert_allclose(run.dipole_eA, exact(Springs(), run), rtol=1e-12)
+    assert calculator.n_calls == 61
+
+
 def test_calculators_see_charges_and_info_of_the_structure() -> None:
     atoms = pairs()
     atoms.set_initial_charges(np.arange(8.0))
