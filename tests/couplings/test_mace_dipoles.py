@@ -17,6 +17,7 @@ from ase import Atoms
 from ase.io import write
 
 from spectra_app import born_charges, load_model, read_run
+from spectra_app.couplings.calculator_spec import parse_calculator_spec
 from spectra_app.units import DEBYE_TO_E_ANGSTROM
 from tests.springs_calculator import Springs
 
@@ -27,6 +28,7 @@ pytestmark = [
 ]
 
 BOND = Springs(("dipole", "polarizability"), charge_e=0.35, second=0.02)  # the truth that the models learn
+TRAINING_STEPS = 120
 ENERGY = "ase:tests.springs_calculator:Springs(())"
 STRETCH_PER_CM = 521.4709 * (30.0 * (1.0 / 1.008 + 1.0 / 15.999)) ** 0.5  # sqrt(k/mu) of its bond
 
@@ -37,58 +39,70 @@ def bond(length_A: float = 1.0, along: tuple[float, float, float] = (0.3, -0.5, 
     return Atoms("OH", [np.zeros(3), length_A * direction])
 
 
-def trained(folder: Path, kind: str) -> Path:
-    """A small model, trained to the bond's dipole (and polarizability), saved as ``mace_run_train`` does."""
-    from mace import data, modules, tools  # before e3nn, whose own tables it makes readable
+def small_model(kind: str) -> Any:
+    """A small model of the library with random weights, in float64 (set by the caller)."""
+    from mace import modules  # before e3nn, whose own tables it makes readable
 
     from e3nn import o3  # isort: skip
-    from mace.tools import torch_geometric
 
     dielectric = kind == "AtomicDielectricMACE"
-    hidden, readout = ("4x0e + 4x1o + 4x2e", "4x0e + 4x1o + 4x2e") if dielectric else ("4x0e + 4x1o", "4x0e")
+    features = "4x0e + 4x1o + 4x2e" if dielectric else "4x0e + 4x1o"
+    energies = np.array([-1.0, -2.0]) if kind == "EnergyDipolesMACE" else None
+    torch.manual_seed(1)
+    return getattr(modules, kind)(
+        r_max=2.5,
+        num_bessel=4,
+        num_polynomial_cutoff=5,
+        max_ell=2,
+        interaction_cls=modules.interaction_classes["RealAgnosticResidualInteractionBlock"],
+        interaction_cls_first=modules.interaction_classes["RealAgnosticInteractionBlock"],
+        num_interactions=2,
+        num_elements=2,
+        hidden_irreps=o3.Irreps(features),
+        MLP_irreps=o3.Irreps(features if dielectric else "4x0e"),
+        avg_num_neighbors=1.0,
+        atomic_numbers=[1, 8],
+        correlation=1,
+        gate=torch.nn.functional.silu,
+        atomic_energies=energies,
+        **({"use_polarizability": True} if dielectric else {}),
+    )
+
+
+def train(model: Any, dielectric: bool) -> None:
+    """Teach a model the bond's dipole, debye (e A of a dielectric one), and polarizability."""
+    from mace import data, tools
+    from mace.tools import torch_geometric
+
+    rng = np.random.default_rng(0)
+    frames = [bond(length, tuple(rng.normal(size=3))) for length in np.linspace(0.85, 1.15, 12)]
+    table = tools.AtomicNumberTable([1, 8])
+    graphs = [data.AtomicData.from_config(data.config_from_atoms(one), z_table=table, cutoff=2.5) for one in frames]
+    batch = torch_geometric.Batch.from_data_list(graphs).to_dict()
+    truth = [BOND.values(frame.positions, None) for frame in frames]
+    unit = 1.0 if dielectric else DEBYE_TO_E_ANGSTROM
+    dipoles = torch.tensor(np.array([one["dipole"] / unit for one in truth]))
+    alphas = torch.tensor(np.array([one["polarizability"] for one in truth]))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
+    for step in range(TRAINING_STEPS):
+        optimizer.param_groups[0]["lr"] = 0.03 * (1.0 - step / (TRAINING_STEPS + 5))
+        optimizer.zero_grad()
+        out = model(batch, training=True)
+        loss = ((out["dipole"] - dipoles) / dipoles.std()).square().mean()
+        if dielectric:
+            loss = loss + ((out["polarizability"] - alphas) / alphas.std()).square().mean()
+        loss.backward()
+        optimizer.step()
+
+
+def saved(folder: Path, kind: str) -> Path:
+    """A model as ``mace_run_train`` saves it; one of dipoles is trained before."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
-    torch.manual_seed(1)
     try:
-        model = getattr(modules, kind)(
-            r_max=2.5,
-            num_bessel=4,
-            num_polynomial_cutoff=5,
-            max_ell=2,
-            interaction_cls=modules.interaction_classes["RealAgnosticResidualInteractionBlock"],
-            interaction_cls_first=modules.interaction_classes["RealAgnosticInteractionBlock"],
-            num_interactions=2,
-            num_elements=2,
-            hidden_irreps=o3.Irreps(hidden),
-            MLP_irreps=o3.Irreps(readout),
-            avg_num_neighbors=1.0,
-            atomic_numbers=[1, 8],
-            correlation=1,
-            gate=torch.nn.functional.silu,
-            atomic_energies=None,
-            **({"use_polarizability": True} if dielectric else {}),
-        )
-        rng = np.random.default_rng(0)
-        frames = [bond(length, tuple(rng.normal(size=3))) for length in np.linspace(0.85, 1.15, 12)]
-        table = tools.AtomicNumberTable([1, 8])
-        graphs = [
-            data.AtomicData.from_config(data.config_from_atoms(frame), z_table=table, cutoff=2.5) for frame in frames
-        ]
-        batch = torch_geometric.Batch.from_data_list(graphs).to_dict()
-        truth = [BOND.values(frame.positions, None) for frame in frames]
-        unit = 1.0 if dielectric else DEBYE_TO_E_ANGSTROM
-        dipoles = torch.tensor(np.array([one["dipole"] / unit for one in truth]))
-        alphas = torch.tensor(np.array([one["polarizability"] for one in truth]))
-        optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
-        for step in range(120):
-            optimizer.param_groups[0]["lr"] = 0.03 * (1.0 - step / 125.0)
-            optimizer.zero_grad()
-            out = model(batch, training=True)
-            loss = ((out["dipole"] - dipoles) / dipoles.std()).square().mean()
-            if dielectric:
-                loss = loss + ((out["polarizability"] - alphas) / alphas.std()).square().mean()
-            loss.backward()
-            optimizer.step()
+        model = small_model(kind)
+        if kind != "EnergyDipolesMACE":
+            train(model, kind == "AtomicDielectricMACE")
     finally:
         torch.set_default_dtype(before)
     path = folder / f"{kind}.model"
@@ -100,9 +114,13 @@ def trained(folder: Path, kind: str) -> Path:
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Specifications of trained models."""
     folder = tmp_path_factory.mktemp("mace")
-    types = {"AtomicDipolesMACE": "DipoleMACE", "AtomicDielectricMACE": "DipolePolarizabilityMACE"}
+    types = {
+        "AtomicDipolesMACE": "DipoleMACE",
+        "AtomicDielectricMACE": "DipolePolarizabilityMACE",
+        "EnergyDipolesMACE": "EnergyDipoleMACE",
+    }
     return {
-        kind: f"ase:mace.calculators:MACECalculator(model_paths='{trained(folder, kind)}', model_type='{name}', "
+        kind: f"ase:mace.calculators:MACECalculator(model_paths='{saved(folder, kind)}', model_type='{name}', "
         "device='cpu', default_dtype='float64')"
         for kind, name in types.items()
     }
@@ -206,6 +224,28 @@ def test_born_charges_are_the_derivatives_of_the_library(models: dict[str, str])
     calculator = model._energy.calculator  # type: ignore[attr-defined]
     slopes = calculator.get_dielectric_derivatives(bond())[0]
     np.testing.assert_allclose(report.born_e, np.moveaxis(np.asarray(slopes).reshape(3, 2, 3), 0, 1), atol=5e-4)
+
+
+def test_a_trajectory_takes_energy_and_dipole_of_one_model_or_the_dipole_alone(
+    models: dict[str, str], tmp_path: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mace.calculators import MACECalculator
+
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")  # as MACE wants it to open a model of its own
+    write(tmp_path / "way.extxyz", [bond(length) for length in (0.95, 1.0, 1.05)])
+    for kind in ("EnergyDipolesMACE", "AtomicDipolesMACE"):  # names of results leak from one calculator to the next
+        words = ["-m", models[kind], "--trust-checkpoint", "--timestep-fs", 1, "-o", tmp_path / f"{kind}.h5"]
+        outcome = cli("record", tmp_path / "way.extxyz", *words)
+        assert outcome.code == 0, outcome.err
+        path = parse_calculator_spec(models[kind]).keywords
+        calculator, run = MACECalculator(**path), read_run(tmp_path / f"{kind}.h5")
+        for frame, positions in enumerate(np.asarray(run.stored_positions_A)):
+            calculator.calculate(Atoms("OH", positions[0]))
+            dipole = calculator.results["dipole"] * DEBYE_TO_E_ANGSTROM
+            np.testing.assert_allclose(run.dipole_eA[frame, 0], dipole, atol=1e-10)
+            if kind == "EnergyDipolesMACE":
+                np.testing.assert_allclose(run.energy_eV[frame, 0], calculator.results["energy"], rtol=1e-10)
+        assert np.isnan(run.energy_eV).all() == (kind == "AtomicDipolesMACE")
 
 
 def test_a_polar_model_without_its_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
