@@ -332,6 +332,18 @@ def test_a_calculator_that_fails_at_a_step_is_one_line_and_the_record_is_kept(
     np.testing.assert_allclose(run.dipole_eA, exact(Springs(), run), rtol=1e-12)
 
 
+def test_after_a_failure_a_restart_goes_on(tmp_path: Path) -> None:
+    whole = run_of(AsePotential(Springs()), pairs(), tmp_path / "whole.h5")
+    path, failing = tmp_path / "run.h5", AsePotential(Springs(fails_at=40))
+    with pytest.raises(CalculatorError):
+        Simulation(failing, pairs(), settings(), path, checkpoint_s=0.0).run()
+    Simulation(AsePotential(Springs()), pairs(), settings(), path).run(restart=True)
+    run = read_run(path)
+    assert run.complete
+    assert not run.ended
+    np.testing.assert_array_equal(np.asarray(run.dipole_eA), np.asarray(whole.dipole_eA))
+
+
 def test_of_several_replicas_only_the_one_that_fails_stops(tmp_path: Path) -> None:
     class Partly(Springs):
         def calculate(self, atoms: Atoms, *given: Any) -> None:
