@@ -126,7 +126,8 @@ class Potential(nn.Module):
         """What ``engine`` may be here: ``"graph"``, of whole steps, is the same to a model as ``"eager"``."""
         if self.device.type == "cuda":
             return ("eager", "graph")
-        return ("eager", "compiled") if self.backbone.compiles and self.device.type == "cpu" else ("eager",)
+        has_loops = self.backbone.compiles or self.variant.electrostatic  # of the backbone, of heads and electrostatics
+        return ("eager", "compiled") if has_loops and self.device.type == "cpu" else ("eager",)
 
     @property
     def iterates(self) -> bool:
@@ -238,7 +239,8 @@ class Potential(nn.Module):
             own = system._replace(charge=self.sign * unit * system.charge)
             latents = self.latent_head(own, species, neighbors, pair, features, unit, sigma, compiled)
         pairs: NearList | None = None
-        if compiled and energy_only:
+        if compiled and energy_only and (self.iterates or not self.variant.responds):
+            # One-shot response is made of potential and field themselves, of which these loops know no derivative.
             pairs = self._near = near_pairs(system, k, sigma, self._near)
         interaction = prepare_interaction(system, k, sigma, self._highest_rank, pairs)
         if latents.transfer_energy is not None:
