@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from spectra_app.config.base import Settings
 
@@ -105,9 +105,118 @@ class MACESettings(BackboneSettings):
         )
 
 
+class NequIPFamilySettings(BackboneSettings):
+    """What ``nequip`` and ``allegro`` share."""
+
+    l_max: int = Field(2, ge=1, le=6, description="highest degree of the spherical harmonics")
+    parity: bool = Field(False, description="also features that change sign the other way under reflection (1e, 2o)")
+    cutoff_power: int = Field(6, ge=3, description="p of the polynomial cutoff")
+    bessel_trainable: bool = Field(False, description="the wave numbers of the Bessel functions are learned")
+    avg_num_neighbors: Literal["auto"] | float | tuple[float, ...] = Field(
+        "auto",
+        description="neighbours of an atom, which sums over them are divided by the root of, or one number per element "
+        "of the model; auto: the mean of the training data",
+    )
+    pair_cutoffs_A: tuple[tuple[float, ...], ...] | None = Field(
+        None, description="cutoff of every pair of elements of the model, centre first, A; null: cutoff_A for all"
+    )
+    zbl: tuple[str, ...] | None = Field(
+        None, description="elements of the model, whose nuclei repel each other as ZBL; null: no such term"
+    )
+    kernels: Literal["e3nn", "openequivariance", "cuequivariance"] = Field(
+        "e3nn", description="what makes tensor products on a GPU, each from the package of its name"
+    )
+
+    keys_beside_checkpoint: ClassVar[tuple[str, ...]] = ("kernels",)
+
+    @model_validator(mode="after")
+    def _fit_each_other(self) -> NequIPFamilySettings:
+        if self.pair_cutoffs_A is not None:
+            rows = self.pair_cutoffs_A
+            if any(len(row) != len(rows) for row in rows):
+                raise ValueError("pair_cutoffs_A: as many numbers in every row as there are rows")
+            if not all(0.0 < value <= self.cutoff_A for row in rows for value in row):
+                raise ValueError("pair_cutoffs_A: numbers above 0 and at most cutoff_A")
+        return self
+
+
+Activation = Literal["silu", "mish", "gelu", "none"]
+
+
+class NequIPSettings(NequIPFamilySettings):
+    """``nequip``: equivariant message passing in irreps, made of the layers of the library ``nequip``."""
+
+    name: Literal["nequip"] = "nequip"
+    channels: int | tuple[int, ...] = Field(32, description="features of every degree, or one number per degree 0 ...")
+    layers: int = Field(2, ge=1, description="message-passing layers")
+    last_layer: Literal["equivariant", "scalars"] = Field(
+        "equivariant",
+        description="what the last layer gives: vectors and tensors too, or scalars alone as in the library's own "
+        "models (heads then read vectors of the layer before)",
+    )
+    type_channels: int | None = Field(None, ge=1, description="features of an element; null: as scalars of an atom")
+    radial_layers: int = Field(1, ge=0, description="hidden layers of the radial network")
+    radial_width: int = Field(64, ge=1, description="their width")
+    readout_layers: int = Field(0, ge=0, description="hidden layers of the energy's readout")
+    readout_width: int | None = Field(None, ge=1, description="their width; null: as scalars of an atom")
+    readout_activation: Activation = Field("silu", description="between layers of the energy's readout")
+
+    @property
+    def channels_of_degree(self) -> tuple[int, ...]:
+        """Features of degree 0 to ``l_max``."""
+        given = self.channels
+        return given if isinstance(given, tuple) else (given,) * (self.l_max + 1)
+
+    @model_validator(mode="after")
+    def _one_number_per_degree(self) -> NequIPSettings:
+        if len(self.channels_of_degree) != self.l_max + 1 or min(self.channels_of_degree) < 1:
+            raise ValueError(f"channels: a number above 0, or one for each of the degrees 0 to {self.l_max}")
+        return self
+
+    def in_words(self) -> str:
+        """See ``BackboneSettings``."""
+        channels = "/".join(map(str, dict.fromkeys(self.channels_of_degree)))
+        return f"{self.layers} layers, {channels} channels, l_max {self.l_max}, parity {self.parity}"
+
+
+class AllegroSettings(NequIPFamilySettings):
+    """``allegro``: features of pairs in layers without messages, made of the modules of ``nequip-allegro``."""
+
+    name: Literal["allegro"] = "allegro"
+    channels: int = Field(64, ge=2, description="scalar features per pair")
+    tensor_channels: int = Field(16, ge=1, description="tensor features per pair")
+    layers: int = Field(2, ge=1, description="tensor products of a pair with its centre's surroundings")
+    kernels: Literal["e3nn", "cuequivariance"] = Field("e3nn", description="what makes tensor products on a GPU")
+    coupled_paths: bool = Field(True, description="every channel of a tensor product has weights of its own")
+    spline_span: int | None = Field(
+        None,
+        ge=1,
+        description="radial functions are n_radial splines, so many of which overlap; null: Bessel functions",
+    )
+    embedding_channels: int | None = Field(None, ge=2, description="first features of a pair; null: as its scalars")
+    embedding_layers: int = Field(1, ge=0, description="hidden layers of the network that makes a pair's first scalars")
+    embedding_width: int = Field(64, ge=1, description="their width")
+    embedding_activation: Activation = Field("silu", description="between its layers")
+    mlp_layers: int = Field(1, ge=0, description="hidden layers of the network after every tensor product")
+    mlp_width: int = Field(64, ge=1, description="their width")
+    mlp_activation: Activation = Field("silu", description="between its layers")
+    readout_layers: int = Field(1, ge=0, description="hidden layers of the pair energy's readout")
+    readout_width: int = Field(32, ge=1, description="their width")
+    readout_activation: Activation = Field("silu", description="between its layers")
+
+    def in_words(self) -> str:
+        """See ``BackboneSettings``."""
+        return (
+            f"{self.layers} layers, {self.channels} scalar and {self.tensor_channels} tensor channels of pairs, "
+            f"l_max {self.l_max}, parity {self.parity}"
+        )
+
+
 BACKBONE_SETTINGS: dict[str, type[BackboneSettings]] = {
     "painn": PaiNNSettings,
     "cace": CACESettings,
     "mace": MACESettings,
+    "nequip": NequIPSettings,
+    "allegro": AllegroSettings,
 }
 """Value of ``model.backbone`` in a file -> the class of its keys."""

@@ -53,8 +53,14 @@ class CheckpointOpener(Protocol):
     def __call__(self, path: Path, species: tuple[str, ...], head: str | None) -> OpenedCheckpoint: ...  # noqa: D102
 
 
-OPENERS: dict[str, tuple[str, str]] = {"mace": ("mace_checkpoint", "open_mace")}
+OPENERS: dict[str, tuple[str, str]] = {
+    "mace": ("mace_checkpoint", "open_mace"),
+    "nequip": ("nequip_checkpoint", "open_nequip"),
+    "allegro": ("nequip_checkpoint", "open_allegro"),
+}
 """Name of the backbone -> module in ``backbones`` and function in it; imported when a file is opened."""
+CALLS_BY_NAME = dict.fromkeys(("nequip", "allegro"), "a file that names the functions which build its model")
+"""Name of the backbone -> why each of its files runs code, also where it holds nothing but tensors and words."""
 
 
 def open_checkpoint(
@@ -83,7 +89,7 @@ def open_checkpoint(
         )
     if not path.is_file():
         raise ModelError(f"checkpoint {path}", got="no such file", wanted=f"a trained model of {backbone}")
-    reason = runs_code(path)
+    reason = runs_code(path) or CALLS_BY_NAME.get(backbone)
     if reason is not None and not trust:
         raise ConfigError(
             f"checkpoint {path}",

@@ -19,11 +19,13 @@ class Edges(NamedTuple):
         receiver: [edge], the atom i at which a sum over neighbours is made.
         sender: [edge], its neighbour j.
         vectors: [edge, xyz], r_j - r_i, A.
+        slots: [edge], flat slot of the table in which each stands; None: every slot is an edge, in their order.
     """
 
     receiver: Tensor
     sender: Tensor
     vectors: Tensor
+    slots: Tensor | None
 
 
 def edges_within(neighbors: Neighbors, vectors: Tensor, cutoff: float, fixed: bool) -> Edges:
@@ -46,7 +48,7 @@ def edges_within(neighbors: Neighbors, vectors: Tensor, cutoff: float, fixed: bo
     if not fixed:
         chosen = inside.nonzero()[:, 0]
         if len(chosen):
-            return Edges(own[chosen], other[chosen], flat.index_select(0, chosen))
+            return Edges(own[chosen], other[chosen], flat.index_select(0, chosen), chosen)
     away = torch.zeros_like(flat)
     away[:, 0] = _FAR * cutoff
-    return Edges(own, other, torch.where(inside[:, None], flat, away))
+    return Edges(own, other, torch.where(inside[:, None], flat, away), None)

@@ -74,6 +74,15 @@ SMALL_OF: dict[str, dict[str, Any]] = {  # a row for each of BACKBONES
     "painn": SMALL,
     "cace": SMALL,
     "mace": {**SMALL, "channels": 4, "radial_layers": [8], "readout_channels": 4},
+    "nequip": {**SMALL, "radial_width": 8, "avg_num_neighbors": 2.0},
+    "allegro": {
+        **SMALL,
+        "avg_num_neighbors": 2.0,
+        "tensor_channels": 4,
+        "embedding_width": 8,
+        "mlp_width": 8,
+        "readout_width": 8,
+    },
 }
 
 
@@ -254,6 +263,31 @@ def test_a_backbone_without_vectors_gives_charges_and_refuses_dipoles(monkeypatc
     assert predict(potential, system).forces[2, 1].item() == pytest.approx(-slope, rel=1e-5, abs=1e-6)
     with pytest.raises(ConfigError, match="no equivariant vectors, with variant pu"):
         potential_of(ScalarToy, monkeypatch, variant="pu")
+
+
+@pytest.mark.parametrize(
+    ("toy", "variant", "response"),
+    [
+        (PairToy, "puQipiu", "self-consistent"),
+        (PairToy, "puQipiu", "one-shot"),
+        (ScalarToy, "pip", "one-shot"),
+        (ScalarToy, "q", "one-shot"),
+    ],
+)
+def test_heads_have_compiled_loops_on_any_backbone(
+    toy: type[Backbone], variant: str, response: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one cell: there the sums are split, by loops of which one-shot response needs a derivative more."""
+    settings = {"variant": variant, "response": response, "alpha": "bonds" if toy is PairToy else "scalar"}
+    potential, system = potential_of(toy, monkeypatch, **settings), structure()
+    assert not potential.backbone.compiles
+    assert potential.engines == ("eager", "compiled")
+    eager = predict(potential, system, stress=True)
+    potential.engine = "compiled"
+    found = predict(potential, system, stress=True)
+    for name in ("energy", "forces", "stress", "dipole", "polarizability"):
+        torch.testing.assert_close(getattr(found, name), getattr(eager, name), rtol=1e-5, atol=1e-5)
+    assert potential_of(toy, monkeypatch, variant="sr").engines == ("eager",)
 
 
 @pytest.mark.parametrize("heads_cutoff", [2.2, 4.0])

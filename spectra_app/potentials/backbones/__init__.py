@@ -13,6 +13,8 @@ BACKBONES: dict[str, tuple[str, str]] = {
     "painn": ("painn", "PaiNN"),
     "cace": ("cace", "CACE"),
     "mace": ("mace", "MACEBackbone"),
+    "nequip": ("nequip", "NequIP"),
+    "allegro": ("allegro", "Allegro"),
 }
 """Name in a configuration -> module in this folder and class in it, made from (its own settings, number of elements).
 
