@@ -1,5 +1,5 @@
 # Two commands on a fresh machine with Python >= 3.11:  make demo   and   make test
-.PHONY: demo test test-mace lint format clean help
+.PHONY: demo test test-mace test-nequip lint format clean help
 
 # The first interpreter that is new enough; PYTHON=... chooses another.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -10,6 +10,7 @@ help:
 	@echo "make demo    environment, then water: MD -> infrared, Raman, VDOS, Born charges, figures (results/water)"
 	@echo "make test    environment, then every test"
 	@echo "make test-mace    another environment, with mace-torch, then the tests that need it"
+	@echo "make test-nequip  another environment, with nequip and nequip-allegro, then the tests that need them"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  rewrite the code in the house format"
 
@@ -40,7 +41,7 @@ test: .venv/dev.stamp
 
 .PRECIOUS: .venv-%/stamp
 
-test-mace: test-%: .venv-%/stamp
+test-mace test-nequip: test-%: .venv-%/stamp
 	.venv-$*/bin/python -m pytest -m $* tests/cli tests/couplings tests/potentials tests/training
 
 lint: .venv/dev.stamp

@@ -105,7 +105,11 @@ KINDS: dict[str, Callable[[], Backbone]] = {
 }
 
 
-MARKS = {"mace": pytest.mark.mace}  # of those that need a library: run in its environment alone
+MARKS = {  # of those that need a library: run in its environment alone
+    "mace": pytest.mark.mace,
+    "nequip": pytest.mark.nequip,
+    "allegro": pytest.mark.nequip,
+}
 
 
 @pytest.fixture(params=[pytest.param(name, marks=MARKS.get(name, ())) for name in KINDS])
