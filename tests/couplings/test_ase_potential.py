@@ -96,6 +96,20 @@ def test_a_calculator_may_say_that_its_dipole_is_that_of_the_cell(tmp_path: Path
     np.testing.assert_allclose(run.dipole_eA, exact(Springs(), run), atol=1e-10)
 
 
+@pytest.mark.parametrize(("gives", "said"), [("born_charges", "auto"), ("dipole", "cell")])
+def test_a_slab_is_periodic_along_two_vectors_for_its_calculator(gives: str, said: Any, tmp_path: Path) -> None:
+    atoms, calculator = pairs(4, 7.0), Springs((gives,), charge_e=1.5)
+    atoms.pbc = [True, False, True]
+    run = run_of(AsePotential(calculator, periodic_dipole=said), atoms, tmp_path / "run.h5")
+    wanted = exact(calculator, run)
+    np.testing.assert_allclose(run.dipole_eA - run.dipole_eA[0], wanted - wanted[0], atol=1e-10)
+    assert run.slab
+    assert calculator.seen.pbc.tolist() == [True, True, False]
+    np.testing.assert_allclose(calculator.seen.cell.array[:2], atoms.cell.array[[2, 0]])
+    with pytest.raises(ModelError, match="for a slab: got only energy, forces, polarization"):
+        AsePotential(Springs(("polarization",))).check_system(from_ase(atoms))
+
+
 @pytest.mark.parametrize("gives", ["polarization", "born_charges"])
 def test_replicas_and_constant_pressure(gives: str, tmp_path: Path) -> None:
     calculator = Springs((gives, "stress", "polarizability"), charge_e=1.0)
@@ -212,6 +226,27 @@ def test_a_model_of_ours_gives_the_response_or_the_energy(tmp_path: Path, model_
         AsePotential(ours, ours)
     with pytest.raises(ConfigError, match="a model of ours, wanted a calculator"):
         AsePotential(ours)
+
+
+@pytest.mark.parametrize("place", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_a_model_of_ours_may_be_on_another_device(place: str, model_folder: Path) -> None:
+    if place == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    ours, here = load_model(model_folder, place, "float64"), load_model(model_folder, "cpu", "float64")
+    atoms, fixed = pairs(4, 7.0), Springs(("polarization", "polarizability"))
+    for first, second in ((fixed, ours), (ours, fixed)):
+        found = []
+        for other in (ours, here):
+            one, two = (other if part is ours else part for part in (first, second))
+            model = AsePotential(one, two)
+            system = from_ase(atoms, device=model.device)
+            model.check_system(system)
+            found.append(model(system, build_neighbors(system, model.cutoff), stress=False))
+        assert found[0].forces is not None
+        for name in ("energy", "forces", "dipole", "polarizability"):
+            value = getattr(found[0], name)
+            assert value.device.type == place
+            torch.testing.assert_close(value.cpu(), getattr(found[1], name), rtol=1e-8, atol=1e-9)
 
 
 def test_named_in_words(tmp_path: Path, model_folder: Path) -> None:
