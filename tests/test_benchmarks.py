@@ -76,6 +76,7 @@ def test_runs_of_the_streaming_benchmark_have_spectra(
 @pytest.fixture
 def systems(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The driver of the systems."""
+    monkeypatch.syspath_prepend(str(SCRIPTS[0].parent))
     monkeypatch.syspath_prepend(str(SCRIPTS[0].parent / "systems"))
     return importlib.import_module("run")
 
@@ -99,7 +100,10 @@ def test_recipes_of_all_systems_fit_every_architecture_and_rung(
             assert settings.training.max_minutes == 3.0
 
 
-def test_rows_of_a_table_are_means_over_seeds_in_the_order_of_the_ladder(systems: ModuleType, tmp_path: Path) -> None:
+def test_rows_of_a_table_are_means_over_seeds_in_the_order_of_the_ladder(
+    systems: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(systems, "MEASURED", tmp_path / "measured")
     recipe = load_settings(systems.SystemRecipe, systems.HERE / "water.yaml")
     for variant, seed, error in (("puQipiu", 0, 20.0), ("sr", 0, 50.0), ("sr", 1, 60.0)):
         folder = tmp_path / systems.Cell("water", "painn", variant, "3min", seed).folder
@@ -111,5 +115,9 @@ def test_rows_of_a_table_are_means_over_seeds_in_the_order_of_the_ladder(systems
     rows = [line for line in text.splitlines() if line.startswith("| painn")]
     assert rows == ["| painn | `sr` | 1,234 +- 0 | 55.0 +- 5.0 |", "| painn | `puQipiu` | 1,234 | 20.0 |"]
     assert "3 CPU minutes" in text
+    systems.publish(tmp_path, ["water"])
+    assert len(list((tmp_path / "measured").iterdir())) == 3
+    assert systems.table(tmp_path / "elsewhere", "water", recipe) == text
+    assert not systems.claim(tmp_path / "elsewhere" / systems.Cell("water", "painn", "sr", "3min", 0).folder)
     importlib.import_module("pages").renew_section(page, "water", text)
     assert page.read_text() == f"before\n<!-- water -->\n{text}\n<!-- end of water -->\nafter\n"

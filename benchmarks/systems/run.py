@@ -9,7 +9,9 @@ A system is a recipe beside this script (``water.yaml``): data, cutoffs, setting
 CPU time of one thread (--minutes), the same for every architecture and variant, or --steps as the recipe's epochs say.
 Needs the reference data of development (--data); says so and stops where it is missing.  Finished trainings are kept in
 --output and not repeated, a killed one continues from its checkpoint, and several of these commands may share one
-output folder.  An architecture whose library is not installed is left to the environment that has it.
+output folder.  Their numbers, without the models, stand in ``measured`` beside this script (--publish), from which the
+tables are made; what stands there is not trained again.  An architecture whose library is not installed is left to the
+environment that has it.
 
 Force errors are on frames that were neither trained on nor used to choose an epoch; responses (dipole, Born charges,
 polarizability) were in no training at all.
@@ -43,6 +45,7 @@ from spectra_app.training.trainer import train
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent))
+MEASURED = HERE / "measured"
 METRICS_FILE, TIMES_FILE, CLAIM_FILE = "metrics.json", "times.json", "running.pid"
 ENDLESS = 100_000  # epochs; the minutes end the training
 
@@ -108,9 +111,11 @@ def main() -> None:
     options = read_options()
     recipes = {name: load_settings(SystemRecipe, HERE / f"{name}.yaml") for name in options.systems}
     missing = [str(options.data / r.train) for r in recipes.values() if not (options.data / r.train).is_file()]
-    if missing and options.table is None:
+    if missing and options.table is None and not options.publish:
         raise SystemExit(f"skipped: no reference data at {missing[0]} (give --data)")
-    for name, recipe in recipes.items() if options.table is None else ():
+    if options.publish:
+        publish(options.output, options.systems)
+    for name, recipe in recipes.items() if options.table is None and not options.publish else ():
         for cell in cells(options, name, recipe):
             settings = settings_of(cell, recipe, options)
             folder = options.output / cell.folder
@@ -147,6 +152,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of split, initial weights and order")
     parser.add_argument("--quick", action="store_true", help="two rungs of painn, four minutes each")
     parser.add_argument("--times", action="store_true", help="train nothing, time a step of dynamics of each model")
+    parser.add_argument("--publish", action="store_true", help="train nothing, keep numbers of what is finished")
     parser.add_argument("--table", type=Path, help="train nothing, renew the tables of this page")
     return parser.parse_args()
 
@@ -191,7 +197,7 @@ def available(settings: TrainFile) -> bool:
 
 def claim(folder: Path) -> bool:
     """Whether this process may train in the folder: not finished, and no living process works there."""
-    if (folder / METRICS_FILE).is_file():
+    if (folder / METRICS_FILE).is_file() or (MEASURED / f"{folder.name}.json").is_file():
         return False
     folder.mkdir(parents=True, exist_ok=True)
     mark = folder / CLAIM_FILE
@@ -241,15 +247,33 @@ def measure_time(settings: TrainFile, folder: Path, data: Path) -> None:
     print(f"{folder.name}: {best:.1f} ms per step of {len(atoms)} atoms, {engine}", flush=True)
 
 
+def finished(output: Path, name: str) -> dict[str, dict[str, Any]]:
+    """Numbers of the finished trainings of a system, by the name of their folder; with times where they were taken."""
+    out = {}
+    for path in output.glob(f"{name}-*/{METRICS_FILE}"):
+        times = path.parent / TIMES_FILE
+        out[path.parent.name] = _json(path) | (_json(times) if times.is_file() else {})
+    return out
+
+
+def publish(output: Path, names: list[str]) -> None:
+    """Keep the numbers of finished trainings beside this script, a file for each."""
+    MEASURED.mkdir(exist_ok=True)
+    for name in names:
+        for key, metrics in finished(output, name).items():
+            (MEASURED / f"{key}.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
 def table(output: Path, name: str, recipe: SystemRecipe) -> str:
     """Markdown table of the finished trainings: a block per budget, each row a mean over seeds."""
     found: dict[str, dict[tuple[str, str], list[dict[str, Any]]]] = {}
-    for path in sorted(output.glob(f"{name}-*/{METRICS_FILE}")):
-        cell = Cell(*path.parent.name.split("-"))  # type: ignore[arg-type]
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-        times = path.parent / TIMES_FILE
-        if times.is_file():
-            metrics["ms_per_step"] = json.loads(times.read_text(encoding="utf-8"))["ms_per_step"]
+    kept = {path.stem: path for path in MEASURED.glob(f"{name}-*.json")}
+    for key, metrics in sorted(({key: _json(path) for key, path in kept.items()} | finished(output, name)).items()):
+        cell = Cell(*key.split("-"))  # type: ignore[arg-type]
         found.setdefault(cell.budget, {}).setdefault((cell.backbone, cell.variant), []).append(metrics)
     blocks = [f"### {recipe.title}"]
     for budget, rows in found.items():
