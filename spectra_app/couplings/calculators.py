@@ -152,8 +152,10 @@ def _module(spec: CalculatorSpec) -> ModuleType:
     """Import the module.
 
     Raises:
-        ModelError: it cannot be.
+        ModelError: it cannot be, or it is one of Python's own library, some of which act when they are imported.
     """
+    if spec.top in sys.stdlib_module_names:
+        raise _of_python(spec, f"module {spec.module}")
     try:
         return importlib.import_module(spec.module)
     except ModuleNotFoundError as error:
@@ -204,11 +206,15 @@ def _factory(spec: CalculatorSpec, module: ModuleType) -> Callable[..., Any]:
         raise ModelError(
             f"calculator '{spec.text}'", got=f"{way}, another class", wanted="a class of calculators of ASE"
         )
-    if home in sys.stdlib_module_names:
-        raise ModelError(
-            f"calculator '{spec.text}'", got=f"{way}, of Python's own library", wanted="a factory of calculators of ASE"
-        )
+    if home in sys.stdlib_module_names:  # reached through another module
+        raise _of_python(spec, way)
     return typing.cast("Callable[..., Any]", found)
+
+
+def _of_python(spec: CalculatorSpec, what: str) -> ModelError:
+    return ModelError(
+        f"calculator '{spec.text}'", got=f"{what}, of Python's own library", wanted="a factory of calculators of ASE"
+    )
 
 
 def _unknown(spec: CalculatorSpec, what: str, name: str, known: list[str]) -> ModelError:

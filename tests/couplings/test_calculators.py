@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -117,12 +118,19 @@ def test_classes_functions_and_names_inside_classes(words: str, sigma: float) ->
         (f"ase:{HERE}:Shop()", ModelError, "another class"),
         ("ase:os:system('mkdir run')", ModelError, "of Python's own library"),
         ("ase:builtins:exec('import os')", ModelError, "of Python's own library"),
+        ("ase:ase.io.formats:functools.reduce(1, 2)", ModelError, "of Python's own library"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(spec: str, error: type[Exception], says: str, tmp_path: Path) -> None:
     with pytest.raises(error, match=says) as caught:
         calculator_from(spec)
     assert "\n" not in str(caught.value)
+
+
+def test_a_module_of_pythons_own_library_is_not_even_imported() -> None:
+    with pytest.raises(ModelError, match="module antigravity, of Python's own library"):
+        calculator_from("ase:antigravity:fly()")  # which opens a browser when it is imported
+    assert "antigravity" not in sys.modules
 
 
 def test_a_package_that_a_module_needs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
