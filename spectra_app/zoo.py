@@ -10,6 +10,7 @@ from spectra_app.errors import ConfigError, ModelError
 MODEL_FILE = "model.yaml"  # every folder of a model holds one
 CARD_FILE = "README.md"  # and its card
 INTERPRETATION_FILE = "interpretation.json"  # what its latent quantities are, for programs
+EVIDENCE_FILE = "charge_evidence.json"  # whether its training data determine charges
 RANGE_FILE = "training_range.safetensors"  # what extrapolation is told from
 _PACKAGE = Path(__file__).resolve().parent
 

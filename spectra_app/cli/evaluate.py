@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spectra_app.cli import options
-from spectra_app.cli.console import say, to_json
+from spectra_app.cli.console import say, to_json, warn
 from spectra_app.cli.describe import say_extrapolation
 from spectra_app.errors import DatasetError
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from spectra_app.jobs.extrapolation import ExtrapolationReport
+    from spectra_app.potentials.potential import Potential
     from spectra_app.potentials.prediction import Prediction
+    from spectra_app.training.evidence import ChargeEvidence
 
 
 def evaluate(
@@ -25,6 +27,13 @@ def evaluate(
     json: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="also write the numbers here and print them as JSON")
     ] = None,
+    check_charges: Annotated[
+        bool,
+        typer.Option(
+            "--check-charges",
+            help="see whether the forces of DATA need the model's charges: its network tries to do without (minutes)",
+        ),
+    ] = False,
     device: options.Device = "auto",
     dtype: options.Dtype = "float32",
 ) -> None:
@@ -51,6 +60,10 @@ def evaluate(
     if outside is not None:
         metrics |= {"extrapolation_max": outside.largest, "extrapolation_share": outside.share}
     say_extrapolation(outside, model)
+    evidence = evidence_of(potential, data, model, check_charges)
+    if evidence is not None:
+        metrics["charge_need"] = evidence.need
+        (say if evidence.learned else warn)(evidence.sentence)
     if json is not None:
         from spectra_app.born import write_text
 
@@ -60,3 +73,25 @@ def evaluate(
     width = max(map(len, metrics))
     for name, value in metrics.items():
         print(f"{name:<{width}}  {value:.6g}" if isinstance(value, float) else f"{name:<{width}}  {value}")
+
+
+def evidence_of(potential: Potential, data: Path, model: str, afresh: bool) -> ChargeEvidence | None:
+    """Whether the data determine the charges of a model: measured on DATA, or what training found out.
+
+    Args:
+        potential: the model.
+        data: labelled structures.
+        model: its name or folder.
+        afresh: measure.
+    """
+    from spectra_app.training.evaluation import check_charges, read_structures
+    from spectra_app.training.evidence import read_evidence
+    from spectra_app.zoo import find_model
+
+    if not afresh:
+        return read_evidence(find_model(model))
+    say("seeing whether the network can do without the charges ...")
+    evidence = check_charges(potential, read_structures(data))
+    if evidence is None:
+        warn("charges not checked: a model without electrostatics, or too few frames with forces")
+    return evidence

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from spectra_app.cli import options
-from spectra_app.cli.console import interruptible, print_json, progress_bar
+from spectra_app.cli.console import interruptible, print_json, progress_bar, say, warn
 from spectra_app.config import TrainFile, load_settings
 
 
@@ -49,11 +49,15 @@ def train(
     save_figure(figure_training_history(read_history(result.output / "history.csv")), result.output / "history.png")
     best = next(record for record in result.history if record.epoch == result.best_epoch)
     if json:
-        print_json({"output": result.output, "stopped": result.stopped, "best": best._asdict()})
+        need = None if result.evidence is None else result.evidence.need
+        facts = {"output": result.output, "stopped": result.stopped, "best": best._asdict(), "charge_need": need}
+        print_json(facts)
         return
     print(f"Training ended: {result.stopped}; best epoch {result.best_epoch} of {len(result.history)}")
     print(
         f"Validation: forces {best.valid_forces_rmse_meV_per_A:.1f} meV/A, "
         f"energy {best.valid_energy_rmse_meV_per_atom:.2f} meV/atom"
     )
+    if result.evidence is not None:
+        (say if result.evidence.learned else warn)(result.evidence.sentence)
     print(f"Model: {result.output}   (spectra-app evaluate DATA -m {result.output})")

@@ -83,4 +83,5 @@ class ActiveSettings(Settings):
         "the middle of the training data)",
     )
     held_out: float = Field(0.2, ge=0, lt=1, description="share of the new labels that are not trained on but tested")
+    epochs: int = Field(50, ge=1, description="passes over old and new frames in the training of a round")
     train: bool = Field(True, description="learn the labels; otherwise they are only made")

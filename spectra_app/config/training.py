@@ -41,6 +41,9 @@ class TrainingSettings(Settings):
     """How a potential is trained."""
 
     data: tuple[Path, ...] = Field(description="extended-XYZ files with energies and forces")
+    validation_data: tuple[Path, ...] = Field(
+        (), description="files to validate on instead of validation_fraction of the data, which are all trained on"
+    )
     output: Path = Field(Path("model"), description="folder of the model being made")
     keys: DataKeys = DataKeys()
     start: str | None = Field(
@@ -88,6 +91,9 @@ class TrainingSettings(Settings):
     device: str = Field("cpu", description="torch device")
     dtype: Literal["float32", "float64"] = Field("float32", description="floating-point type of the network")
     checkpoint_minutes: float = Field(2.0, gt=0, description="wall time between checkpoints for an exact resume")
+    check_charges: bool = Field(
+        True, description="see at the end whether the data determine the charges at all (some per cent of the time)"
+    )
     eps_inf: float | None = Field(
         None, ge=1, description="high-frequency dielectric constant of the material (index squared)"
     )

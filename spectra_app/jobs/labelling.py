@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def label_structures(
-    structures: Sequence[Path | str] | Sequence[Atoms] | Path | str,
+    structures: Sequence[Path | str] | Sequence[Atoms] | Sequence[Candidate] | Path | str,
     calculator: str | Any,
     output: Path | str = "labels.extxyz",
     settings: LabelSettings = LabelSettings(),  # noqa: B008  (frozen)

@@ -51,15 +51,17 @@ def read_candidates(paths: Sequence[Path], settings: LabelSettings) -> list[Cand
     return found
 
 
-def given_candidates(structures: Sequence[Atoms], settings: LabelSettings) -> list[Candidate]:
-    """As ``read_candidates`` of structures in memory.
+def given_candidates(structures: Sequence[Atoms | Candidate], settings: LabelSettings) -> list[Candidate]:
+    """As ``read_candidates`` of structures in memory, or of candidates with their origin.
 
     Raises:
         StructureError: no structure, something else, or one that no calculation can treat.
     """
     found = []
-    for number, atoms in enumerate(structures):
-        name = f"structure {number}"
+    for number, given in enumerate(structures):
+        atoms, name = given, f"structure {number}"
+        if isinstance(given, Candidate):
+            atoms, name = given.atoms, given.origin
         if not isinstance(atoms, Atoms):
             raise StructureError(name, got=type(atoms).__name__, wanted="Atoms of ASE, or a file")
         check_structure(atoms, name)

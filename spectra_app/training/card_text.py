@@ -8,6 +8,7 @@ import re
 from spectra_app.config import ModelSettings, TrainFile
 from spectra_app.electrostatics.multipoles import parse_variant
 from spectra_app.potentials.card import ModelCard
+from spectra_app.training.evidence import ChargeEvidence
 from spectra_app.training.interpretation import Interpretation, LongRangeShare, Spread
 
 MEANING = "## What the latent quantities mean"
@@ -32,7 +33,13 @@ _OWN_SCREENING = 0.02  # a model's screening that differs from 1 + chi by more i
 _SIGNED = ("charge_e", "induced_charge_e")
 
 
-def card_text(card: ModelCard, settings: TrainFile, interpretation: Interpretation | None, best_epoch: int) -> str:
+def card_text(
+    card: ModelCard,
+    settings: TrainFile,
+    interpretation: Interpretation | None,
+    best_epoch: int,
+    evidence: ChargeEvidence | None = None,
+) -> str:
     """Markdown text of a model card.
 
     Args:
@@ -40,6 +47,7 @@ def card_text(card: ModelCard, settings: TrainFile, interpretation: Interpretati
         settings: the recipe.
         interpretation: what the latent quantities are; None for a short-range model.
         best_epoch: epoch whose weights were kept.
+        evidence: whether the data determine the charges; None where that was not measured.
     """
     model, training = settings.model, settings.training
     prefix = "test" if any(name.startswith("test_") for name in card.errors) else "validation"
@@ -73,6 +81,9 @@ def card_text(card: ModelCard, settings: TrainFile, interpretation: Interpretati
     ]
     if prefix == "validation":
         lines += ["", "These frames chose the epoch that was kept: expect slightly larger errors on new ones."]
+    if evidence is not None:
+        lines += ["", "## Do the data determine the charges?", ""]
+        lines.append(f"{'' if evidence.learned else 'Warning: '}{evidence.sentence}.")
     lines += ["", MEANING, ""]
     if interpretation is not None:
         lines += interpretation_lines(interpretation)

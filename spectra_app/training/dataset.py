@@ -10,12 +10,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from ase import Atoms
-from ase.io import iread
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import iread, write
+from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
 from spectra_app import units
-from spectra_app.config import DataKeys
+from spectra_app.config import DataKeys, TrainingSettings
 from spectra_app.errors import DatasetError, SpectraAppError
+from spectra_app.files import atomic_path
 from spectra_app.structure.neighbors import Neighbors, build_neighbors, concatenate_neighbors
 from spectra_app.structure.system import System, concatenate, from_ase
 
@@ -259,3 +262,41 @@ def split_frames(n_frames: int, validation: float, test: float, seed: int) -> tu
     test_part, validation_part = order[:n_test], order[n_test : n_test + n_validation]
     rest = order[n_test + n_validation :]
     return sorted(map(int, rest)), sorted(map(int, validation_part)), sorted(map(int, test_part))
+
+
+def divided(
+    frames: Sequence[LabelledFrame], settings: TrainingSettings
+) -> tuple[list[LabelledFrame], list[LabelledFrame], list[LabelledFrame]]:
+    """Frames to train on, to validate on and to test on.
+
+    Args:
+        frames: of ``settings.data``.
+        settings: fractions and seed, or ``validation_data``.
+
+    Raises:
+        DatasetError: nothing would be left to train on, or validation data that cannot be read.
+    """
+    parts = split_frames(len(frames), settings.validation_fraction, settings.test_fraction, settings.seed)
+    train, validation, test = ([frames[place] for place in part] for part in parts)
+    if not settings.validation_data:
+        return train, validation, test
+    kept = sorted((*parts[0], *parts[1]))
+    return [frames[place] for place in kept], read_frames(settings.validation_data, settings.keys), test
+
+
+def write_frames(path: Path, frames: Sequence[LabelledFrame]) -> None:
+    """Write labelled structures as extended XYZ in eV and A, under the names that ``DataKeys`` has by default.
+
+    Raises:
+        DatasetError: the file cannot be written.
+    """
+    written = []
+    for frame in frames:
+        atoms = frame.atoms.copy()
+        results = {"energy": frame.energy, "forces": frame.forces}
+        if frame.stress is not None:
+            results["stress"] = full_3x3_to_voigt_6_stress(frame.stress)
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        written.append(atoms)
+    with atomic_path(path, DatasetError) as temporary:
+        write(temporary, written, format="extxyz")

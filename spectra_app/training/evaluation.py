@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from ase import Atoms
 from ase.io import iread
 
 from spectra_app.config import DataKeys
+from spectra_app.electrostatics.multipoles import parse_variant
 from spectra_app.errors import DatasetError
 from spectra_app.potentials.potential import Potential
 from spectra_app.potentials.prediction import Prediction
-from spectra_app.structure.neighbors import build_neighbors
-from spectra_app.structure.system import from_ase
+from spectra_app.structure.neighbors import Neighbors, build_neighbors
+from spectra_app.structure.system import System, from_ase
 from spectra_app.training.dataset import (
     ENERGY_UNITS_EV,
     LENGTH_UNITS_A,
     convert_stress,
     find_label,
 )
+from spectra_app.training.evidence import MOST_STEPS, ChargeEvidence, measure_evidence
 from spectra_app.units import EV_PER_A3_TO_GPA
 
 Watch = Callable[[Atoms, Prediction], None]
+_ONE_IN = 5  # structures is tested on
 _DIAGONAL = np.eye(3, dtype=bool).reshape(-1)
 
 
@@ -136,6 +141,9 @@ def evaluate_structures(
         "n_structures": len(structures),
         "n_atoms": int(sum(len(atoms) for atoms in structures)),
     }
+    if "electrostatic_forces" in collected:
+        forces, without = collected["electrostatic_forces"].arrays()
+        metrics["electrostatic_forces_meV_per_A"] = 1e3 * rmse(forces, without)
     if "energy" in collected:
         metrics["energy_rmse_meV_per_atom"] = _energy_error(collected["energy"], compositions)
     if "forces" in collected:
@@ -187,6 +195,11 @@ def _evaluate_one(
         collected["stress"].add(prediction.stress.cpu().numpy(), convert_stress(stress, keys, name)[None])
     if not model.variant.electrostatic:
         return prediction
+    if forces is not None:
+        without = without_electrostatics(model)(system, neighbors, polarizability=False)
+        assert prediction.forces is not None
+        assert without.forces is not None
+        collected["electrostatic_forces"].add(prediction.forces.cpu().numpy(), without.forces.cpu().numpy())
     dipole = find_label(atoms, "dipole", "info")
     if dipole is not None and not atoms.pbc.any():
         physical = model.scale.vectors(prediction.dipole, system)
@@ -199,6 +212,50 @@ def _evaluate_one(
         physical = model.scale.tensors(prediction.polarizability, system)
         collected["polarizability"].add(physical.cpu().numpy(), np.asarray(alpha)[None])
     return prediction
+
+
+def without_electrostatics(model: Potential) -> Potential:
+    """The same weights (shared, not copied) with the electrostatics left out."""
+    other = copy.copy(model)
+    other.variant, other.engine = parse_variant("sr"), "eager"
+    return other
+
+
+def check_charges(
+    model: Potential,
+    structures: Sequence[Atoms],
+    keys: DataKeys = DataKeys(),  # noqa: B008
+    n_steps: int = MOST_STEPS,
+) -> ChargeEvidence | None:
+    """Whether the forces of labelled structures need a model's charges: one in five is tested on, the others learned.
+
+    Args:
+        model: the potential.
+        structures: with forces.
+        keys: names and units.
+        n_steps: of learning.
+
+    Returns:
+        None of a model without electrostatics, or of too few structures with forces.
+    """
+    length, labels = LENGTH_UNITS_A[keys.length_unit], []
+    known: list[tuple[System, Neighbors]] = []
+    held_out: list[tuple[System, Neighbors]] = []
+    for atoms in structures:
+        forces = find_label(atoms, keys.forces, "arrays")
+        if forces is None:
+            continue
+        plain = Atoms(atoms.numbers, atoms.positions * length, cell=atoms.cell.array * length, pbc=atoms.pbc)
+        charge = float(atoms.info.get(keys.charge, 0.0))
+        system = from_ase(plain, charge=charge, dtype=model.dtype, device=model.device)
+        structure = system, build_neighbors(system, model.cutoff).to(dtype=model.dtype)
+        if (len(known) + len(held_out)) % _ONE_IN:
+            known.append(structure)
+            continue
+        held_out.append(structure)
+        unit = ENERGY_UNITS_EV[keys.energy_unit] / length
+        labels.append(torch.as_tensor(np.asarray(forces, dtype=float) * unit, device=model.device))
+    return measure_evidence(model, known, held_out, labels, n_steps)
 
 
 def _energy_error(pairs: _Pairs, compositions: list[tuple[str, int]]) -> float:

@@ -9,25 +9,35 @@ electrostatics switched off, can learn to give the same forces: then the data ne
 from __future__ import annotations
 
 import copy
+import json
 import math
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from spectra_app.electrostatics.multipoles import parse_variant
+from spectra_app.errors import ModelError
 from spectra_app.potentials.potential import Potential
-from spectra_app.structure.neighbors import Neighbors
-from spectra_app.structure.system import System, with_gradients
+from spectra_app.structure.neighbors import Neighbors, concatenate_neighbors
+from spectra_app.structure.system import System, concatenate, with_gradients
 from spectra_app.training.optimizers import Muon
+from spectra_app.zoo import EVIDENCE_FILE
 
-LEAST_NEED = 0.5  # of the error of the forces; see docs/labels.md
-STEPS = 400
-LEARNING_RATE = 3e-3
-FINAL_SHARE = 0.02  # of the learning rate, at the end of the cosine
-FEW_FRAMES = 8  # to learn from and to test on together: less say nothing
+LEAST_NEED = 1.0  # forces that need electrostatics, over the error of the forces (docs/labels.md says why)
+MOST_STEPS = 1000  # of learning; more change little
+LEAST_STEPS = 100  # less learns too little to say anything
+STEPS_SHARE = 0.1  # of those of the training
+MOST_KNOWN = 64  # structures to learn from
+MOST_HELD_OUT = 16  # to test on
+FEW_FRAMES = 8  # together: less say nothing
+BATCH = 2  # structures for a step
+LEARNING_RATE = 5e-3  # at its peak; then a cosine to zero
+WARMUP = 0.02  # share of the steps in which it rises
+EMA = 0.98  # decay of the moving average of the weights
+_CLIP = 10.0  # largest norm of the gradient
 
 Structure = tuple[System, Neighbors]
 
@@ -58,85 +68,132 @@ class ChargeEvidence:
         return self.needed_meV_per_A / max(self.error_meV_per_A, 1e-6)
 
     @property
-    def share(self) -> float:
-        """Electrostatic forces over all forces."""
-        return self.electrostatic_meV_per_A / max(self.forces_meV_per_A, 1e-6)
-
-    @property
     def learned(self) -> bool:
         """Whether the forces determine the charges."""
         return self.need >= LEAST_NEED
+
+    @property
+    def sentence(self) -> str:
+        """What was found, and what it means."""
+        what = (
+            f"electrostatic forces are {self.electrostatic_meV_per_A:.0f} of {self.forces_meV_per_A:.0f} meV/A (rms); "
+            f"the network without them comes within {self.needed_meV_per_A:.1f} meV/A of the model's forces, "
+            f"{self.need:.2g} times their error"
+        )
+        if self.learned:
+            return f"the forces need the charges: {what}"
+        return (
+            f"these data do not determine charges: {what}. Dipoles, Born charges and spectra of this model rest on "
+            "nothing; is the range of the teacher short, or are there too few frames? See docs/labels.md"
+        )
+
+
+def evidence_json(evidence: ChargeEvidence) -> str:
+    """As JSON text; units are in the names."""
+    facts = asdict(evidence) | {"charge_need": evidence.need, "charges_learned": evidence.learned}
+    return json.dumps(facts, indent=1) + "\n"
+
+
+def read_evidence(folder: Path) -> ChargeEvidence | None:
+    """What training found out of a model; None where it did not.
+
+    Args:
+        folder: of the model.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    path = folder / EVIDENCE_FILE
+    if not path.is_file():
+        return None
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        return ChargeEvidence(**{name.name: facts[name.name] for name in fields(ChargeEvidence)})
+    except (ValueError, KeyError, TypeError):
+        raise ModelError(f"{path}", got="damaged", todo="Remove it: nothing else depends on it") from None
 
 
 def measure_evidence(
     model: Potential,
     known: Sequence[Structure],
     held_out: Sequence[Structure],
-    error_meV_per_A: float,
-    n_steps: int = STEPS,
-    max_seconds: float = 120.0,
+    labels: Sequence[Tensor],
+    n_steps: int = MOST_STEPS,
     seed: int = 0,
-) -> ChargeEvidence:
+) -> ChargeEvidence | None:
     """Let the network of a model learn the forces of the whole, and see what it cannot.
 
     Args:
-        model: with electrostatics.
-        known: structures to learn from, in the model's dtype and on its device, with tables complete to its cutoff.
-        held_out: structures to test on.
-        error_meV_per_A: of the forces of the model on frames held out, against the labels.
-        n_steps: of learning, one structure each.
-        max_seconds: the most wall time; steps are fewer then.
+        model: the potential.
+        known: structures to learn from, in the model's dtype and on its device, with tables complete to its cutoff; of
+            many, some.
+        held_out: structures to test on; likewise.
+        labels: forces [atom, xyz], eV/A, of these.
+        n_steps: of learning.
         seed: of the order.
+
+    Returns:
+        None of a model without electrostatics, of too few structures or steps.
     """
+    if not model.variant.electrostatic or n_steps < LEAST_STEPS or not held_out:
+        return None
+    if len(known) + len(held_out) < FEW_FRAMES:
+        return None
+    known = known[:: -(-len(known) // MOST_KNOWN)]
+    places = range(0, len(held_out), -(-len(held_out) // MOST_HELD_OUT))
     short = copy.deepcopy(model)
     short.variant, short.engine, short.training_range = parse_variant("sr"), "eager", None
     targets = [_forces(model, *structure) for structure in known]
     short.requires_grad_(False)
     short.backbone.requires_grad_(True)
     short.energy_head.requires_grad_(True)
-    taken = _learn(short, known, targets, n_steps, max_seconds, seed)
-    sums, count = torch.zeros(3, dtype=torch.float64), 0
+    short = _learn(short, known, targets, n_steps, seed)
     bare = copy.copy(model)
     bare.variant = short.variant
-    for structure in held_out:
-        whole = _forces(model, *structure).double()
-        parts = whole, whole - _forces(bare, *structure).double(), whole - _forces(short, *structure).double()
+    sums, count = torch.zeros(4, dtype=torch.float64), 0
+    for place in places:
+        whole = _forces(model, *held_out[place]).double()
+        parts = (
+            whole,
+            whole - _forces(bare, *held_out[place]).double(),
+            whole - _forces(short, *held_out[place]).double(),
+            whole - labels[place].double(),
+        )
         sums += torch.stack([(part * part).sum() for part in parts]).cpu()
         count += whole.numel()
-    rms = [1e3 * math.sqrt(float(value) / max(count, 1)) for value in sums]
-    return ChargeEvidence(rms[0], rms[1], rms[2], error_meV_per_A, len(held_out), taken)
+    rms = [1e3 * math.sqrt(float(value) / count) for value in sums]
+    # The network as it was is one that does without; of few structures it may learn nothing better.
+    return ChargeEvidence(rms[0], rms[1], min(rms[1], rms[2]), rms[3], len(places), n_steps)
 
 
 def _learn(
-    short: Potential, known: Sequence[Structure], targets: Sequence[Tensor], n_steps: int, max_seconds: float, seed: int
-) -> int:
-    """Steps of the network towards forces; returns how many it took."""
-    optimizer = Muon(short, LEARNING_RATE)
-    order = torch.Generator().manual_seed(seed)
-    taken, total, paused = 0, n_steps, time.monotonic()
+    short: Potential, known: Sequence[Structure], targets: Sequence[Tensor], n_steps: int, seed: int
+) -> Potential:
+    """The network after steps towards forces, averaged over the last of them."""
+    optimizer, order, average = Muon(short, LEARNING_RATE), torch.Generator().manual_seed(seed), copy.deepcopy(short)
     places: list[int] = []
-    while taken < total:
-        if not places:
+    for step in range(n_steps):
+        if len(places) < BATCH:
             places = torch.randperm(len(known), generator=order).tolist()
-        place = places.pop()
-        system, neighbors = known[place]
-        moving, _ = with_gradients(system, True, False)
+        chosen, places = places[:BATCH], places[BATCH:]
+        system = concatenate([known[place][0] for place in chosen])
+        neighbors = concatenate_neighbors([known[place][1] for place in chosen])
         with torch.enable_grad():
+            moving, _ = with_gradients(system, True, False)
             energy = short.evaluate(moving, neighbors, None, responses=False).energy.sum()
             (gradient,) = torch.autograd.grad(energy, moving.positions, create_graph=True)
-            loss = ((gradient + targets[place]) ** 2).mean()
+            loss = ((gradient + torch.cat([targets[place] for place in chosen])) ** 2).mean()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-        share = taken / total
+        torch.nn.utils.clip_grad_norm_(short.parameters(), _CLIP)
+        share = min(1.0, (step + 1.0) / (WARMUP * n_steps)) * 0.5 * (1.0 + math.cos(math.pi * step / n_steps))
         for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * (FINAL_SHARE + (1 - FINAL_SHARE) * 0.5 * (1 + math.cos(math.pi * share)))
+            group["lr"] = LEARNING_RATE * share
         optimizer.step()
-        taken += 1
-        if taken == 5:  # the first ones are slower
-            paused = time.monotonic()
-        if taken == 10:
-            total = min(n_steps, max(10, int(max_seconds * 5.0 / max(time.monotonic() - paused, 1e-9))))
-    return taken
+        with torch.no_grad():
+            decay = min(EMA, (1.0 + step) / (10.0 + step))
+            torch._foreach_lerp_(list(average.parameters()), list(short.parameters()), 1.0 - decay)
+    return average
 
 
 def _forces(model: Potential, system: System, neighbors: Neighbors) -> Tensor:

@@ -16,11 +16,18 @@ from spectra_app.potentials.potential import Potential
 from spectra_app.training.card_text import card_text
 from spectra_app.training.dataset import LabelledFrame, Sample
 from spectra_app.training.evaluation import evaluate_structures
+from spectra_app.training.evidence import (
+    MOST_STEPS,
+    STEPS_SHARE,
+    ChargeEvidence,
+    evidence_json,
+    measure_evidence,
+)
 from spectra_app.training.interpretation import Interpretation, interpretation_json
 from spectra_app.training.range_fit import measure_training_range
 from spectra_app.training.sign import MOST_SAMPLES, fix_sign
 from spectra_app.training.survey import interpret
-from spectra_app.zoo import CARD_FILE, INTERPRETATION_FILE
+from spectra_app.zoo import CARD_FILE, EVIDENCE_FILE, INTERPRETATION_FILE
 
 RECIPE_FILE = "training.yaml"
 
@@ -33,7 +40,8 @@ def publish(
     valid_frames: Sequence[LabelledFrame],
     test_frames: Sequence[LabelledFrame],
     best_epoch: int,
-) -> None:
+    n_steps: int = 0,
+) -> ChargeEvidence | None:
     """Fix the sign of the latent multipoles, measure the errors and write the folder ``settings.training.output``.
 
     Args:
@@ -44,6 +52,10 @@ def publish(
         valid_frames: frames that chose the weights.
         test_frames: frames that nothing was chosen on; may be empty.
         best_epoch: epoch of the weights.
+        n_steps: that the training took.
+
+    Returns:
+        whether the data determine the charges; None where that was not measured.
     """
     training = settings.training
     fix_sign(model, samples)
@@ -65,8 +77,23 @@ def publish(
     interpretation = _interpretation(model, samples)
     if interpretation is not None:
         write_atomically(training.output / INTERPRETATION_FILE, interpretation_json(interpretation).encode())
-    text = card_text(model.card, settings, interpretation, best_epoch)
+    evidence = _evidence(model, train_samples, samples, n_steps) if training.check_charges else None
+    if evidence is not None:
+        write_atomically(training.output / EVIDENCE_FILE, evidence_json(evidence).encode())
+    else:
+        (training.output / EVIDENCE_FILE).unlink(missing_ok=True)  # of weights that were here before
+    text = card_text(model.card, settings, interpretation, best_epoch, evidence)
     write_atomically(training.output / CARD_FILE, text.encode())
+    return evidence
+
+
+def _evidence(
+    model: Potential, known: Sequence[Sample], held_out: Sequence[Sample], n_steps: int
+) -> ChargeEvidence | None:
+    """Whether the network could do without its charges."""
+    learn, test = ([(sample.system, sample.neighbors) for sample in some] for some in (known, held_out))
+    labels = [sample.forces for sample in held_out]
+    return measure_evidence(model, learn, test, labels, min(MOST_STEPS, round(STEPS_SHARE * n_steps)))
 
 
 def _interpretation(model: Potential, samples: Sequence[Sample]) -> Interpretation | None:

@@ -30,11 +30,12 @@ from spectra_app.training.dataset import (
     LabelledFrame,
     Sample,
     batches,
+    divided,
     make_samples,
     read_frames,
     species_of,
-    split_frames,
 )
+from spectra_app.training.evidence import ChargeEvidence
 from spectra_app.training.loss import Errors, squared_errors, total_loss, weights_at
 from spectra_app.training.optimizers import Muon, Shares, shared_groups
 from spectra_app.training.publish import publish
@@ -60,6 +61,7 @@ class TrainingResult:
         stopped: why training ended.
         test_frames: frames held out for the final evaluation.
         steps: optimizer steps taken.
+        evidence: whether the data determine the charges; None where that was not measured.
     """
 
     model: Potential
@@ -69,6 +71,7 @@ class TrainingResult:
     stopped: str
     test_frames: tuple[LabelledFrame, ...]
     steps: int
+    evidence: ChargeEvidence | None = None
 
 
 def train(
@@ -98,13 +101,14 @@ def train(
     t = settings.training
     frames = read_frames(t.data, t.keys)
     check_units(frames)
-    parts = split_frames(len(frames), t.validation_fraction, t.test_fraction, t.seed)
-    train_frames, valid_frames, test_frames = ([frames[i] for i in part] for part in parts)
-    species = species_of(frames)
+    parts = divided(frames, t)
+    train_frames, valid_frames, test_frames = parts
+    every = [frame for part in parts for frame in part]
+    species = species_of(every)
     dtype = torch.float32 if t.dtype == "float32" else torch.float64
     device = choose_device(t.device)
     torch.manual_seed(t.seed)
-    beginning = settle(settings, frames, species, trust_checkpoint)
+    beginning = settle(settings, every, species, trust_checkpoint)
     settings = beginning.settings
     model = initial_model(beginning, train_frames).to(device, dtype)
     reference = model.reference_energies.cpu().numpy()
@@ -130,10 +134,17 @@ def train(
         stopped = _optimize(run, sets[0], sets[1], settings, checkpoint, interrupts, progress)
     run.average.load_state_dict(run.best_weights)
     run.average.scale = run.best_scale
-    publish(run.average, settings, sets[0], sets[1], valid_frames, test_frames, run.best_epoch)
+    evidence = publish(run.average, settings, sets[0], sets[1], valid_frames, test_frames, run.best_epoch, run.step)
     checkpoint.unlink(missing_ok=True)
     return TrainingResult(
-        run.average.eval(), t.output, tuple(run.history), run.best_epoch, stopped, tuple(test_frames), run.step
+        run.average.eval(),
+        t.output,
+        tuple(run.history),
+        run.best_epoch,
+        stopped,
+        tuple(test_frames),
+        run.step,
+        evidence,
     )
 
 

@@ -41,3 +41,19 @@ def test_label_refuses_in_one_line(tmp_path: Path, cli: Callable) -> None:
     outcome = cli("label", tmp_path / "a.xyz", "--calculator", "ase:ase.calculators.emt:EMT()", "--rattle-A", "-1")
     assert outcome.code == 2
     assert "rattle_A" in outcome.err
+
+
+def test_options_of_the_other_way_are_refused(tmp_path: Path, cli: Callable) -> None:
+    write(tmp_path / "a.xyz", clusters(1))
+    words = ("label", tmp_path / "a.xyz", "--calculator", "ase:ase.calculators.emt:EMT()")
+    for extra, message in (
+        (("--rounds", "2"), "--rounds alone"),
+        (("-m", "water"), "--model alone"),
+        (("--active",), "no model"),
+        (("--active", "-m", "water", "--md"), "--md with --active"),
+        (("--active", "-m", "water"), "run file"),
+    ):
+        outcome = cli(*words, *extra)
+        assert outcome.code in (2, 5), extra
+        assert message in outcome.err
+        assert outcome.err.count("\n") == 1
