@@ -108,6 +108,8 @@ def round_settings(
         "keys": {},
         "test_fraction": 0.0,
         "start": str(folder),
+        "init_from": None,
+        "init_head": None,
         "output": str(output),
         "epochs": epochs,
         "learning_rate": recipe.training.learning_rate * (_GENTLE if first else 1.0),
