@@ -83,8 +83,8 @@ class ChargeEvidence:
         if self.learned:
             return f"the forces need the charges: {what}"
         return (
-            f"the forces do not prove the charges: {what}. Check Born charges or dipoles against a reference before you "
-            "trust a spectrum: the range of the teacher may be short, or the frames too few (docs/labels.md)"
+            f"the forces do not prove the charges: {what}. Check Born charges or dipoles against a reference before "
+            "you trust a spectrum: the range of the teacher may be short, or the frames too few (docs/labels.md)"
         )
 
 
