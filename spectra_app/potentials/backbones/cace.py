@@ -65,7 +65,11 @@ class CACE(Backbone):
         self.start = nn.Linear(embedding, channels)
         self.contractions = Contractions(settings.max_l, settings.max_nu)
         self.messages = nn.ModuleList(_Message(channels, n_radial, self.max_l) for _ in range(settings.layers))
-        self.readouts = nn.ModuleList(_Readout(channels, self.contractions) for _ in range(settings.layers + 1))
+        n_invariants = self.contractions.n_invariants
+        self.readouts = nn.ModuleList(_Readout(channels, n_invariants) for _ in range(settings.layers + 1))
+        self.vectors = nn.Linear(self.contractions.n_vectors * channels, channels, bias=False)
+        if self.contractions.n_tensors:
+            self.tensors = nn.Linear(self.contractions.n_tensors * channels, channels, bias=False)
         self.n_scalars = self.n_vectors = channels
         self.compiles = True
         self.n_rank2 = channels if self.contractions.n_tensors else 0
@@ -119,14 +123,19 @@ class CACE(Backbone):
         """
         receiver = self.receiver(species)
         density = self._density(by_element, receiver)
-        scalars, vectors, tensors = self.readouts[0](self.start(receiver), *self.contractions(density))
+        vectors = self.contractions.vectors(density)
+        scalars = self.readouts[0](self.start(receiver), self.contractions.invariants(density, vectors))
         for message, readout in zip(self.messages, self.readouts[1:], strict=True):
             assert isinstance(message, _Message)
             density = message(density, received(message, scalars))
-            scalars, more_vectors, more_tensors = readout(scalars, *self.contractions(density))
-            vectors = vectors + more_vectors
-            tensors = None if tensors is None else tensors + more_tensors
-        return scalars, vectors, tensors
+            vectors = self.contractions.vectors(density)
+            scalars = readout(scalars, self.contractions.invariants(density, vectors))
+        tensors = self.contractions.tensors(density)
+        return (
+            scalars,
+            self.vectors(torch.cat(vectors, dim=-1)),
+            self.tensors(torch.cat(tensors, dim=-1)) if tensors else None,
+        )
 
     def _features(self, scalars: Tensor, vectors: Tensor, tensors: Tensor | None) -> Features:
         """With tensors as matrices."""
@@ -188,7 +197,9 @@ class Contractions(nn.Module):
         for name, constant in _constants().items():
             self.register_buffer(name, constant, persistent=False)
         density = [torch.zeros(1, n, 1, dtype=torch.float64) for n in N_COMPONENTS[: max_l + 1]]
-        self.n_invariants, self.n_vectors, self.n_tensors = (len(found) for found in self(density))
+        vectors = self.vectors(density)
+        self.n_invariants, self.n_vectors = len(self.invariants(density, vectors)), len(vectors)
+        self.n_tensors = len(self.tensors(density))
 
     def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
         """Round the constants from float64 at every change of dtype: a model cast up from float32 turns exactly."""
@@ -197,29 +208,38 @@ class Contractions(nn.Module):
             setattr(self, name, constant.to(getattr(self, name)))
         return self
 
-    def forward(self, density: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """Invariants [atom, channel], vectors [atom, xyz, channel], tensors [atom, component, channel].
+    def vectors(self, density: list[Tensor]) -> list[Tensor]:
+        """[atom, xyz, channel] each; ``density`` [atom, component, channel] of every order."""
+        found = [density[1]]
+        if self.max_nu > 1 and self.max_l > 1:
+            found.append((self.as_matrices(density[2]) * density[1][:, None]).sum(2))  # A2.A1
+        if self.max_nu > 1 and self.max_l > 2:
+            found.append((self._rows(density) * density[2][:, None]).sum(2))  # A3:A2
+        return found
 
-        Args:
-            density: of every order, [atom, component, channel].
-        """
-        first = density[1]
-        invariants, vectors, tensors = [density[0][:, 0]], [first], density[2:3]
-        if self.max_nu == 1:
-            return invariants, vectors, tensors
-        invariants += [(part * part).sum(1) for part in density[1:]]
-        tensors = [*tensors, self.vectors_product @ _outer(first, first)]
-        if self.max_l > 1:
-            second = density[2]
-            vectors.append((self.as_matrices(second) * first[:, None]).sum(2))  # A2.A1
-            tensors.append(self.matrices_product @ _outer(second, second))
-        if self.max_l > 2:
-            rows = (self.third_as_rows @ density[3]).unflatten(1, (3, 5))  # [atom, xyz, component, channel]
-            vectors.append((rows * density[2][:, None]).sum(2))  # A3:A2
-            tensors.append((rows * first[:, :, None]).sum(1))  # A3.A1
+    def invariants(self, density: list[Tensor], vectors: list[Tensor]) -> list[Tensor]:
+        """[atom, channel] each, with ``vectors`` of the same ``density``."""
+        found = [density[0][:, 0]]
+        if self.max_nu > 1:
+            found += [(part * part).sum(1) for part in density[1:]]
         if self.max_nu > 2:
-            invariants += [(first * vector).sum(1) for vector in vectors[1:]]  # A1.A2.A1, A1.A3:A2
-        return invariants, vectors, tensors
+            found += [(density[1] * vector).sum(1) for vector in vectors[1:]]  # A1.A2.A1, A1.A3:A2
+        return found
+
+    def tensors(self, density: list[Tensor]) -> list[Tensor]:
+        """[atom, component, channel] each, of rank 2."""
+        found = density[2:3]
+        if self.max_nu > 1:
+            found = [*found, self.vectors_product @ _outer(density[1], density[1])]
+        if self.max_nu > 1 and self.max_l > 1:
+            found.append(self.matrices_product @ _outer(density[2], density[2]))
+        if self.max_nu > 1 and self.max_l > 2:
+            found.append((self._rows(density) * density[1][:, :, None]).sum(1))  # A3.A1
+        return found
+
+    def _rows(self, density: list[Tensor]) -> Tensor:
+        """Rank-3 tensors as matrices [atom, xyz, component, channel] between vectors and rank-2 tensors."""
+        return (self.third_as_rows @ density[3]).unflatten(1, (3, 5))
 
     def as_matrices(self, tensors: Tensor) -> Tensor:
         """Rank-2 tensors [atom, xyz, xyz, channel] of components [atom, 5, channel]."""
@@ -242,27 +262,17 @@ def _outer(a: Tensor, b: Tensor) -> Tensor:
 
 
 class _Readout(nn.Module):
-    """s += W B + W' silu(W'' B + s) of the invariants B; vectors and tensors are linear in theirs."""
+    """s += W B + W' silu(W'' B + s) of the invariants B."""
 
-    def __init__(self, channels: int, contractions: Contractions) -> None:
+    def __init__(self, channels: int, n_invariants: int) -> None:
         super().__init__()
-        self.invariants = nn.Linear(contractions.n_invariants * channels, 2 * channels)
+        self.invariants = nn.Linear(n_invariants * channels, 2 * channels)
         self.out = nn.Linear(channels, channels)
-        self.vectors = nn.Linear(contractions.n_vectors * channels, channels, bias=False)
-        if contractions.n_tensors:
-            self.tensors = nn.Linear(contractions.n_tensors * channels, channels, bias=False)
 
-    def forward(
-        self, scalars: Tensor, invariants: list[Tensor], vectors: list[Tensor], tensors: list[Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Scalars [atom, channel], vectors [atom, xyz, channel], tensors [atom, component, channel]."""
+    def forward(self, scalars: Tensor, invariants: list[Tensor]) -> Tensor:
+        """The next scalars [atom, channel]."""
         linear, hidden = self.invariants(torch.cat(invariants, dim=-1)).chunk(2, dim=-1)
-        scalars = scalars + linear + self.out(silu(hidden + scalars))
-        return (
-            scalars,
-            self.vectors(torch.cat(vectors, dim=-1)),
-            self.tensors(torch.cat(tensors, dim=-1)) if tensors else None,
-        )
+        return scalars + linear + self.out(silu(hidden + scalars))
 
 
 class _Message(nn.Module):
