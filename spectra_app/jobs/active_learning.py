@@ -249,7 +249,7 @@ class _Loop:
             settings = round_settings(
                 folder,
                 [self._data("train"), *(self._place(one) / "train.extxyz" for one in range(1, number + 1))],
-                self._data("validation"),
+                self._validation(number),
                 output,
                 self.settings.epochs,
                 number == 1,
@@ -276,6 +276,11 @@ class _Loop:
             "old_after_meV_per_A": after[2],
             "model": str(output),
         }
+
+    def _validation(self, number: int) -> list[Path]:
+        """What chooses the epoch up to a round: old frames and new ones that are not trained on."""
+        tests = [self._place(one) / "test.extxyz" for one in range(1, number + 1)]
+        return [self._data("validation"), *(path for path in tests if path.stat().st_size)]
 
     def _chosen(self, section: str) -> list[str]:
         """Overrides of a section.

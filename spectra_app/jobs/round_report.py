@@ -19,7 +19,7 @@ class RoundReport:
         labelled: of these, with labels that can be used.
         held_out: of these, not trained on.
         new_before_meV_per_A: force error of the old model on the new labels, which it has never seen.
-        new_after_meV_per_A: of the new model on those held out; None: none were.
+        new_after_meV_per_A: of the new model on those held out (which chose its epoch); None: none were.
         old_before_meV_per_A: force error of the old model on frames held out of the data it was trained on.
         old_after_meV_per_A: of the new model on the same.
         run_before: largest extrapolation and share of frames beyond 1 in the runs that were picked from.

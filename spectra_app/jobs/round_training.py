@@ -79,7 +79,7 @@ def divide_data(folder: Path, data: Sequence[Path], train: Path, validation: Pat
 def round_settings(
     folder: Path,
     data: Sequence[Path],
-    validation: Path,
+    validation: Sequence[Path],
     output: Path,
     epochs: int,
     first: bool,
@@ -104,7 +104,7 @@ def round_settings(
     content: dict[str, Any] = recipe.model_dump(mode="json")
     content["training"] |= {
         "data": [str(path) for path in data],
-        "validation_data": [str(validation)],
+        "validation_data": [str(path) for path in validation],
         "keys": {},
         "test_fraction": 0.0,
         "start": str(folder),

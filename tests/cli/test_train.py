@@ -13,6 +13,9 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
 from spectra_app.potentials.folder import load_model
+from spectra_app.training import evaluation
+from spectra_app.training.evidence import ChargeEvidence, evidence_json
+from spectra_app.zoo import EVIDENCE_FILE
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +56,32 @@ def test_train_then_evaluate(data: Path, tmp_path: Path, cli: Callable) -> None:
     assert metrics["n_structures"] == 8
     assert metrics["n_atoms"] == 8 * 24
     assert metrics["forces_rmse_meV_per_A"] > 0
+    assert metrics["electrostatic_forces_meV_per_A"] > 0
+    assert "charge_need" not in metrics  # two epochs: training did not look
     assert "forces_rmse_meV_per_A" in cli("evaluate", data, "-m", folder, "--device", "cpu").out
+    evidence = ChargeEvidence(1000.0, 300.0, 10.0, 50.0, 8, 500)
+    (folder / EVIDENCE_FILE).write_text(evidence_json(evidence))
+    outcome = cli("evaluate", data, "-m", folder, "--json", numbers, "--device", "cpu")
+    assert json.loads(outcome.out)["charge_need"] == 0.2
+    warnings = [line for line in outcome.err.splitlines() if "warning: the forces do not prove the charges" in line]
+    assert len(warnings) == 1
+
+
+def test_charges_are_checked_on_the_data(
+    data: Path, model_folder: Path, tmp_path: Path, cli: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def check(model: object, structures: list) -> ChargeEvidence:
+        asked.append(len(structures))
+        return ChargeEvidence(1000.0, 300.0, 100.0, 50.0, 8, 500)
+
+    monkeypatch.setattr(evaluation, "check_charges", check)
+    words = ("evaluate", data, "-m", model_folder, "--json", tmp_path / "e.json", "--device", "cpu")
+    outcome = cli(*words, "--check-charges")
+    assert json.loads(outcome.out)["charge_need"] == 2.0
+    assert asked == [8]
+    assert "the forces need the charges" in outcome.err
 
 
 def test_a_model_makes_no_error_on_its_own_labels(

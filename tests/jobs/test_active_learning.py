@@ -7,11 +7,14 @@ import shutil
 
 import numpy as np
 import pytest
+from ase.build import molecule
 from ase.io import read
 
 from spectra_app.config import ActiveSettings, LabelSettings, MDSettings, ModelSettings, TrainFile, TrainingSettings
 from spectra_app.errors import ConfigError, DatasetError, ModelError, StructureError, TrajectoryError
 from spectra_app.jobs.active_learning import learn_actively
+from spectra_app.jobs.labelling import label_structures
+from spectra_app.jobs.round_training import force_errors
 from spectra_app.jobs.simulation import Simulation
 from spectra_app.labels.picking import pick_frames
 from spectra_app.potentials.folder import load_model
@@ -31,7 +34,7 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("active")
     data = write_frames(folder / "train.xyz", water_like_frames(24, 1, shake=0.03))
     settings = TrainingSettings(
-        data=(data,), output=folder / "model", epochs=30, batch_size=4, ema=0.9, validation_fraction=0.2
+        data=(data,), output=folder / "model", epochs=15, batch_size=4, ema=0.9, validation_fraction=0.2
     )
     model = train(TrainFile(model=TINY, training=settings)).model
     start = water_like_frames(1, 1, seed=3, shake=0.02)[0]
@@ -153,3 +156,30 @@ def test_what_cannot_be_is_one_clear_line(place, tmp_path):
     (tmp_path / "young" / "training.yaml").unlink()
     with pytest.raises(ConfigError, match="no recipe"):
         learn_actively(runs, tmp_path / "young", Charged(), tmp_path / "f")
+
+
+def test_methanol_learns_from_tight_binding(tmp_path):
+    pytest.importorskip("tblite", reason="needs tblite, of the extra dev, which has no wheel for this machine")
+    spec = 'ase:tblite.ase:TBLite(method="GFN2-xTB", verbosity=0)'
+    sampled = LabelSettings(md=True, temperature_K=150.0, steps=200, stride=10, check_forces=False)
+    first = label_structures([molecule("CH3OH")], spec, tmp_path / "train.extxyz", sampled)
+    assert first.n_frames == 21
+    training = TrainingSettings(
+        data=(first.path,), output=tmp_path / "model", epochs=40, batch_size=4, ema=0.9, validation_fraction=0.2
+    )
+    train(TrainFile(model=TINY, training=training))
+    hot = {"temperature_K": 400.0, "equilibration_steps": 0, "steps": 40, "trajectory_stride": 2, "engine": "eager"}
+    Simulation(load_model(tmp_path / "model"), molecule("CH3OH"), MDSettings(**hot), tmp_path / "run.h5").run()
+    overrides = ("md.steps=10", "training.epochs=20", "training.learning_rate=0.005")
+    settings = ActiveSettings(per_round=5, beyond=0.8, alike=0.1)
+    result = learn_actively(
+        [tmp_path / "run.h5"], tmp_path / "model", spec, tmp_path / "active", settings, overrides=overrides
+    )
+    (only,) = result.rounds
+    assert only.labelled == only.picked == 5
+    labels = read(tmp_path / "active" / "round_1" / "labels.extxyz", ":")
+    assert force_errors(result.model, labels)[0] < 0.9 * only.new_before_meV_per_A
+    label = labels[0]
+    assert "extrapolation" in label.info["origin"]
+    assert np.linalg.norm(label.get_dipole_moment()) > 0.1  # e A, for evaluate; never trained on
+    assert load_model(result.model).species == ("H", "C", "O")
