@@ -281,6 +281,40 @@ def test_heads_are_learned_and_the_frozen_part_stays(backbone: str, tmp_path: Pa
     assert loaded.settings.backbone == result.model.settings.backbone
 
 
+@pytest.mark.parametrize("backbone", ["nequip", "allegro"])
+def test_a_killed_training_resumes_bit_for_bit(
+    backbone: str, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From random weights, with sizes of features and numbers of neighbours that the training takes from its data."""
+    from spectra_app.training import trainer
+
+    def chosen(name: str, **changes: Any) -> TrainFile:
+        keys = {"channels": 4, "n_radial": 4, "cutoff_A": 3.0, "l_max": 1}
+        model = ModelSettings(backbone=backbone, variant="puiu", response="one-shot", **keys)
+        training = {"epochs": 2, "batch_size": 4, "output": tmp_path / name, **changes}
+        return TrainFile(model=model, training=TrainingSettings(data=(data,), **training))
+
+    whole = train(chosen("whole")).model
+    assert float(whole.backbone.scale.vectors) != 1.0
+    assert whole.settings.backbone.avg_num_neighbors != "auto"
+    original, done = trainer._step, 0
+
+    def killed(*arguments: Any) -> None:
+        nonlocal done
+        if done == 3:
+            raise KeyboardInterrupt
+        done += 1
+        original(*arguments)
+
+    monkeypatch.setattr(trainer, "_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(chosen("cut", checkpoint_minutes=1e-9))
+    monkeypatch.setattr(trainer, "_step", original)
+    resumed = train(chosen("cut", checkpoint_minutes=1e-9), resume=True).model.state_dict()
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed[name]), name
+
+
 @pytest.mark.filterwarnings("ignore::spectra_app.spectra.guards.SpectrumWarning")  # hardly trained, hardly run
 def test_from_a_plain_checkpoint_to_an_infrared_spectrum(
     tmp_path: Path, data: Path, trained: Path, cli: Callable[..., Outcome]
