@@ -53,7 +53,9 @@ class MACEBackbone(Backbone):
     def __init__(self, settings: MACESettings, n_species: int) -> None:
         super().__init__()
         self.settings, self.n_species, self.cutoff = settings, n_species, settings.cutoff_A
-        self.network = _network(settings, n_species)
+        arguments = library_arguments(settings, n_species)
+        with in_double_precision(), quiet():
+            self.network = mace_modules().MACE(**arguments).double()
         self.scale = FeatureScale()
         self.by_number = settings.pair_repulsion or settings.distance_transform != "none"
         self._parts = [_Parts(*layer) for layer in zip(self.network.interactions, self.network.products, strict=True)]
@@ -202,8 +204,17 @@ class _Parts:
         return messages[:, :, place : place + size]
 
 
-def _network(settings: MACESettings, n_species: int) -> Any:
-    """The library's network in float64, with one head and without energies of elements."""
+def library_arguments(settings: MACESettings, n_species: int) -> dict[str, Any]:
+    """What the constructor of the library's ``MACE`` is given; one head, energies of elements zero.
+
+    Args:
+        settings: architecture.
+        n_species: number of elements; their atomic numbers are 1, 2, ..., which nothing here depends on.
+
+    Raises:
+        ConfigError: the library has no layer of such a name.
+        MissingExtraError: products of a basis that cuequivariance gives, and it is not installed.
+    """
     modules = mace_modules()
 
     def chosen(table: dict[str, Any], key: str) -> Any:
@@ -220,41 +231,38 @@ def _network(settings: MACESettings, n_species: int) -> Any:
     from e3nn import o3
 
     channels, reach = settings.channels, settings.cutoff_A
-    hidden = o3.Irreps([(channels, (order, (-1) ** order)) for order in range(settings.max_L + 1)])
     guess = _TYPICAL_DENSITY * 4.2 * reach**3
-    with in_double_precision(), quiet():
-        network = modules.MACE(
-            r_max=reach,
-            num_bessel=settings.n_radial,
-            num_polynomial_cutoff=settings.cutoff_power,
-            max_ell=settings.max_ell,
-            interaction_cls=chosen(modules.interaction_classes, "interaction"),
-            interaction_cls_first=chosen(modules.interaction_classes, "first_interaction"),
-            num_interactions=settings.layers,
-            num_elements=n_species,
-            hidden_irreps=hidden,
-            MLP_irreps=o3.Irreps(f"{settings.readout_channels}x0e"),
-            atomic_energies=torch.zeros(n_species).numpy(),
-            avg_num_neighbors=guess if settings.avg_num_neighbors == "auto" else settings.avg_num_neighbors,
-            atomic_numbers=list(range(1, n_species + 1)),  # unused: see ``by_number``
-            correlation=settings.correlation,
-            gate=modules.gate_dict[_in_library(settings.gate)],
-            pair_repulsion=settings.pair_repulsion,
-            apply_cutoff=not settings.cutoff_on_weights,
-            use_reduced_cg=settings.reduced_products,
-            use_agnostic_product=settings.agnostic_products,
-            use_last_readout_only=settings.last_readout_only,
-            distance_transform=_in_library(settings.distance_transform),
-            edge_irreps=None if settings.edge_irreps is None else o3.Irreps(settings.edge_irreps),
-            use_edge_irreps_first=settings.edge_irreps_first,
-            radial_MLP=list(settings.radial_layers),
-            radial_type=settings.radial,
-            readout_cls=chosen(modules.readout_classes, "readout"),
-            keep_last_layer_irreps=settings.last_equivariant,
-            embedding_specs=settings.embeddings,
-            use_embedding_readout=settings.embedding_readout,
-        )
-    return network.double()
+    return {
+        "r_max": reach,
+        "num_bessel": settings.n_radial,
+        "num_polynomial_cutoff": settings.cutoff_power,
+        "max_ell": settings.max_ell,
+        "interaction_cls": chosen(modules.interaction_classes, "interaction"),
+        "interaction_cls_first": chosen(modules.interaction_classes, "first_interaction"),
+        "num_interactions": settings.layers,
+        "num_elements": n_species,
+        "hidden_irreps": o3.Irreps([(channels, (order, (-1) ** order)) for order in range(settings.max_L + 1)]),
+        "MLP_irreps": o3.Irreps(f"{settings.readout_channels}x0e"),
+        "atomic_energies": torch.zeros(n_species).numpy(),
+        "avg_num_neighbors": guess if settings.avg_num_neighbors == "auto" else settings.avg_num_neighbors,
+        "atomic_numbers": list(range(1, n_species + 1)),
+        "correlation": settings.correlation,
+        "gate": modules.gate_dict[_in_library(settings.gate)],
+        "pair_repulsion": settings.pair_repulsion,
+        "apply_cutoff": not settings.cutoff_on_weights,
+        "use_reduced_cg": settings.reduced_products,
+        "use_agnostic_product": settings.agnostic_products,
+        "use_last_readout_only": settings.last_readout_only,
+        "distance_transform": _in_library(settings.distance_transform),
+        "edge_irreps": None if settings.edge_irreps is None else o3.Irreps(settings.edge_irreps),
+        "use_edge_irreps_first": settings.edge_irreps_first,
+        "radial_MLP": list(settings.radial_layers),
+        "radial_type": settings.radial,
+        "readout_cls": chosen(modules.readout_classes, "readout"),
+        "keep_last_layer_irreps": settings.last_equivariant,
+        "embedding_specs": settings.embeddings,
+        "use_embedding_readout": settings.embedding_readout,
+    }
 
 
 def _in_library(name: str) -> str:
