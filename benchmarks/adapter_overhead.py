@@ -128,6 +128,7 @@ def main() -> None:
     parser.add_argument("--backbone", choices=sorted(CALCULATORS), required=True)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--architectures", nargs="+", help="some of them, by the beginnings of their words")
     parser.add_argument("--json", type=Path)
     wanted = parser.parse_args()
     torch.set_num_threads(1)
@@ -135,6 +136,8 @@ def main() -> None:
     assert isinstance(atoms, Atoms)
     rows = []
     for words, keys in ARCHITECTURES[wanted.backbone].items():
+        if wanted.architectures and not words.startswith(tuple(wanted.architectures)):
+            continue
         whole, bare = (potential(wanted.backbone, keys, heads) for heads in (HEADS, {"variant": "sr"}))
         ways = {
             "library, ASE": library(bare, atoms, wanted.backbone),
@@ -146,7 +149,7 @@ def main() -> None:
         first = times["library, ASE"]
         print(f"{wanted.backbone}, {words}, {len(atoms)} atoms")
         for name, seconds in times.items():
-            print(f"  {name:30s} {1e3 * seconds:8.1f} ms  {seconds / first:5.2f}")
+            print(f"  {name:30s} {1e3 * seconds:8.1f} ms  {seconds / first:5.2f}", flush=True)
             rows.append({"architecture": words, "way": name, "ms_per_step": 1e3 * seconds, "ratio": seconds / first})
     if wanted.json:
         wanted.json.write_text(json.dumps(rows, indent=2))

@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from spectra_app.config import MACESettings, ModelSettings
 from spectra_app.errors import ConfigError, MissingExtraError
+from spectra_app.potentials import Potential
 from spectra_app.potentials.backbones import Features, PairGeometry, build_backbone, mace_library
 from spectra_app.potentials.backbones.feature_scale import FeatureScale
 from spectra_app.potentials.backbones.irreps import cartesian_rank2, rank2_basis
@@ -23,6 +24,7 @@ from spectra_app.structure.edges import edges_within
 from spectra_app.structure.neighbors import build_neighbors
 from spectra_app.structure.system import make_system
 from tests.mace_models import NEEDS_MACE, library, mace_model
+from tests.random_weights import with_known_material, with_random_weights
 
 POSITIONS = np.random.default_rng(3).uniform(0.0, 5.0, (7, 3))
 NUMBERS = np.array([8, 1, 1, 8, 1, 1, 8])
@@ -152,6 +154,34 @@ def test_the_library_changes_nothing_for_the_process() -> None:
     clean = {name: value for name, value in os.environ.items() if name != "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=clean)
     assert done.stdout.strip() == "None"
+
+
+@needs_mace
+def test_compiled_heads_on_its_features_say_the_same(rotation: torch.Tensor) -> None:
+    """Energy, forces, stress, dipole and polarizability by both engines, and of a turned structure."""
+    torch.manual_seed(5)
+    keys = {"channels": 4, "radial_layers": (8,), "cutoff_A": 3.0, "response_tolerance": 1e-9, "ewald_tolerance": 1e-9}
+    settings = ModelSettings(backbone="mace", variant="puQipiu", alpha="bonds", **keys)
+    settings = settings.model_copy(update={"oxidation_states": {"H": 1, "O": -2}})
+    potential = with_known_material(with_random_weights(Potential(settings, ("H", "O"), eps_inf=1.8).double()))
+
+    def found(engine: str, turn: torch.Tensor) -> dict[str, torch.Tensor]:
+        potential.engine = engine
+        system = make_system(POSITIONS @ turn.numpy().T, NUMBERS, CELL @ turn.numpy().T, charge=-2.0)
+        result = potential(system, build_neighbors(system, potential.cutoff), stress=True)
+        names = ("energy", "forces", "stress", "dipole", "polarizability")
+        return {name: getattr(result, name) for name in names}
+
+    still = torch.eye(3, dtype=torch.float64)
+    assert potential.engines == ("eager", "compiled")
+    eager, compiled, turned = found("eager", still), found("compiled", still), found("eager", rotation)
+    for name, value in eager.items():
+        size = float(value.abs().max())
+        assert float((compiled[name] - value).abs().max()) < 2e-5 * size, name
+        expected = value
+        for _ in range(value.dim() - 1):  # each axis of space moves to the end, turned
+            expected = torch.tensordot(expected, rotation, dims=([1], [1]))
+        assert float((turned[name] - expected).abs().max()) < 1e-8 * size, name
 
 
 @needs_mace
