@@ -71,8 +71,10 @@ def test_edges_of_fixed_shape_hold_the_same_pairs() -> None:
     chosen, every = (edges_within(neighbors, vectors, 3.0, fixed) for fixed in (False, True))
     assert len(every.receiver) == neighbors.other.numel()
     near = every.vectors.norm(dim=1) < 3.0
-    for name in chosen._fields:
+    for name in ("receiver", "sender", "vectors"):
         torch.testing.assert_close(getattr(every, name)[near], getattr(chosen, name))
+    assert every.slots is None
+    torch.testing.assert_close(chosen.slots, near.nonzero()[:, 0])
     assert float(every.vectors[~near].norm(dim=1).min()) == 30.0
     brute = np.linalg.norm(POSITIONS[:, None] - POSITIONS[None], axis=-1)
     open_pairs = edges_within(*table(make_system(POSITIONS, NUMBERS, None), 4.0), 3.0, False)
