@@ -69,6 +69,8 @@ def test_picks_are_outside_and_of_different_kinds(place):
 def test_wrecks_are_left_out_where_there_is_anything_else(place):
     model, run = load_model(place / "model"), read_run(place / "run.h5")
     every = pick_frames(model, [run], ActiveSettings(per_round=1000, alike=0.0, wreck=1e6))
+    assert all(value > 1.0 for value in every.values)
+    assert every.n_outside == len(every.candidates)
     limit = float(np.median(every.values))
     some = pick_frames(model, [run], ActiveSettings(per_round=1000, alike=0.0, wreck=limit))
     assert 0 < len(some.candidates) < len(every.candidates)

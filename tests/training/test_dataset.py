@@ -5,18 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 
-from spectra_app.config import DataKeys
+from spectra_app.config import DataKeys, TrainingSettings
 from spectra_app.errors import DatasetError
 from spectra_app.training.dataset import (
+    LabelledFrame,
     batches,
     convert_stress,
+    divided,
     fit_reference_energies,
     make_samples,
     read_frames,
     species_of,
     split_frames,
 )
+from spectra_app.training.dataset import write_frames as write_labelled
 from spectra_app.training.sanity import check_units, energy_force_slope, nearest_distance_ratio
 from spectra_app.units import BOHR_TO_ANGSTROM, HARTREE_TO_EV
 from tests.training.data import water_like_frames, write_frames
@@ -139,3 +143,29 @@ def test_stress_of_six_and_nine_numbers():
     assert full[0, 0] == pytest.approx(0.0062415, rel=1e-5)  # 1 GPa in eV/A^3
     with pytest.raises(DatasetError, match="got 5 numbers"):
         convert_stress([1, 2, 3, 4, 5], keys, "x")
+
+
+def test_validation_data_are_validated_on_and_all_others_trained_on(tmp_path):
+    frames = water_like_frames(12)
+    data, held = (write_frames(tmp_path / name, some) for name, some in (("a.xyz", frames[:9]), ("b.xyz", frames[9:])))
+    known = read_frames([data])
+    settings = TrainingSettings(data=(data,), validation_data=(held,), validation_fraction=0.3)
+    train, validation, test = divided(known, settings)
+    assert [frame.name for frame in train] == [frame.name for frame in known]
+    assert [frame.energy for frame in validation] == [frame.energy for frame in read_frames([held])]
+    assert test == []
+    plain = divided(known, settings.model_copy(update={"validation_data": ()}))
+    assert [len(part) for part in plain] == [6, 3, 0]
+
+
+def test_written_frames_are_read_again(tmp_path):
+    crystal = Atoms("NaCl", [[0.0, 0, 0], [2.8, 0.1, 0]], cell=[5.6, 5.7, 5.8], pbc=True)
+    crystal.info["charge"] = 1.0
+    stress = np.array([[1.0, 0.2, 0.3], [0.2, 2.0, 0.4], [0.3, 0.4, 3.0]])
+    frame = LabelledFrame(crystal, -3.25, np.array([[0.1, 0.2, 0.3], [-0.1, -0.2, -0.3]]), stress, "x")
+    write_labelled(tmp_path / "x.xyz", [frame])
+    (again,) = read_frames([tmp_path / "x.xyz"])
+    assert again.energy == -3.25
+    np.testing.assert_allclose(again.forces, frame.forces)
+    np.testing.assert_allclose(again.stress, stress)
+    assert again.atoms.info["charge"] == 1.0
