@@ -125,7 +125,7 @@ class Potential(nn.Module):
     def engines(self) -> tuple[str, ...]:
         """What ``engine`` may be here: ``"graph"``, of whole steps, is the same to a model as ``"eager"``."""
         if self.device.type == "cuda":
-            return ("eager", "graph")
+            return ("eager", "graph") if self.backbone.captured else ("eager",)
         has_loops = self.backbone.compiles or self.variant.electrostatic  # of the backbone, of heads and electrostatics
         return ("eager", "compiled") if has_loops and self.device.type == "cpu" else ("eager",)
 

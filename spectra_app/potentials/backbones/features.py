@@ -142,6 +142,7 @@ class Backbone(nn.Module):
         n_pairs: channels of ``Features.pairs`` (0: none).
         has_energies: whether ``Features.energies`` are given.
         compiles: whether ``once`` is faster than ``forward``, on the CPU.
+        captured: whether a CUDA graph can hold its evaluation (engine ``graph``).
         cutoff: the distance from which on a neighbour does nothing, A.
     """
 
@@ -151,6 +152,7 @@ class Backbone(nn.Module):
     n_pairs: int = 0
     has_energies: bool = False
     compiles: bool = False
+    captured: bool = True
     cutoff: float
 
     def forward(self, system: System, species: Tensor, neighbors: Neighbors, geometry: PairGeometry) -> Features:

@@ -45,6 +45,8 @@ class MACEBackbone(Backbone):
         ConfigError: it cannot be used here, or has no layer of such a name.
     """
 
+    captured = False  # nobody has tried the library's layers in a CUDA graph
+
     kinds: Tensor
     numbers: Tensor
     all_numbers: Tensor
