@@ -163,7 +163,7 @@ def _start(model: Potential, settings: TrainFile) -> RunState:
     for parameter in average.parameters():
         parameter.requires_grad_(False)
     t = settings.training
-    shares: Shares = {SHORT_RANGE: t.short_range_share}
+    shares: Shares = {SHORT_RANGE: t.short_range_share * model.backbone.rate}
     for name, parameter in model.named_parameters():
         if name.startswith(SHORT_RANGE) and t.short_range_share == 0.0:
             parameter.requires_grad_(False)

@@ -290,3 +290,22 @@ def test_correlation_of_the_polarizability_knows_no_eps_inf():
     metrics = evaluate_structures(model, frames)
     for part in ("", "_diagonal", "_offdiagonal"):
         assert metrics[f"polarizability_pearson{part}"] == pytest.approx(1.0)  # eps_e is a number of the material
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adam"])
+def test_a_backbone_may_learn_at_a_rate_of_its_own(tmp_path, data, optimizer, monkeypatch):
+    """Its weights move by as much more, those of the heads as before."""
+    from spectra_app.potentials.backbones.painn import PaiNN
+
+    def moved(rate: float) -> tuple[float, float]:
+        monkeypatch.setattr(PaiNN, "rate", rate)
+        chosen = settings(tmp_path / f"{rate}", data, epochs=1, batch_size=20, ema=0.0, optimizer=optimizer, clip=1e9)
+        torch.manual_seed(chosen.training.seed)
+        first = Potential(SMALL, ("H", "O")).double().state_dict()
+        now = train(chosen).model.state_dict()
+        names = ("backbone.messages.0.phi.0.bias", "latent_head.dipole.gate.bias")
+        return tuple(float((now[name] - first[name]).abs().max()) for name in names)
+
+    once, faster = moved(1.0), moved(4.0)
+    assert faster[0] == pytest.approx(4.0 * once[0], rel=1e-3)
+    assert faster[1] == pytest.approx(once[1], rel=1e-3)

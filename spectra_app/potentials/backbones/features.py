@@ -143,6 +143,7 @@ class Backbone(nn.Module):
         has_energies: whether ``Features.energies`` are given.
         compiles: whether ``once`` is faster than ``forward``, on the CPU.
         captured: whether a CUDA graph can hold its evaluation (engine ``graph``).
+        rate: of learning, as a multiple of a training's: above one where weights of size one are scaled in use.
         cutoff: the distance from which on a neighbour does nothing, A.
     """
 
@@ -153,6 +154,7 @@ class Backbone(nn.Module):
     has_energies: bool = False
     compiles: bool = False
     captured: bool = True
+    rate: float = 1.0
     cutoff: float
 
     def forward(self, system: System, species: Tensor, neighbors: Neighbors, geometry: PairGeometry) -> Features:

@@ -84,6 +84,9 @@ def building() -> Iterator[None]:
 class LibraryBackbone(Backbone):
     """Base of ``NequIP`` and ``Allegro``; energies are the library's, with a scale and a shift for every element.
 
+    The libraries' weights are of size one, where those of our networks are of size 0.1, and learn at a rate to match:
+    NequIP without electrostatics, 50 s of one thread on 32 frames of water, validation 124 instead of 181 meV/A.
+
     Every buffer of the libraries' modules is a constant: it is kept in float64 beside the module, rounded anew at each
     change of dtype (a model cast up from float32 turns exactly), and no part of a model's weights.
 
@@ -93,6 +96,7 @@ class LibraryBackbone(Backbone):
     """
 
     has_energies = True
+    rate = 4.0
     is_compile_graph_model = False  # what the libraries' switches of kernels ask of a model
     network: nn.ModuleDict
     rank2_basis: Tensor
