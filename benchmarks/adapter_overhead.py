@@ -65,13 +65,63 @@ def mace_calculator(model: Potential) -> Any:
         return MACECalculator(models=theirs, default_dtype="float32")
 
 
-CALCULATORS: dict[str, Callable[[Potential], Any]] = {"mace": mace_calculator}
+def nequip_calculator(model: Potential) -> Any:
+    """The calculator of nequip with a model's network, NequIP or Allegro, as its own constructor makes it."""
+    from spectra_app.potentials.backbones.nequip_file import library_at_work
+    from spectra_app.potentials.backbones.nequip_library import LibraryBackbone
+
+    ours = model.backbone
+    assert isinstance(ours, LibraryBackbone)
+    s: Any = ours.settings
+    shared = {
+        "seed": 0,
+        "model_dtype": "float32",
+        "type_names": list(SPECIES),
+        "r_max": s.cutoff_A,
+        "l_max": s.l_max,
+        "parity": s.parity,
+        "num_layers": s.layers,
+        "avg_num_neighbors": ours.neighbors_norm()["avg_num_neighbors"],
+        "per_type_energy_scales": float(model.energy_scale),
+        "per_type_energy_shifts": 0.0,
+    }
+    with library_at_work():
+        from nequip.ase import NequIPCalculator
+        from nequip.integrations.utils import basic_transforms
+
+        if s.name == "nequip":
+            from nequip.model import NequIPGNNModel
+
+            own = {"num_features": s.channels, "radial_mlp_width": s.radial_width, "num_bessels": s.n_radial}
+            theirs = NequIPGNNModel(**shared, **own)
+        else:
+            from allegro.model import AllegroModel
+
+            radial = {"_target_": "allegro.nn.TwoBodyBesselScalarEmbed", "num_bessels": s.n_radial}
+            own = {"num_scalar_features": s.channels, "num_tensor_features": s.tensor_channels}
+            theirs = AllegroModel(**shared, **own, radial_chemical_embed=radial)
+        weights = {f"model.func.{name}": value for name, value in ours.network.named_parameters()}
+        assert set(weights) == {name for name, _ in theirs.named_parameters()}
+        theirs.load_state_dict(weights, strict=False)
+        transforms = basic_transforms(
+            theirs.metadata, s.cutoff_A, list(SPECIES), {symbol: symbol for symbol in SPECIES}
+        )
+        return NequIPCalculator(theirs.eval(), "cpu", transforms=transforms)
+
+
+CALCULATORS: dict[str, Callable[[Potential], Any]] = {
+    "mace": mace_calculator,
+    "nequip": nequip_calculator,
+    "allegro": nequip_calculator,
+}
 """Name of a backbone -> the library's own calculator of its network."""
 ARCHITECTURES: dict[str, dict[str, dict[str, Any]]] = {
     "mace": {
         "default": {"cutoff_A": 4.0},
         "64 channels, max L 1, correlation 3": {"cutoff_A": 4.5, "channels": 64, "max_ell": 3, "correlation": 3},
-    }
+    },
+    "nequip": {"last layer of scalars": {"last_layer": "scalars"}},
+    "allegro": {"cutoff 4 A": {"cutoff_A": 4.0}},
 }
 """Name of a backbone -> sizes in words -> their keys."""
 
