@@ -97,6 +97,7 @@ class LibraryBackbone(Backbone):
 
     has_energies = True
     rate = 4.0
+    captured = False  # nobody has tried the libraries' layers in a CUDA graph
     is_compile_graph_model = False  # what the libraries' switches of kernels ask of a model
     network: nn.ModuleDict
     rank2_basis: Tensor
