@@ -177,6 +177,7 @@ def settings_of(cell: Cell, recipe: SystemRecipe, options: argparse.Namespace) -
         "output": str(options.output / cell.folder),
         "seed": cell.seed,
         "patience": ENDLESS,
+        "check_charges": False,  # costs time that is none of the budget
     }
     if cell.budget != "steps":
         minutes = float(cell.budget.removesuffix("min"))
