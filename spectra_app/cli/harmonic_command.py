@@ -10,6 +10,7 @@ import typer
 from spectra_app.cli import options
 from spectra_app.cli.console import list_files, print_json, progress_bar, say
 from spectra_app.cli.describe import say_extrapolation
+from spectra_app.cli.model_options import CalculatorOptions, takes_calculators
 from spectra_app.config import HarmonicSettings
 from spectra_app.errors import ConfigError
 
@@ -75,10 +76,12 @@ def _direction(text: str) -> list[float]:
     },
     _make,
 )
+@takes_calculators
 def harmonic(
     structure: Annotated[Path, typer.Argument(help="structure in any format of ASE (FILE@INDEX for one frame)")],
     model: options.ModelName,
     settings: HarmonicSettings,
+    calculator: CalculatorOptions,
     output: Annotated[Path, typer.Option("--output", "-o", help="folder of all files")] = Path("harmonic"),
     device: options.Device = "auto",
     dtype: options.Dtype = "float64",
@@ -94,12 +97,12 @@ def harmonic(
     from spectra_app.harmonic.mode_tables import limit_json, render_limit
     from spectra_app.jobs.extrapolation import extrapolation
     from spectra_app.jobs.normal_modes import harmonic_limit, write_harmonic
+    from spectra_app.jobs.opened_model import opened_model
     from spectra_app.jobs.structures import read_structure
     from spectra_app.plotting.harmonic_figure import save_harmonic_figures
-    from spectra_app.potentials.folder import load_model
 
     number = settings.eps_inf if isinstance(settings.eps_inf, float) else None
-    potential = load_model(model, device=device, dtype=options.float_type(dtype), eps_inf=number)
+    potential = opened_model(calculator.choice(model), device, options.float_type(dtype), number, say)
     atoms = read_structure(structure)
     with progress_bar("harmonic") as bar:
         limit = harmonic_limit(

@@ -7,7 +7,7 @@ through its own scale.  What is used of the results stands in ``calculator_resul
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from spectra_app.structure.system import System
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from ase.calculators.calculator import BaseCalculator
 
     from spectra_app.electrostatics.iterations import Iterations
     from spectra_app.potentials.training_range import TrainingRange
@@ -162,6 +163,13 @@ class AsePotential:
     def training_range(self) -> TrainingRange | None:
         """Of the model of ours among the two."""
         return None if self._ours is None else self._ours.training_range
+
+    def calculator(self) -> BaseCalculator:
+        """The calculator of ASE that gives energies and forces."""
+        if self._energy is not None:
+            return cast("BaseCalculator", self._energy.calculator)
+        assert self._ours is not None
+        return self._ours.calculator()
 
     def units(self) -> list[str]:
         """What the results are taken to be, in words, one line for each calculator that gives them."""

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from spectra_app.dynamics.foreign import is_foreign
+from spectra_app.errors import ModelError
 from spectra_app.structure.neighbors import build_neighbors, concatenate_neighbors
 from spectra_app.structure.system import System, concatenate, with_gradients
 
@@ -69,13 +71,25 @@ def derivatives(
     Raises:
         StructureError: an element unknown to the model.
     """
-    model.check_system(system)
+    responds = _check(model, system)
     told = progress or (lambda _, __: None)
     with _tight(model):
         if method == "exact":
             return _exact(model, system, told)
         smooth = hasattr(model, "settings") and model.dtype == torch.float64
-        return _by_differences(model, system, told, step_A or (STEP_A if smooth else COARSE_STEP_A))
+        return _by_differences(model, system, told, step_A or (STEP_A if smooth else COARSE_STEP_A), responds)
+
+
+def _check(model: Any, system: System) -> bool:
+    """Refuse what a model does not know; whether it has a response: a calculator of another program may have none."""
+    foreign: bool = is_foreign(model)
+    try:
+        model.check_system(system)
+    except ModelError:
+        if not foreign:
+            raise
+        return False
+    return True
 
 
 @contextmanager
@@ -159,10 +173,12 @@ def _exact_raman(model: Any, system: System, table: Any) -> tuple[torch.Tensor, 
     return alpha.detach(), raman
 
 
-def _by_differences(model: Any, system: System, progress: Callable[[int, int], None], step_A: float) -> Derivatives:
+def _by_differences(
+    model: Any, system: System, progress: Callable[[int, int], None], step_A: float, responds: bool
+) -> Derivatives:
     n = 3 * system.sizes[0]
     table = build_neighbors(system, model.cutoff + 4.0 * step_A)
-    middle = model(system, table, forces=True, polarizability=True)
+    middle = model(system, table, forces=True, polarizability=responds)
     hessian, dipoles, alphas = [], [], []
     for place in range(n):
         ends = []
@@ -170,21 +186,30 @@ def _by_differences(model: Any, system: System, progress: Callable[[int, int], N
             positions = system.positions.clone().reshape(-1)
             positions[place] += sign * step_A
             moved = system._replace(positions=positions.reshape(-1, 3))
-            ends.append(model(moved, table, forces=True, polarizability=True))
+            ends.append(model(moved, table, forces=True, polarizability=responds))
         plus, minus = ends
         hessian.append(-(plus.forces - minus.forces).reshape(-1) / (2.0 * step_A))
         dipoles.append(model.scale.vectors(plus.dipole - minus.dipole, system)[0] / (2.0 * step_A))
         change = plus.polarizability - minus.polarizability
         alphas.append(model.scale.tensors(change, system)[0] / (2.0 * step_A))
         progress(place + 1, n)
-    born = torch.stack(dipoles).reshape(-1, 3, 3).transpose(1, 2) if model.has_born_charges(system) else None
+    born = torch.stack(dipoles).reshape(-1, 3, 3).transpose(1, 2) if _has_dipole(model, system, responds) else None
+    foreign: bool = is_foreign(model)
+    if foreign and responds and born is None:
+        born = model.born_charges(system, table)  # its dipole is known up to quanta, or along a path only
     alpha = model.scale.tensors(middle.polarizability, system)[0]
     raman = torch.stack(alphas).reshape(-1, 3, 3, 3)
-    has_alpha = bool((alpha != 0.0).any())
+    has_alpha = bool(torch.isfinite(alpha).all() and (alpha != 0.0).any())
     energy = float(middle.energy[0])
     return _derivatives(
         energy, middle.forces, torch.stack(hessian), born, alpha if has_alpha else None, raman if has_alpha else None
     )
+
+
+def _has_dipole(model: Any, system: System, responds: bool) -> bool:
+    """Whether the model's dipole is a function of the positions."""
+    foreign: bool = is_foreign(model)
+    return responds and model.card.dipole_rule == "function" if foreign else bool(model.has_born_charges(system))
 
 
 def _derivatives(

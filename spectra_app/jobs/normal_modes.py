@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 
 _UNRELAXED_EV_PER_A = 0.01
-_RIGID_PER_CM = 1.0
+_RIGID_PER_CM = {"crystal": 1.0, "slab": 10.0, "molecule": 100.0}  # forces that are left turn a molecule
 _FAR_A = 0.5
 _HIGHEST_PER_CM = 5000.0  # H2 vibrates at 4400
 
@@ -39,7 +39,7 @@ def harmonic_limit(
     """Normal modes of a structure, with everything that follows from them.
 
     Args:
-        model: from ``load_model``, best in float64.
+        model: from ``load_model``, best in float64; calculators of other programs take differences.
         structure: crystal (three periodic directions), slab (two) or molecule (none).
         settings: None takes the defaults.
         progress: called with the stage, what is done of it, and its length.
@@ -49,6 +49,7 @@ def harmonic_limit(
             a mass of an atom that is not there.
         MissingExtraError: spglib is needed and not installed.
     """
+    from spectra_app.dynamics.foreign import remember
     from spectra_app.harmonic.derivatives import derivatives
     from spectra_app.harmonic.intensities import infrared_strengths, raman_strengths
     from spectra_app.harmonic.limit import HarmonicLimit
@@ -57,7 +58,8 @@ def harmonic_limit(
     from spectra_app.harmonic.thermochemistry import thermochemistry
     from spectra_app.structure.system import from_ase
 
-    chosen = settings or HarmonicSettings()
+    chosen = _possible(model, settings or HarmonicSettings())
+    remember(model, structure)
     told = progress or (lambda _stage, _done, _of: None)
     kind = kind_of(structure)
     atoms, relaxed = _minimum(model, structure, chosen, told)
@@ -99,6 +101,27 @@ def harmonic_limit(
         warnings=tuple(_warnings(modes, found, relaxed, kind, eps_inf)),
         settings=chosen.model_dump(mode="json"),
     )
+
+
+def _possible(model: Any, settings: HarmonicSettings) -> HarmonicSettings:
+    """The settings, with differences for calculators of other programs, which know no second derivatives.
+
+    Raises:
+        ConfigError: phonons with such a calculator.
+    """
+    from spectra_app.dynamics.foreign import is_foreign
+
+    name = model.card.name
+    if not is_foreign(model):
+        return settings
+    if settings.supercell is not None:
+        raise ConfigError(
+            "supercell",
+            got=f"model {name}, a calculator of another program",
+            wanted="a model of ours, which has exact second derivatives",
+            todo="Let phonopy make the displacements for it",
+        )
+    return settings.model_copy(update={"method": "differences"})
 
 
 def _minimum(
@@ -329,7 +352,7 @@ def _warnings(modes: NormalModes, found: Any, relaxed: Relaxation | None, kind: 
             "show where it lies"
         )
     rigid = float(np.abs(modes.rigid_per_cm).max(initial=0.0))
-    if rigid > _RIGID_PER_CM and (relaxed is not None or kind != "molecule"):
+    if rigid > _RIGID_PER_CM[kind] and (relaxed is not None or kind != "molecule"):
         out.append(f"translations and rotations had up to {rigid:.1f} cm^-1 before they were taken out")
     if found.born_e is None:
         out.append("no infrared intensities: the model has no Born charges")
