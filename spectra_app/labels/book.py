@@ -33,7 +33,7 @@ class Book:
         anew: throw away what is there.
 
     Raises:
-        DatasetError: the folder is of another plan, or cannot be written.
+        DatasetError: the folder holds work of another plan, or cannot be written.
     """
 
     def __init__(self, output: Path, plan: dict[str, Any], anew: bool = False) -> None:
@@ -41,16 +41,21 @@ class Book:
         if anew:
             self.remove()
         path, text = self.folder / PLAN_FILE, json.dumps(plan, indent=1, sort_keys=True)
-        if path.is_file():
-            if path.read_text(encoding="utf-8") != text:
+        if path.is_file() and path.read_text(encoding="utf-8") != text:
+            if self._holds_work():
                 raise DatasetError(
                     f"labels {output}",
                     got=f"begun already, with another calculator, other structures or settings ({self.folder})",
                     wanted="the same ones",
                     todo="Give the same command to go on, or --overwrite to begin anew",
                 )
-        else:
+            self.remove()  # a wrong word in the first command, and nothing was computed
+        if not path.is_file():
             self.write(path, text)
+
+    def _holds_work(self) -> bool:
+        """Whether anything is there that would have to be computed again."""
+        return any(next((self.folder / name).glob("*"), None) is not None for name in ("labels", "dynamics"))
 
     def write(self, path: Path, text: str) -> None:
         """Write a small file whole.

@@ -117,12 +117,17 @@ def test_when_too_many_fail_the_job_stops_and_goes_on_when_repaired(tmp_path):
 
 
 def test_begun_jobs_are_not_mixed(tmp_path):
-    frames = clusters(3)
     with pytest.raises(DatasetError):
-        label_structures(frames, Faulty(fails=[0, 1, 2]), tmp_path / "set.extxyz")
+        label_structures(clusters(8), Faulty(fails=[2, 3, 5]), tmp_path / "set.extxyz")
     with pytest.raises(DatasetError, match=r"begun already.*--overwrite"):
         label_structures(clusters(3, seed=1), Faulty(), tmp_path / "set.extxyz")
     assert label_structures(clusters(3, seed=1), Faulty(), tmp_path / "set.extxyz", overwrite=True).n_frames == 3
+
+
+def test_a_job_that_computed_nothing_stands_in_no_ones_way(tmp_path):
+    with pytest.raises(DatasetError):
+        label_structures(clusters(3), Faulty(fails=[0, 1, 2]), tmp_path / "set.extxyz")
+    assert label_structures(clusters(3, seed=1), Faulty(), tmp_path / "set.extxyz").n_frames == 3
 
 
 def test_wrong_words_are_refused_before_anything_is_computed(tmp_path):
