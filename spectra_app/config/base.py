@@ -109,7 +109,7 @@ def parse_settings(schema: type[S], data: dict[str, Any], source: str = "setting
     message = fault["msg"].removeprefix("Value error, ")
     wanted = message[:1].lower() + message[1:]  # the rest may be names, in which capitals count
     found = fault["input"]
-    if where[-1] == "backbone" and isinstance(found, dict):
+    if where[-1:] == ["backbone"] and isinstance(found, dict):
         found = found.get("name")
     raise ConfigError(f"{source}: {name}", got=repr(found), wanted=wanted)
 
