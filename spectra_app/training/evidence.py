@@ -26,7 +26,8 @@ from spectra_app.structure.system import System, concatenate, with_gradients
 from spectra_app.training.optimizers import Muon
 from spectra_app.zoo import EVIDENCE_FILE
 
-LEAST_NEED = 1.0  # forces that need electrostatics, over the error of the forces (docs/labels.md says why)
+LEAST_NEED = 3.0  # forces that need electrostatics, over the error of the forces (docs/labels.md says why)
+NO_NEED = 1.0  # below this nothing speaks for charges
 MOST_STEPS = 1000  # of learning; more change little
 LEAST_STEPS = 100  # less learns too little to say anything
 STEPS_SHARE = 0.1  # of those of the training
@@ -82,9 +83,11 @@ class ChargeEvidence:
         )
         if self.learned:
             return f"the forces need the charges: {what}"
+        found = "hint at charges and do not prove them" if self.need >= NO_NEED else "do not prove the charges"
         return (
-            f"the forces do not prove the charges: {what}. Check Born charges or dipoles against a reference before "
-            "you trust a spectrum: the range of the teacher may be short, or the frames too few (docs/labels.md)"
+            f"the forces {found}: {what}. Check Born charges or dipoles against a reference before "
+            "you trust a spectrum: the range of the teacher or the structures may be short, or the frames too few "
+            "(docs/labels.md)"
         )
 
 

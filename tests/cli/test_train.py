@@ -81,7 +81,7 @@ def test_charges_are_checked_on_the_data(
     outcome = cli(*words, "--check-charges")
     assert json.loads(outcome.out)["charge_need"] == 2.0
     assert asked == [8]
-    assert "the forces need the charges" in outcome.err
+    assert "warning: the forces hint at charges and do not prove them" in outcome.err
 
 
 def test_a_model_makes_no_error_on_its_own_labels(
