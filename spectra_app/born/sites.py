@@ -83,8 +83,9 @@ def born_by_site(
     """
     averaged = average_over_symmetry(born_e, symmetry)
     sites = []
-    for first in symmetry.independent:
-        atoms = np.flatnonzero(symmetry.orbit_of == first)
+    site_of = np.asarray(symmetry.site_of)
+    for first in dict.fromkeys(symmetry.site_of):
+        atoms = np.flatnonzero(site_of == first)
         tensor = averaged[first]
         rmse = slope = worst = None
         if reference_e is not None:

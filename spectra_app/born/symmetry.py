@@ -29,6 +29,7 @@ class CrystalSymmetry:
         orbit_of: [atom]; the first atom of the orbit that an atom belongs to.
         wyckoff: [atom]; multiplicity in the conventional cell and Wyckoff letter, e.g. "6c".
         site_symmetry: [atom]; symbol of the site's point group.
+        site_of: [atom]; the first atom of the crystal's orbit, which a supercell of lower symmetry may split.
     """
 
     spacegroup: str
@@ -38,6 +39,7 @@ class CrystalSymmetry:
     orbit_of: IntArray
     wyckoff: tuple[str, ...] = ()
     site_symmetry: tuple[str, ...] = ()
+    site_of: tuple[int, ...] = ()
 
 
 def find_symmetry(positions_A: Array, numbers: IntArray, cell_A: Array, tolerance_A: float = 1e-3) -> CrystalSymmetry:
@@ -83,6 +85,7 @@ def find_symmetry(positions_A: Array, numbers: IntArray, cell_A: Array, toleranc
         wyckoff=tuple(
             f"{round(size * conventional)}{letter}" for size, letter in zip(orbits, dataset.wyckoffs, strict=True)
         ),
+        site_of=tuple(int(orbit) for orbit in dataset.crystallographic_orbits),
         site_symmetry=tuple(str(symbol) for symbol in dataset.site_symmetry_symbols),
     )
 

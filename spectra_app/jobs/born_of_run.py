@@ -124,9 +124,9 @@ def write_born(report: BornReport, path: Path) -> Path:
             text = format_espresso(report.born_e, report.numbers, report.eps_inf)
         return write_text(path, text)
     if suffix in (".png", ".pdf", ".svg"):
-        from spectra_app.plotting.born_figure import save_born_figure
+        from spectra_app.plotting import figure_born, save_figure
 
-        return save_born_figure(report, path)
+        return save_figure(figure_born(report), path)[0]
     if path.name == "BORN" or suffix == ".born":
         if report.eps_inf is None:
             raise ConfigError("eps_inf for a BORN file", got="none", wanted="a number", todo="Give eps_inf (--eps-inf)")

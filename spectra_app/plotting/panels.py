@@ -175,7 +175,7 @@ def draw_trace(temperature: Axes, energy: Axes, trace: RunTrace) -> None:
 
 
 def _draw_isotropic(axes: Axes, report: BornReport) -> None:
-    """One column of points per element, its mean and standard deviation beside it."""
+    """One column of points per element, mean and standard deviation beside it, dashed its nominal charge."""
     for rank, element in enumerate(report.elements):
         values = report.isotropic_e[_atoms_of(report, element.symbol)]
         axes.plot(
@@ -190,6 +190,9 @@ def _draw_isotropic(axes: Axes, report: BornReport) -> None:
             va="center",
             fontsize=LABEL_SIZE_PT,
         )
+        nominal = None if report.nominal_e is None else report.nominal_e.get(element.symbol)
+        if nominal is not None:
+            axes.hlines(nominal, rank - 0.45, rank + 0.45, color=MUTED_COLOUR, linestyle=(0, (4, 3)), linewidth=0.8)
     _element_axis(axes, report, "tr(Z*)/3 (e)")
     axes.set_title("Isotropic charge")
 

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import make_supercell
 from ase.spacegroup import crystal
 
 from spectra_app.born import (
@@ -18,7 +19,8 @@ from spectra_app.born import (
     format_born_report,
     format_vasp,
 )
-from spectra_app.plotting.born_figure import figure_born, save_born_figure
+from spectra_app.jobs.born_of_run import write_born
+from spectra_app.plotting import figure_born
 
 PEROVSKITE = Atoms(
     "BaTiO3",
@@ -65,9 +67,12 @@ def test_a_supercell_has_the_letters_of_the_conventional_cell() -> None:
     quartz = crystal(
         ("Si", "O"), [(0.47, 0, 2 / 3), (0.41, 0.27, 0.79)], spacegroup=154, cellpar=(4.9, 4.9, 5.4, 90, 90, 120)
     )
-    for atoms in (quartz, quartz.repeat((1, 1, 2))):
+    wide = make_supercell(quartz, [[1, 0, 0], [1, 2, 0], [0, 0, 1]])  # orthorhombic: the group of its lattice is lower
+    for atoms in (quartz, quartz.repeat((1, 1, 2)), wide):
         symmetry = symmetry_of(atoms)
         assert set(symmetry.wyckoff) == {"3a", "6c"}
+        sites = born_by_site(np.zeros((len(atoms), 3, 3)), atoms.numbers, symmetry)
+        assert [site.wyckoff for site in sites] == ["3a", "6c"]
     fcc = Atoms("Cu", cell=[[0, 1.8, 1.8], [1.8, 0, 1.8], [1.8, 1.8, 0]], pbc=True)
     assert symmetry_of(fcc).wyckoff == ("4a",)
 
@@ -94,8 +99,8 @@ def test_the_report_shows_sites_spread_and_slope(tmp_path) -> None:
     assert found["atoms"][0]["isotropic_std_over_frames_e"] == pytest.approx(0.1)
     assert report.comparison is not None
     assert report.comparison.total.slope == pytest.approx(0.5)
-    assert len(figure_born(report).axes) == 2
-    assert save_born_figure(report, tmp_path / "born.pdf").stat().st_size > 1000
+    assert len(figure_born(report).axes) == 3
+    assert write_born(report, tmp_path / "born.pdf").stat().st_size > 1000
 
 
 def test_vasp_layout() -> None:
