@@ -118,8 +118,12 @@ def open_model(
     return model
 
 
-def read_card(choice: str | ModelChoice) -> ModelCard | CalculatorCard:
+def read_card(choice: str | ModelChoice, eps_inf: float | None = None) -> ModelCard | CalculatorCard:
     """Name, hash and origin of a model; nothing is imported and no network is made.
+
+    Args:
+        choice: which.
+        eps_inf: high-frequency dielectric constant that a model of ours is given; None: its own.
 
     Raises:
         ModelError: no such model.
@@ -130,7 +134,7 @@ def read_card(choice: str | ModelChoice) -> ModelCard | CalculatorCard:
     chosen = ModelChoice(choice) if isinstance(choice, str) else choice
     specs = _specs(chosen)
     if not specs:
-        return read_folder(chosen.name)
+        return read_folder(chosen.name, eps_inf)
     from spectra_app.couplings.calculator_card import CalculatorCard
 
     digest = hashlib.sha256(chosen.calculator.model_dump_json().encode())

@@ -143,7 +143,7 @@ def _merged(settings: RunFileSettings, choice: ModelChoice) -> Run:
     from spectra_app.couplings.open_model import read_card
 
     run = opened(list(settings.runs))
-    if run.metadata["model_hash"] != read_card(choice).hash:
+    if run.metadata["model_hash"] != read_card(choice, settings.md.eps_inf).hash:
         raise ConfigError(
             "model of the recipe", got=str(choice), wanted=f"'{run.metadata['model_name']}', that of {run.path}"
         )
@@ -220,7 +220,7 @@ def run_state(settings: RunFileSettings, atoms: Atoms, run_file: Path, choice: M
     then = run.metadata["configuration"].get("md", {})
     now = settings.md.model_dump(mode="json")
     changed = [f"md.{key}: {then[key]} -> {now[key]}" for key in now if key in then and then[key] != now[key]]
-    if run.metadata["model_hash"] != read_card(choice).hash:
+    if run.metadata["model_hash"] != read_card(choice, settings.md.eps_inf).hash:
         changed.append(f"model: {run.metadata['model_name']} -> {choice}")
     if settings.md.field_table is not None:
         field, before = read_field_table(settings.md.field_table).description, run.metadata.get("field")

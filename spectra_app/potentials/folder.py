@@ -144,8 +144,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def read_card(name: str | Path) -> ModelCard:
+def read_card(name: str | Path, eps_inf: float | None = None) -> ModelCard:
     """Card of a model without loading its weights into a network.
+
+    Args:
+        name: name in the zoo or folder.
+        eps_inf: high-frequency dielectric constant of the material; None takes the model's.
 
     Raises:
         ModelError: no such model, or a description that cannot be read.
@@ -156,6 +160,8 @@ def read_card(name: str | Path) -> ModelCard:
     if not weights.is_file():
         raise ModelError(f"model {folder}", got=f"no {WEIGHTS_FILE}", wanted="the weights beside model.yaml")
     scale = _scale_of(description, folder)
+    if eps_inf is not None:
+        scale = dataclasses.replace(scale, eps_inf=float(eps_inf))
     return ModelCard(
         name=description["name"],
         species=tuple(description["species"]),
@@ -245,10 +251,10 @@ def load_model(
     Raises:
         ModelError: no such model, damaged weights, or weights that do not fit the description or the training range.
     """
-    card = read_card(name)
+    card = read_card(name, eps_inf)
     folder = find_model(name)
     model = Potential(card.settings, card.species)
-    model.scale = card.scale if eps_inf is None else dataclasses.replace(card.scale, eps_inf=float(eps_inf))
+    model.scale = card.scale
     try:
         state = load_file(folder / WEIGHTS_FILE)
         if state.get("energy_scale", torch.zeros(())).dtype == torch.float64:
@@ -257,9 +263,6 @@ def load_model(
     except (SafetensorError, RuntimeError, OSError) as error:
         first = str(error).splitlines()[0]
         raise ModelError(f"weights of {folder}", got=first, wanted="weights that fit model.yaml") from None
-    if model.scale != card.scale:
-        files = [(folder / name).read_bytes() for name in (WEIGHTS_FILE, MODEL_FILE)]
-        card = dataclasses.replace(card, scale=model.scale, hash=_hash(files[0], files[1], model.scale))
     model.card = card
     model.training_range = read_training_range(folder / WEIGHTS_FILE) if training_range else None
     for parameter in model.parameters():

@@ -275,3 +275,12 @@ def test_md_of_several_structures_and_temperatures(model_folder: Path, tmp_path:
     outcome = cli("run", recipe)
     assert outcome.code == 2
     assert "md.temperature_K of a recipe: got 2 temperatures, wanted one" in outcome.err
+
+
+@pytest.mark.filterwarnings("ignore::spectra_app.spectra.SpectrumWarning")
+def test_a_recipe_with_another_eps_inf_keeps_its_run(recipe: Path, tmp_path: Path, cli: Callable) -> None:
+    words = ("run", recipe, "-s", f"output={tmp_path}", "-s", "md.eps_inf=2.0", "-s", "tasks=[vdos]")
+    assert cli(*words).code == 0
+    again = cli(*words)
+    assert again.code == 0, again.err
+    assert "complete and kept" in again.err
