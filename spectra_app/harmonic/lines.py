@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from spectra_app import units
 from spectra_app.harmonic.intensities import InfraredStrengths, RamanStrengths, stick_spectrum
-from spectra_app.harmonic.modes import NormalModes
+from spectra_app.harmonic.modes import DEGENERATE_PER_CM, NormalModes
 from spectra_app.harmonic.polar_modes import PolarModes, dielectric_function, static_tensor
 from spectra_app.spectra.cell_optics import POLARIZED_COLUMNS
 from spectra_app.spectra.optics import loss_function, optical_constants
@@ -206,7 +206,7 @@ def _bands(frequencies: Array, strengths: Array, damping: float) -> tuple[Peak, 
     for frequency, strength in zip(frequencies, strengths, strict=True):
         if frequency <= 0.0 or strength <= 0.0:
             continue
-        if merged and frequency - merged[-1][0] < 0.5:
+        if merged and frequency - merged[-1][0] < DEGENERATE_PER_CM:
             total = merged[-1][1] + strength
             merged[-1] = ((merged[-1][0] * merged[-1][1] + frequency * strength) / total, total)
         else:

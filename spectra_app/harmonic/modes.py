@@ -62,7 +62,7 @@ class NormalModes:
 
     def groups(self, tolerance_per_cm: float = DEGENERATE_PER_CM) -> list[NDArray[np.int64]]:
         """Places of modes that are degenerate within a tolerance, cm^-1."""
-        return _alike(self.frequencies_per_cm, tolerance_per_cm)
+        return alike(self.frequencies_per_cm, tolerance_per_cm)
 
 
 def normal_modes(hessian_eV_per_A2: Array, masses_amu: Array, positions_A: Array, kind: Kind) -> NormalModes:
@@ -133,15 +133,15 @@ def _oriented(frequencies: Array, vectors: Array) -> Array:
     size = vectors.shape[1]
     along_axes, generic = np.tile(_AXES, size // 3), np.modf(_GOLDEN * np.arange(1, size + 1))[0]
     out = vectors.copy()
-    for places in _alike(frequencies, DEGENERATE_PER_CM):
+    for places in alike(frequencies, DEGENERATE_PER_CM):
         weighed, out[places] = _turned(out[places], along_axes)
-        for still in _alike(weighed, 1e-3):  # the axes tell them not apart
+        for still in alike(weighed, 1e-3):  # the axes tell them not apart
             _, out[places[still]] = _turned(out[places[still]], generic)
     largest = np.abs(np.round(out, 6)).argmax(axis=1)
     return np.asarray(out * np.sign(out[np.arange(len(out)), largest])[:, None])
 
 
-def _alike(rising: Array, tolerance: float) -> list[NDArray[np.int64]]:
+def alike(rising: Array, tolerance: float) -> list[NDArray[np.int64]]:
     """Places of values that differ by less than a tolerance from the next."""
     return list(np.split(np.arange(len(rising)), np.flatnonzero(np.diff(rising) > tolerance) + 1))
 

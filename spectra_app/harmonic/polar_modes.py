@@ -18,7 +18,7 @@ from scipy.optimize import linear_sum_assignment
 
 from spectra_app import units
 from spectra_app.errors import ConfigError
-from spectra_app.harmonic.modes import DEGENERATE_PER_CM, wavenumbers
+from spectra_app.harmonic.modes import DEGENERATE_PER_CM, alike, wavenumbers
 
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -94,12 +94,10 @@ def splittings(modes: PolarModes, direction: ArrayLike) -> list[Splitting]:
     real = modes.frequencies_per_cm > 0.0
     frequencies, along = modes.frequencies_per_cm[real], modes.charges[real] @ n
     merged: list[tuple[float, float]] = []
-    start = 0
-    for end in [*(np.flatnonzero(np.diff(frequencies) > DEGENERATE_PER_CM) + 1), len(frequencies)]:
-        weight = along[start:end] ** 2
+    for places in alike(frequencies, DEGENERATE_PER_CM):
+        weight = along[places] ** 2
         if weight.sum() > 0.0:
-            merged.append((float(weight @ frequencies[start:end] / weight.sum()), math.sqrt(weight.sum())))
-        start = int(end)
+            merged.append((float(weight @ frequencies[places] / weight.sum()), math.sqrt(weight.sum())))
     strongest = max((charge**2 for _, charge in merged), default=0.0)
     polar = [(frequency, charge) for frequency, charge in merged if charge**2 > ACTIVE * strongest]
     if not polar:
