@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from spectra_app.cli.describe import say_extrapolation
 from spectra_app.cli.model_options import CalculatorOptions, takes_calculators
 from spectra_app.config import HarmonicSettings
 from spectra_app.errors import ConfigError
+
+if TYPE_CHECKING:
+    from spectra_app.jobs.harmonic_job import HarmonicResult
 
 _BY_HAND = ("masses", "directions", "supercell")
 _PLAIN = [name for name in HarmonicSettings.model_fields if name not in _BY_HAND]
@@ -95,24 +98,33 @@ def harmonic(
     from rich.console import Console
 
     from spectra_app.harmonic.mode_tables import limit_json, render_limit
-    from spectra_app.jobs.extrapolation import extrapolation
-    from spectra_app.jobs.normal_modes import harmonic_limit, write_harmonic
-    from spectra_app.jobs.opened_model import opened_model
     from spectra_app.jobs.structures import read_structure
-    from spectra_app.plotting.harmonic_figure import save_harmonic_figures
 
-    number = settings.eps_inf if isinstance(settings.eps_inf, float) else None
-    potential = opened_model(calculator.choice(model), device, options.float_type(dtype), number, say)
-    atoms = read_structure(structure)
-    with progress_bar("harmonic") as bar:
-        limit = harmonic_limit(
-            potential, atoms, settings, lambda stage, done, of: bar.update(done, of, description=stage)
-        )
-    files = write_harmonic(limit, output, settings) + save_harmonic_figures(limit, output)
+    done = normal_modes_of(
+        calculator.choice(model),
+        read_structure(structure),
+        settings,
+        output,
+        device=device,
+        dtype=options.float_type(dtype),
+        say=say,
+    )
     if json:
-        print_json(limit_json(limit, settings.geometries))
+        print_json(limit_json(done.limit, settings.geometries))
     else:
-        Console().print(render_limit(limit))
-    say_extrapolation(extrapolation(potential, limit.atoms), model)
+        Console().print(render_limit(done.limit))
+    say_extrapolation(done.extrapolation, model)
     say("Files:")
-    list_files(files)
+    list_files(list(done.files))
+
+
+def normal_modes_of(*arguments: Any, **options_of_job: Any) -> HarmonicResult:
+    """As ``jobs.harmonic_job.normal_modes_of``, with a progress bar."""
+    from spectra_app.jobs import harmonic_job
+
+    with progress_bar("harmonic") as bar:
+        return harmonic_job.normal_modes_of(
+            *arguments,
+            progress=lambda stage, done, of: bar.update(done, of, description=stage),
+            **options_of_job,
+        )

@@ -10,7 +10,14 @@ import typer
 from spectra_app.cli import options
 from spectra_app.cli.console import interruptible, print_json, say
 from spectra_app.cli.model_options import CalculatorOptions, takes_calculators
-from spectra_app.config import CalculatorSettings, MDSettings, RunFileSettings, Settings, SpectraSettings
+from spectra_app.config import (
+    CalculatorSettings,
+    HarmonicSettings,
+    MDSettings,
+    RunFileSettings,
+    Settings,
+    SpectraSettings,
+)
 from spectra_app.zoo import workflow_names
 
 
@@ -37,7 +44,7 @@ def run(
 ) -> None:
     """The whole chain from one file.
 
-    Molecular dynamics, spectra, Born charges and figures. After Ctrl-C, repeat the command to go on.
+    Normal modes, molecular dynamics, spectra, Born charges and figures. After Ctrl-C, repeat the command to go on.
     SIGTERM, SIGUSR1 and --max-minutes stop the dynamics with exit code 75: submit again.
     """
     if keys or recipe is None:
@@ -46,6 +53,7 @@ def run(
     named = {"output": output, "md.device": device, "md.steps": steps}
     words = [f"{key}={value}" for key, value in named.items() if value is not None]
     words = [*(overrides or ()), *words, *calculator.overrides(model)]
+    from spectra_app.cli.harmonic_command import normal_modes_of
     from spectra_app.cli.md_command import simulate
     from spectra_app.jobs import run_recipe
 
@@ -56,6 +64,7 @@ def run(
             say=say,
             overwrite=overwrite,
             dynamics=simulate,
+            modes=normal_modes_of,
             max_minutes=max_minutes,
             trust=calculator.trust,
         )
@@ -77,6 +86,7 @@ def _keys() -> str:
         ("calculator.", CalculatorSettings),
         ("md.", MDSettings),
         ("spectra.", SpectraSettings),
+        ("harmonic.", HarmonicSettings),
     )
     lines = [
         f"Shipped recipes: {', '.join(workflow_names())}",

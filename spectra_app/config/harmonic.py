@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from spectra_app.config.base import Settings
 from spectra_app.config.spectra import NumberOrTensor, Of, Row
@@ -50,3 +50,9 @@ class HarmonicSettings(Settings):
     max_wavenumber_per_cm: float | None = Field(
         None, gt=0, description="end of the tables, cm^-1; null: above the highest mode"
     )
+
+    @field_validator("relax", mode="before")
+    @classmethod
+    def _no_is_a_word(cls, value: Any) -> Any:
+        """YAML takes a bare ``no`` for false."""
+        return "no" if value is False else value

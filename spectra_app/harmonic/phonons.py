@@ -43,6 +43,7 @@ class Phonons:
         labels: name and distance of every point that has a name.
         dos_per_cm: [nu, 2], wavenumber, cm^-1, and states per cm^-1 and cell.
         lowest_per_cm: lowest frequency on the mesh, cm^-1.
+        force_constants_eV_per_A2: [atom of the cell, atom of the supercell, xyz, xyz], eV/A^2, as the model gave them.
         phonopy: the ``phonopy.Phonopy`` behind it.
     """
 
@@ -53,6 +54,7 @@ class Phonons:
     labels: list[tuple[str, float]]
     dos_per_cm: Array
     lowest_per_cm: float
+    force_constants_eV_per_A2: Array
     phonopy: Any
 
 
@@ -64,6 +66,7 @@ def phonons(
     born_e: Array | None,
     eps_inf: Array | None,
     progress: Callable[[int, int], None] | None = None,
+    known: Array | None = None,
 ) -> Phonons:
     """Band structure and density of states of a relaxed cell.
 
@@ -75,6 +78,7 @@ def phonons(
         born_e: [atom, field, displacement], e; None: without the non-analytic term.
         eps_inf: [xyz, xyz]; None likewise.
         progress: called with the columns done and their number.
+        known: force constants of an earlier call with this model, cell and supercell.
 
     Raises:
         MissingExtraError: phonopy is not installed.
@@ -83,13 +87,8 @@ def phonons(
     if not atoms.pbc.all():
         raise StructureError("phonons", got="no crystal", wanted="three periodic directions")
     made = phonopy_of(atoms, masses_amu, supercell)
-    large = made.supercell
-    first = [int(place) for place in made.primitive.p2s_map]
-    order = np.array(first + sorted(set(range(len(large))) - set(first)))
-    whole = Atoms(numbers=large.numbers, positions=large.positions, cell=large.cell, pbc=True)[order]
-    system = from_ase(whole, device=model.device, dtype=model.dtype)
-    found = force_constants(model, system, len(atoms), progress)
-    made.force_constants = np.ascontiguousarray(found[:, np.argsort(order)])
+    constants = _force_constants(model, made, progress) if known is None else known
+    made.force_constants = np.ascontiguousarray(constants)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # names that phonopy is about to change
         made.symmetrize_force_constants()
@@ -105,7 +104,17 @@ def phonons(
                 np.asarray(made.total_dos.dos) / PER_CM_PER_THZ,
             ]
         )
-    return Phonons(supercell, path, distances, bands, labels, dos, lowest, made)
+    return Phonons(supercell, path, distances, bands, labels, dos, lowest, constants, made)
+
+
+def _force_constants(model: Any, made: Any, progress: Callable[[int, int], None] | None) -> Array:
+    """Rows of the first cell's atoms [atom of the cell, atom of the supercell, xyz, xyz], eV/A^2, phonopy's order."""
+    large = made.supercell
+    first = [int(place) for place in made.primitive.p2s_map]
+    order = np.array(first + sorted(set(range(len(large))) - set(first)))
+    whole = Atoms(numbers=large.numbers, positions=large.positions, cell=large.cell, pbc=True)[order]
+    system = from_ase(whole, device=model.device, dtype=model.dtype)
+    return force_constants(model, system, len(first), progress)[:, np.argsort(order)]
 
 
 def _bands(made: Any, atoms: Atoms) -> tuple[str, list[Array], list[Array], list[tuple[str, float]]]:

@@ -1,7 +1,7 @@
-"""The whole chain of a recipe: structure -> run file -> spectra, Born charges, figures, summary.
+"""The whole chain of a recipe: structure -> normal modes, run file -> spectra, Born charges, figures, summary.
 
 Every part leaves a whole file or none, and is made again only when it is missing or no longer fits: a finished run file
-of the same settings is kept, an interrupted one continued.
+of the same settings is kept, an interrupted one continued, derivatives of the same structure are kept.
 """
 
 from __future__ import annotations
@@ -18,12 +18,21 @@ import yaml
 from spectra_app.config import ModelChoice, RunFileSettings, load_settings
 from spectra_app.errors import ConfigError, TrajectoryError
 from spectra_app.jobs.born_of_run import last_configuration, run_born, write_born
+from spectra_app.jobs.harmonic_job import HarmonicResult, normal_modes_of
 from spectra_app.jobs.policy import obstacle
 from spectra_app.jobs.simulate import simulate
-from spectra_app.jobs.spectrum import opened, run_spectrum
+from spectra_app.jobs.spectrum import KINDS, opened, run_spectrum
 from spectra_app.jobs.structures import start_structure
-from spectra_app.jobs.summary import CONFIGURATION_FILE, RUN_FILE, TITLES, describe_structure, summarise
+from spectra_app.jobs.summary import (
+    CONFIGURATION_FILE,
+    HARMONIC_FOLDER,
+    RUN_FILE,
+    TITLES,
+    describe_structure,
+    summarise,
+)
 from spectra_app.runs import Run, read_run
+from spectra_app.spectra.raman import parse_porto
 from spectra_app.zoo import find_workflow
 
 if TYPE_CHECKING:
@@ -31,6 +40,7 @@ if TYPE_CHECKING:
 
     from spectra_app.arrays import Boundary
     from spectra_app.born import BornReport
+    from spectra_app.harmonic.limit import HarmonicLimit
     from spectra_app.plotting import Curve, Summary
     from spectra_app.spectra import Spectrum
 
@@ -40,18 +50,20 @@ class RecipeResult:
     """What a recipe made.
 
     Attributes:
-        run: the run.
+        run: the run; None where no task needs dynamics.
         spectra: by kind.
         born: the report on Born charges, where asked for.
         summary: the page that is printed at the end.
         files: everything written.
+        harmonic: normal modes, where asked for.
     """
 
-    run: Run
+    run: Run | None
     spectra: dict[str, Spectrum]
     born: BornReport | None
     summary: Summary
     files: tuple[Path, ...]
+    harmonic: HarmonicLimit | None = None
 
 
 def run_recipe(
@@ -61,6 +73,7 @@ def run_recipe(
     overwrite: bool = False,
     say: Callable[[str], None] | None = None,
     dynamics: Callable[..., Any] = simulate,
+    modes: Callable[..., HarmonicResult] = normal_modes_of,
     max_minutes: float | None = None,
     trust: bool = False,
 ) -> RecipeResult:
@@ -72,6 +85,7 @@ def run_recipe(
         overwrite: replace a run file of other settings instead of refusing.
         say: told what begins.
         dynamics: called as ``jobs.simulate`` is, e.g. with a progress bar around it.
+        modes: called as ``jobs.harmonic_job.normal_modes_of`` is, likewise.
         max_minutes: wall time after which the dynamics is saved and stopped, min.
         trust: load pickled checkpoints of calculators, which may run code; no recipe can say so.
 
@@ -81,32 +95,61 @@ def run_recipe(
         StoppedError: a signal, or the time is over; the same call continues.
     """
     tell = say if say is not None else _silent
-    settings = (
-        recipe
-        if isinstance(recipe, RunFileSettings)
-        else load_settings(RunFileSettings, find_workflow(Path(recipe)), overrides)
-    )
+    settings = _settings_of(recipe, overrides)
     choice = settings.choice(trust, isinstance(recipe, RunFileSettings) or _own_words(settings, overrides))
     began, folder = time.perf_counter(), settings.output
     merged = _merged(settings, choice) if settings.runs else None
     atoms = _start_of(settings) if merged is None else last_configuration(merged)
     _check_tasks(settings, atoms)
     tell(f"{describe_structure(atoms)}, model '{choice}'; results in {folder}/")
-    if merged is None:
-        _dynamics(settings, choice, atoms, tell, overwrite, functools.partial(dynamics, max_minutes=max_minutes))
-        run, made = read_run(folder / RUN_FILE), [folder / RUN_FILE]
-    else:
-        run, made = merged, []
+    made: list[Path] = []
+    harmonic = _harmonic(settings, choice, tell, modes) if "harmonic" in settings.tasks else None
+    run = merged
+    if merged is None and settings.needs_dynamics:
+        left = None if max_minutes is None else max(max_minutes - (time.perf_counter() - began) / 60.0, 1e-3)
+        _dynamics(settings, choice, atoms, tell, overwrite, functools.partial(dynamics, max_minutes=left))
+        run = read_run(folder / RUN_FILE)
+        made.append(folder / RUN_FILE)
     references = _references(settings)
-    spectra, files = _spectra(settings, run, references, tell)
+    spectra, files = ({}, []) if run is None else _spectra(settings, run, references, tell)
     born = None
-    if "born" in settings.tasks:
+    if run is not None and "born" in settings.tasks:
         tell(f"{TITLES['born']} ...")
         born = run_born(run, choice, device=settings.md.device, eps_inf=settings.md.eps_inf)
         files += _write_born(born, folder)
-    files = [*made, _write_configuration(settings), *files, *_overview(run, spectra, references, folder)]
-    summary = summarise(settings, choice, atoms, run, spectra, born, files, time.perf_counter() - began)
-    return RecipeResult(run, spectra, born, summary, tuple(files))
+    limit = None if harmonic is None else harmonic.limit
+    files = [*made, _write_configuration(settings), *files, *_overview(run, spectra, limit, references, folder)]
+    seconds = time.perf_counter() - began
+    summary = summarise(settings, choice, atoms, run, spectra, born, harmonic, files, seconds)
+    if harmonic is not None:
+        files += harmonic.files
+    return RecipeResult(run, spectra, born, summary, tuple(files), limit)
+
+
+def _settings_of(recipe: RunFileSettings | Path | str, overrides: Sequence[str]) -> RunFileSettings:
+    """The settings of a recipe, its files found in the working folder or beside it."""
+    if isinstance(recipe, RunFileSettings):
+        return recipe
+    file = find_workflow(Path(recipe))
+    return load_settings(RunFileSettings, file, overrides).beside(file.parent)
+
+
+def _harmonic(
+    settings: RunFileSettings, choice: ModelChoice, say: Callable[[str], None], modes: Callable[..., HarmonicResult]
+) -> HarmonicResult:
+    """Normal modes of the structure, without its repetitions, in a folder of their own."""
+    say(f"{TITLES['harmonic']} ...")
+    chosen = settings.harmonic_settings()
+    number = settings.harmonic.eps_inf if isinstance(settings.harmonic.eps_inf, float) else settings.md.eps_inf
+    return modes(
+        choice,
+        start_structure(settings.model, settings.structure),
+        chosen,
+        settings.output / HARMONIC_FOLDER,
+        device=settings.md.device,
+        eps_inf=number,
+        say=say,
+    )
 
 
 def _own_words(settings: RunFileSettings, overrides: Sequence[str]) -> bool:
@@ -158,10 +201,13 @@ def _check_tasks(settings: RunFileSettings, atoms: Atoms) -> None:
     """Refuse before the dynamics what the boundaries of the structure would refuse after it.
 
     Raises:
-        ConfigError: an infrared spectrum without volume of a slab; or a dielectric function of anything but a cell.
+        ConfigError: an infrared spectrum without volume of a slab; a dielectric function of anything but a cell; or a
+            polarization geometry that is none.
     """
     boundary: Boundary = "periodic" if atoms.pbc.all() else "slab" if atoms.pbc.any() else "open"
     name = {"slab": "a slab", "open": "an isolated molecule"}.get(boundary, boundary)
+    for geometry in (*settings.spectra.geometries, *settings.harmonic.geometries):
+        parse_porto(geometry)
     for task in settings.tasks:
         missing = obstacle(task, boundary, settings.spectra)
         if missing == "cell":
@@ -253,7 +299,7 @@ def _spectra(
 
     spectra: dict[str, Spectrum] = {}
     files: list[Path] = []
-    for kind in (task for task in settings.tasks if task != "born"):
+    for kind in (task for task in settings.tasks if task in KINDS):
         say(f"{TITLES[kind]} ...")
         spectra[kind] = run_spectrum(run, kind, settings.spectra)
         beside = references.get(kind, [])
@@ -277,26 +323,29 @@ def _write_born(report: BornReport, folder: Path) -> list[Path]:
 
 
 def _overview(
-    run: Run, spectra: dict[str, Spectrum], references: dict[str, list[Curve]], folder: Path
+    run: Run | None,
+    spectra: dict[str, Spectrum],
+    limit: HarmonicLimit | None,
+    references: dict[str, list[Curve]],
+    folder: Path,
 ) -> tuple[Path, ...]:
-    """One page with every spectrum, and temperature and energy of the run."""
-    from spectra_app.plotting import (
-        WATER_BANDS,
-        curve_from_spectrum,
-        figure_overview,
-        raman_curves,
-        run_trace,
-        save_figure,
-        vdos_curves,
-    )
+    """One page with every spectrum, those of normal modes beside them, and temperature and energy of the run."""
+    from spectra_app.plotting import WATER_BANDS, figure_overview, raman_curves, run_trace, save_figure, vdos_curves
+    from spectra_app.plotting.results import curve_from_spectrum, harmonic_curves
 
-    symbols = sorted(run.numbers.tolist())
-    is_water = run.periodic and symbols == [1] * (2 * len(symbols) // 3) + [8] * (len(symbols) // 3)
+    symbols = [] if run is None else sorted(run.numbers.tolist())
+    is_water = run is not None and run.periodic and symbols == [1] * (2 * len(symbols) // 3) + [8] * (len(symbols) // 3)
+    cells = 1.0 if run is None or limit is None else len(run.numbers) / len(limit.atoms)
+    lines = {} if limit is None else harmonic_curves(limit.infrared_spectrum, limit.raman_spectrum, cells)
+    infrared = [curve_from_spectrum(spectra["ir"])] if "ir" in spectra else []
+    raman = raman_curves(spectra["raman"])[0] if "raman" in spectra else []
+    if run is None and not lines:  # modes of a model that has neither dipole nor polarizability
+        return ()
     figure = figure_overview(
-        infrared=[curve_from_spectrum(spectra["ir"]), *references.get("ir", ())] if "ir" in spectra else (),
-        raman=[*raman_curves(spectra["raman"])[0], *references.get("raman", ())] if "raman" in spectra else (),
+        infrared=[*infrared, *lines.get("ir", ()), *references.get("ir", ())],
+        raman=[*raman, *lines.get("raman", ()), *references.get("raman", ())],
         vdos=vdos_curves(spectra["vdos"]) if "vdos" in spectra else (),
-        trace=run_trace(run),
+        trace=None if run is None else run_trace(run),
         bands=WATER_BANDS if is_water else None,
     )
     return save_figure(figure, folder / "overview.png", formats=("pdf",))

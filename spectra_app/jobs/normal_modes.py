@@ -1,8 +1,7 @@
-"""The harmonic limit of a structure with a model: relax, differentiate, diagonalise, and write it all."""
+"""The harmonic limit of a structure with a model: relax, differentiate, diagonalise."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 
 from spectra_app.config import HarmonicSettings
 from spectra_app.errors import ConfigError, MissingExtraError, StructureError
-from spectra_app.files import atomic_path
+from spectra_app.jobs.harmonic_store import Computed, identity_of, read_computed, write_computed
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -34,7 +33,13 @@ _HIGHEST_PER_CM = 5000.0  # H2 vibrates at 4400
 
 
 def harmonic_limit(
-    model: Any, structure: Atoms, settings: HarmonicSettings | None = None, progress: Progress | None = None
+    model: Any,
+    structure: Atoms,
+    settings: HarmonicSettings | None = None,
+    progress: Progress | None = None,
+    *,
+    store: Path | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> HarmonicLimit:
     """Normal modes of a structure, with everything that follows from them.
 
@@ -43,29 +48,31 @@ def harmonic_limit(
         structure: crystal (three periodic directions), slab (two) or molecule (none).
         settings: None takes the defaults.
         progress: called with the stage, what is done of it, and its length.
+        store: file that keeps the relaxed structure and the derivatives; where it fits, nothing is computed again.
+        say: told that it fits.
 
     Raises:
+        ConfigError: a polarization geometry that is none; phonons of a calculator of another program.
         StructureError: no minimum found, a cell that goes to pieces, an element unknown to the model, atoms that clash,
             a mass of an atom that is not there.
         MissingExtraError: spglib is needed and not installed.
     """
-    from spectra_app.dynamics.foreign import remember
-    from spectra_app.harmonic.derivatives import derivatives
     from spectra_app.harmonic.intensities import infrared_strengths, raman_strengths
     from spectra_app.harmonic.limit import HarmonicLimit
     from spectra_app.harmonic.modes import normal_modes
     from spectra_app.harmonic.polar_modes import splittings
     from spectra_app.harmonic.thermochemistry import thermochemistry
-    from spectra_app.structure.system import from_ase
 
     chosen = _possible(model, settings or HarmonicSettings())
-    remember(model, structure)
     told = progress or (lambda _stage, _done, _of: None)
     kind = kind_of(structure)
-    atoms, relaxed = _minimum(model, structure, chosen, told)
+    identity = "" if store is None else identity_of(model, structure, chosen)
+    kept = None if store is None else read_computed(store, identity)
+    if kept is not None and say is not None:
+        say(f"relaxation and derivatives: {store} fits and is kept")
+    computed = kept or _computed(model, structure, chosen, told)
+    relaxed, atoms, found = computed.relaxation, computed.atoms, computed.derivatives
     masses = _masses(atoms, chosen.masses)
-    system = from_ase(atoms, device=model.device, dtype=model.dtype)
-    found = derivatives(model, system, chosen.method, lambda done, of: told("derivatives", done, of), chosen.step_A)
     modes = normal_modes(found.hessian_eV_per_A2, masses, atoms.positions, kind)
     infrared = None if found.born_e is None else infrared_strengths(modes, found.born_e)
     raman = None if found.raman_e2A_per_eV is None else raman_strengths(modes, found.raman_e2A_per_eV)
@@ -73,6 +80,9 @@ def harmonic_limit(
     cell = _polar_modes(atoms, modes, infrared, eps_inf) if kind == "crystal" else None
     spacegroup, names = _symmetry(atoms, kind, modes, found.hessian_eV_per_A2)
     infrared_spectrum, raman_spectrum = _spectra(modes, infrared, raman, cell, chosen)
+    waves, computed = _phonons(model, computed, masses, cell, chosen, told)
+    if store is not None and computed is not kept:
+        write_computed(store, identity, computed)
     return HarmonicLimit(
         atoms=atoms,
         kind=kind,
@@ -95,7 +105,7 @@ def harmonic_limit(
         ),
         infrared_spectrum=infrared_spectrum,
         raman_spectrum=raman_spectrum,
-        phonons=_phonons(model, atoms, masses, found.born_e, cell, chosen, told),
+        phonons=waves,
         spacegroup=spacegroup,
         source=f"model '{model.card.name}'",
         warnings=tuple(_warnings(modes, found, relaxed, kind, eps_inf)),
@@ -103,13 +113,34 @@ def harmonic_limit(
     )
 
 
+def _computed(model: Any, structure: Atoms, settings: HarmonicSettings, told: Progress) -> Computed:
+    """Relaxation and derivatives, which take time."""
+    from spectra_app.dynamics.foreign import remember
+    from spectra_app.harmonic.derivatives import derivatives
+    from spectra_app.structure.system import from_ase
+
+    remember(model, structure)
+    _masses(_start(structure, settings), settings.masses)  # a fault in them is said before the long part
+    atoms, relaxed = _minimum(model, structure, settings, told)
+    system = from_ase(atoms, device=model.device, dtype=model.dtype)
+    return Computed(
+        relaxed,
+        atoms,
+        derivatives(model, system, settings.method, lambda done, of: told("derivatives", done, of), settings.step_A),
+    )
+
+
 def _possible(model: Any, settings: HarmonicSettings) -> HarmonicSettings:
     """The settings, with differences for calculators of other programs, which know no second derivatives.
 
     Raises:
-        ConfigError: phonons with such a calculator.
+        ConfigError: phonons with such a calculator; a polarization geometry that is none.
     """
     from spectra_app.dynamics.foreign import is_foreign
+    from spectra_app.spectra.raman import parse_porto
+
+    for geometry in settings.geometries:
+        parse_porto(geometry)
 
     name = model.card.name
     if not is_foreign(model):
@@ -181,53 +212,6 @@ def _spectra(
         geometries=settings.geometries,
     )
     return first, second
-
-
-def write_harmonic(limit: HarmonicLimit, folder: Path, settings: HarmonicSettings | None = None) -> list[Path]:
-    """Every file of a harmonic limit: tables, spectra, the relaxed structure, films of the modes.
-
-    Args:
-        limit: from ``harmonic_limit``.
-        folder: is made where it is missing.
-        settings: those that it was made with.
-
-    Returns:
-        the files.
-    """
-    import ase.io
-
-    from spectra_app.harmonic import animations, mode_tables
-    from spectra_app.harmonic.phonon_files import bands_csv, dos_csv, write_phonopy
-
-    geometries = (settings or HarmonicSettings()).geometries
-    strengths = None if limit.infrared is None else limit.infrared.intensities_km_per_mol
-    texts = {
-        "modes.csv": mode_tables.modes_csv(limit, geometries),
-        "harmonic.txt": mode_tables.format_limit(limit),
-        "harmonic.json": json.dumps(mode_tables.limit_json(limit, geometries), indent=1),
-        "modes.xyz": animations.modes_xyz(limit.atoms, limit.modes),
-        "modes.molden": animations.modes_molden(limit.atoms, limit.modes, strengths),
-    }
-    if limit.splittings:
-        texts["lo_to.csv"] = mode_tables.splittings_csv(limit)
-    if limit.phonons is not None:
-        texts |= {"bands.csv": bands_csv(limit.phonons), "dos.csv": dos_csv(limit.phonons)}
-    for mode in limit.modes.imaginary:
-        texts[f"imaginary_{mode + 1}.extxyz"] = animations.film_extxyz(limit.atoms, limit.modes, int(mode))
-    files = []
-    for name, text in texts.items():
-        with atomic_path(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-        files.append(folder / name)
-    if limit.phonons is not None:
-        files += write_phonopy(limit.phonons, folder)
-    with atomic_path(folder / "relaxed.extxyz") as temporary:
-        ase.io.write(temporary, limit.atoms, format="extxyz")
-    files.append(folder / "relaxed.extxyz")
-    for name, spectrum in (("ir", limit.infrared_spectrum), ("raman", limit.raman_spectrum)):
-        if spectrum is not None:
-            files += [spectrum.write(folder / f"{name}.{ending}") for ending in ("csv", "jdx")]
-    return files
 
 
 def kind_of(structure: Atoms) -> Kind:
@@ -365,21 +349,31 @@ def _warnings(modes: NormalModes, found: Any, relaxed: Relaxation | None, kind: 
 
 def _phonons(
     model: Any,
-    atoms: Atoms,
+    computed: Computed,
     masses: np.ndarray,
-    born_e: np.ndarray | None,
     cell: PolarModes | None,
     settings: HarmonicSettings,
     told: Progress,
-) -> Phonons | None:
+) -> tuple[Phonons | None, Computed]:
+    """Phonons where a supercell was given, and what was computed, with their force constants."""
     if settings.supercell is None:
-        return None
+        return None, computed
     from spectra_app.harmonic.phonons import phonons
 
-    eps_inf = None if cell is None else cell.eps_inf
-    return phonons(
-        model, atoms, masses, settings.supercell, born_e, eps_inf, lambda done, of: told("phonons", done, of)
+    known = computed.force_constants if computed.supercell == settings.supercell else None
+    found = phonons(
+        model,
+        computed.atoms,
+        masses,
+        settings.supercell,
+        computed.derivatives.born_e,
+        None if cell is None else cell.eps_inf,
+        lambda done, of: told("phonons", done, of),
+        known,
     )
+    if known is not None:
+        return found, computed
+    return found, computed._replace(force_constants=found.force_constants_eV_per_A2, supercell=settings.supercell)
 
 
 def _words(direction: tuple[float, float, float]) -> str:

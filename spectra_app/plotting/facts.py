@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,9 +14,13 @@ from spectra_app.arrays import Frames
 from spectra_app.born.report import BornReport
 from spectra_app.joined import JoinedReplicas, equal_parts, replica_mean
 from spectra_app.plotting.curves import Array
+from spectra_app.plotting.harmonic_facts import HarmonicFacts, harmonic_facts
 from spectra_app.plotting.panels import RunTrace
 from spectra_app.plotting.protocols import CardLike, ReportedSpectrum, RunLike
 from spectra_app.units import G_PER_CM3_PER_AMU_PER_A3
+
+if TYPE_CHECKING:
+    from spectra_app.harmonic.limit import HarmonicLimit
 
 DRIFT_LIMIT_MEV = 1.0  # meV/atom/ps; above this the time step is too long or the forces are rough
 TEMPERATURE_LIMIT = 0.03  # relative distance from the thermostat's temperature worth a warning
@@ -131,6 +135,7 @@ class Summary:
     warnings: tuple[str, ...]
     files: tuple[OutputFile, ...]
     extrapolation: str | None = None
+    harmonic: HarmonicFacts | None = None
 
 
 def build_summary(
@@ -148,6 +153,7 @@ def build_summary(
     warnings: Sequence[str] = (),
     seconds: float | None = None,
     extrapolation: str | None = None,
+    harmonic: HarmonicLimit | None = None,
 ) -> Summary:
     """The facts of a run.
 
@@ -165,10 +171,12 @@ def build_summary(
         warnings: further sentences.
         seconds: s; wall time of the whole.
         extrapolation: how far the run went outside the training data, in words, and not once more for each spectrum.
+        harmonic: normal modes.
     """
     facts = None if run is None else run_facts(run)
     found = tuple(_spectrum_facts(name, spectrum) for name, spectrum in (spectra or {}).items())
     notes = [*warnings, *_run_warnings(facts)]
+    notes += [] if harmonic is None else [f"normal modes: {sentence}" for sentence in harmonic.warnings]
     for name, spectrum in (spectra or {}).items():
         notes += [f"{name}: {sentence}" for sentence in spectrum.report.warnings if sentence != extrapolation]
     return Summary(
@@ -184,6 +192,7 @@ def build_summary(
         warnings=tuple(dict.fromkeys(notes)),
         files=tuple(OutputFile(path, description) for path, description in (files or {}).items()),
         extrapolation=extrapolation,
+        harmonic=None if harmonic is None else harmonic_facts(harmonic),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -99,6 +100,26 @@ def raman_curves(spectrum: SpectrumLike) -> tuple[list[Curve], Curve]:
         peaks=marks,
     )
     return [labelled, curve_from_spectrum(spectrum, "vh", "VH")], curve_from_spectrum(spectrum, "depolarization")
+
+
+def harmonic_curves(
+    infrared: SpectrumLike | None, raman: SpectrumLike | None, cells: float = 1.0, label: str = "harmonic"
+) -> dict[str, list[Curve]]:
+    """Lines of normal modes, to be drawn beside the spectra of a run, by kind of spectrum: ``ir`` and ``raman``.
+
+    Args:
+        infrared: of normal modes; None leaves it out.
+        raman: likewise; VV is drawn.
+        cells: how many times the structure of the modes is in the run: Raman intensity grows with the crystal.
+        label: text of the legend.
+    """
+    curves: dict[str, list[Curve]] = {}
+    if infrared is not None:
+        curves["ir"] = [replace(curve_from_spectrum(infrared, label=label), peaks=())]
+    if raman is not None:
+        parallel = curve_from_spectrum(raman, "vv", f"{label} VV")
+        curves["raman"] = [replace(parallel, y=cells * parallel.y)]
+    return curves
 
 
 def vdos_curves(spectrum: SpectrumLike) -> list[Curve]:

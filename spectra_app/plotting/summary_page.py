@@ -19,6 +19,7 @@ from rich.tree import Tree
 
 from spectra_app.born.export import write_text
 from spectra_app.plotting.facts import BornFacts, RunFacts, SpectrumFacts, Summary
+from spectra_app.plotting.harmonic_facts import harmonic_line
 
 
 def render_summary(summary: Summary) -> RenderableType:
@@ -86,6 +87,8 @@ def _facts_table(summary: Summary) -> Table:
             table.add_row("Energy drift", f"{run.energy_drift_meV_per_atom_per_ps:+.3f} meV/atom/ps")
     if summary.extrapolation is not None:
         table.add_row("Extrapolation", summary.extrapolation.removeprefix("extrapolation: "))
+    if summary.harmonic is not None:
+        table.add_row("Normal modes", harmonic_line(summary.harmonic))
     for spectrum in summary.spectra:
         limits = f"resolution {spectrum.resolution_per_cm:.3g} cm^-1, Nyquist {spectrum.nyquist_per_cm:.0f} cm^-1"
         table.add_row(spectrum.title, "\n".join([limits, spectrum.sentence, *spectrum.notes]))

@@ -29,6 +29,7 @@ def test_a_molecule_in_one_command(water: Path, tmp_path: Path, cli: Callable) -
     assert report["settings"]["damping_per_cm"] == 5.0
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {
+        "derivatives.h5",
         "harmonic.json",
         "harmonic.pdf",
         "harmonic.png",

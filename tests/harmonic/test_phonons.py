@@ -12,7 +12,8 @@ from spectra_app.config import HarmonicSettings
 from spectra_app.errors import StructureError
 from spectra_app.harmonic.phonons import phonons
 from spectra_app.harmonic.representations import PER_CM_PER_THZ
-from spectra_app.jobs.normal_modes import harmonic_limit, write_harmonic
+from spectra_app.jobs.harmonic_files import write_harmonic
+from spectra_app.jobs.normal_modes import harmonic_limit
 from spectra_app.plotting.harmonic_figure import save_harmonic_figures
 from tests.harmonic.test_limit import quartz
 
