@@ -30,6 +30,10 @@ SAMPLING = frozenset(
         "steps",
         "stride",
         "originals",
+        "clusters",
+        "cluster_molecules",
+        "cluster_gap_A",
+        "cluster_ions",
         "select",
     ]
 )

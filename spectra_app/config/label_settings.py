@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from spectra_app.config.base import Settings
 from spectra_app.config.md import Kelvin
+
+
+def _span(value: Any) -> Any:
+    """One positive number, or the two ends of a span, also as text between commas."""
+    given = value.split(",") if isinstance(value, str) else value
+    ends = list(given) if isinstance(given, list | tuple) else [given]
+    try:
+        numbers = [float(end) for end in ends]
+    except (TypeError, ValueError):
+        numbers = []
+    if len(numbers) not in (1, 2) or not all(0.0 < number < 1e3 for number in numbers) or numbers[0] > numbers[-1]:
+        raise ValueError("a positive number, or the smallest and the largest one between a comma")
+    return numbers[0] if len(numbers) == 1 else tuple(numbers)
+
+
+def _counts(value: Any) -> Any:
+    """As ``_span``, of whole numbers."""
+    span = _span(value)
+    ends = span if isinstance(span, tuple) else (span,)
+    if any(end != int(end) for end in ends):
+        raise ValueError("a whole number, or the smallest and the largest one between a comma")
+    return int(span) if not isinstance(span, tuple) else tuple(int(end) for end in span)
+
+
+Span = Annotated[float | tuple[float, float], BeforeValidator(_span)]
+"""A number, or the two that it lies between."""
+
+Counts = Annotated[int | tuple[int, int], BeforeValidator(_counts)]
+"""A number of things, or the least and the largest one."""
+
+CLUSTER_KEYS = ("cluster_molecules", "cluster_gap_A", "cluster_ions")  # of LabelSettings, beside ``clusters``
 
 
 class LabelSettings(Settings):
@@ -29,8 +60,23 @@ class LabelSettings(Settings):
     steps: int = Field(1000, ge=1, description="of dynamics, from each structure at each temperature")
     stride: int = Field(50, ge=1, description="steps between two frames that are kept")
     originals: bool = Field(True, description="label the structures themselves too, beside what is made of them")
+    clusters: int | None = Field(
+        None,
+        ge=1,
+        description="label so many clusters of what was kept instead: molecules turned at random, at distances at "
+        "which only electrostatics acts",
+    )
+    cluster_molecules: Counts = Field(2, description="molecules of a cluster; 1,4: between one and four")
+    cluster_gap_A: Span = Field(
+        (2.0, 8.0),
+        description="distance of the nearest atoms of two molecules, A; 3,8: anywhere between; mostly beyond the "
+        "model's cutoff_A",
+    )
+    cluster_ions: tuple[str, ...] = Field(
+        (), description="an ion more in each cluster, several in turn: Cl-, Na+, Mg2+"
+    )
     select: int | None = Field(
-        None, ge=1, description="label only so many of all these, the most different (farthest-point selection)"
+        None, ge=1, description="keep only so many of all these, the most different (farthest-point selection)"
     )
     charge: float | None = Field(None, description="total charge, e; without it 'charge' of each frame, or 0")
     multiplicity: int | None = Field(
@@ -55,7 +101,24 @@ class LabelSettings(Settings):
             raise ValueError(f"a stride of at most the {self.steps} steps: no frame would be kept")
         if not self.originals and not (self.md or self.rattle_A or self.strain_percent):
             raise ValueError("rattle_A, strain_percent or md beside originals: false, which alone leaves no structure")
+        given = [name for name in CLUSTER_KEYS if getattr(self, name) != type(self).model_fields[name].default]
+        if self.clusters is None and given:
+            raise ValueError(f"clusters, a number of them, beside {given[0]}")
+        if self.clusters is not None and self.cluster_sizes[1] == 1 and not self.cluster_ions:
+            raise ValueError("cluster_molecules of two at least, or cluster_ions beside one: alone it is no cluster")
         return self
+
+    @property
+    def cluster_sizes(self) -> tuple[int, int]:
+        """The least and the largest number of molecules of a cluster."""
+        both = self.cluster_molecules
+        return both if isinstance(both, tuple) else (both, both)
+
+    @property
+    def cluster_gaps_A(self) -> tuple[float, float]:  # noqa: N802
+        """The least and the largest distance of the nearest atoms of two molecules, A."""
+        both = self.cluster_gap_A
+        return both if isinstance(both, tuple) else (both, both)
 
     @property
     def temperatures_K(self) -> tuple[float, ...]:  # noqa: N802

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spectra_app.config import LabelSettings
+from spectra_app.config.label_settings import CLUSTER_KEYS
 from spectra_app.errors import DatasetError, StoppedError
 from spectra_app.interrupts import Interrupts
 
@@ -109,7 +110,8 @@ class LabelJob:
         from spectra_app.labels.book import Book, digest
         from spectra_app.labels.writing import read_sidecar, sidecar_path
 
-        chosen = self.settings.model_dump(mode="json", exclude=set(HOW_MAY_CHANGE))
+        unused = set() if self.settings.clusters is not None else {"clusters", *CLUSTER_KEYS}
+        chosen = self.settings.model_dump(mode="json", exclude=HOW_MAY_CHANGE | unused)
         plan = {"structures": digest(candidates), "settings": chosen, "by": self.source.facts()}
         if self.settings.md:
             plan["sampled_by"] = self.sampler.facts()
@@ -162,6 +164,7 @@ class LabelJob:
     def _sample(self, candidates: list[Candidate], book: Book, stop: _Stop) -> list[Candidate]:
         """Every structure that may be labelled, or the most different of them."""
         from spectra_app.labels.candidates import copies
+        from spectra_app.labels.clusters import clusters
         from spectra_app.labels.selection import describe, farthest_points
 
         settings = self.settings
@@ -171,11 +174,15 @@ class LabelJob:
             pool += self._walk(candidates, book, stop)
         if not pool:
             raise DatasetError("sampling", got="no structure", wanted="one at least")
-        book.note("candidates", len(pool))
-        if settings.select is None or settings.select >= len(pool):
-            return pool
-        picked = farthest_points(describe([candidate.atoms for candidate in pool]), settings.select)
-        return [pool[number] for number in sorted(picked)]
+        n_found = len(pool)
+        if settings.select is not None and settings.select < len(pool):
+            picked = farthest_points(describe([candidate.atoms for candidate in pool]), settings.select)
+            pool = [pool[number] for number in sorted(picked)]
+        if settings.clusters is not None:  # of molecules far apart, which the selection could not tell from each other
+            pool = clusters(pool, settings)
+            n_found = len(pool)
+        book.note("candidates", n_found)
+        return pool
 
     def _walk(self, candidates: list[Candidate], book: Book, stop: _Stop) -> list[Candidate]:
         """Frames of dynamics from every structure at every temperature."""
