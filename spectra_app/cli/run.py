@@ -14,6 +14,7 @@ from spectra_app.config import (
     CalculatorSettings,
     HarmonicSettings,
     MDSettings,
+    RecipeLabels,
     RunFileSettings,
     Settings,
     SpectraSettings,
@@ -35,7 +36,7 @@ def run(
     device: options.MDDevice = None,
     steps: options.Steps = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="replace a run of other settings in the folder")
+        bool, typer.Option("--overwrite", help="replace what is of other settings in the folder")
     ] = False,
     keys: Annotated[bool, typer.Option("--keys", help="print every key with its unit and default, and stop")] = False,
     max_minutes: options.MaxMinutes = None,
@@ -44,8 +45,10 @@ def run(
 ) -> None:
     """The whole chain from one file.
 
-    Normal modes, molecular dynamics, spectra, Born charges and figures. After Ctrl-C, repeat the command to go on.
-    SIGTERM, SIGUSR1 and --max-minutes stop the dynamics with exit code 75: submit again.
+    Labels and a training where it has sections for them, normal modes, molecular dynamics, spectra, Born charges and
+    figures.
+    After Ctrl-C, repeat the command to go on.
+    SIGTERM, SIGUSR1 and --max-minutes stop it with exit code 75: submit again.
     """
     if keys or recipe is None:
         print(_keys())
@@ -84,6 +87,7 @@ def _keys() -> str:
     sections: tuple[tuple[str, type[Settings]], ...] = (
         ("", RunFileSettings),
         ("calculator.", CalculatorSettings),
+        ("labels.", RecipeLabels),
         ("md.", MDSettings),
         ("spectra.", SpectraSettings),
         ("harmonic.", HarmonicSettings),
@@ -95,7 +99,7 @@ def _keys() -> str:
     for prefix, schema in sections:
         for name, field in schema.model_fields.items():
             if field.description:
-                default = _shown(field.get_default(call_default_factory=True))
+                default = "needed" if field.is_required() else _shown(field.get_default(call_default_factory=True))
                 lines.append(f"  {prefix + name:<32} {field.description}{options.choices(schema, name)}  [{default}]")
     return "\n".join(lines)
 

@@ -9,7 +9,7 @@ from spectra_app.config.label_settings import ActiveSettings, LabelSettings
 from spectra_app.config.md import MDSettings
 from spectra_app.config.model import HeadSettings, ModelSettings, VariantName
 from spectra_app.config.model_choice import CalculatorSettings, ModelChoice
-from spectra_app.config.recipe import RunFileSettings
+from spectra_app.config.recipe import RecipeLabels, RunFileSettings
 from spectra_app.config.spectra import NumberOrTensor, Of, SpectraSettings
 from spectra_app.config.sweep import SweepSettings, SweepSystem
 from spectra_app.config.training import DataKeys, LossSettings, TrainFile, TrainingSettings
@@ -31,6 +31,7 @@ __all__ = [
     "NumberOrTensor",
     "Of",
     "PaiNNSettings",
+    "RecipeLabels",
     "RunFileSettings",
     "Settings",
     "SpectraSettings",

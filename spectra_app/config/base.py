@@ -147,6 +147,7 @@ def _known_keys(schema: type[Settings], where: Sequence[str], data: Any) -> list
         if get_origin(annotation) is dict:
             sections = get_args(annotation)[1]
             continue
+        annotation = next((kind for kind in get_args(annotation) if kind is not type(None)), annotation)  # X | None
         if not (isinstance(annotation, type) and issubclass(annotation, Settings)):
             return []
         node = annotation

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from spectra_app.config.base import Settings, parse_settings
 from spectra_app.config.harmonic import HarmonicSettings
+from spectra_app.config.label_settings import LabelSettings
 from spectra_app.config.md import MDSettings
 from spectra_app.config.model_choice import CalculatorSettings, ModelChoice
 from spectra_app.config.spectra import SpectraSettings
+from spectra_app.config.training import TrainFile
+
+LABELS_FILE, MODEL_FOLDER = "labels.extxyz", "model"  # in the folder of results
+
+
+class RecipeLabels(LabelSettings):
+    """Labels that a recipe makes for its own model."""
+
+    structures: tuple[Path, ...] = Field(
+        (), description="files of the structures to label or to sample from; none: the structure of the recipe"
+    )
+    calculator: str = Field(description="what labels them: 'ase:module:factory(arguments)', or a model")
+
+    @property
+    def sampling(self) -> LabelSettings:
+        """The settings alone."""
+        return LabelSettings(**{name: getattr(self, name) for name in LabelSettings.model_fields})
 
 
 class RunFileSettings(Settings):
@@ -22,6 +40,14 @@ class RunFileSettings(Settings):
         None, description="a second model that gives dipoles and polarizabilities, named likewise"
     )
     calculator: CalculatorSettings = CalculatorSettings()
+    labels: RecipeLabels | None = Field(
+        None, description="labels for the training of the recipe, made first: structures, calculator, keys of 'label'"
+    )
+    train: TrainFile | None = Field(
+        None,
+        description="the model is trained first: sections 'model' and 'training' as of 'train'; data: the labels, "
+        "output: folder 'model' of the results; plays no part where 'model' names another one",
+    )
     structure: Path | None = Field(
         None,
         description="start structure (any ASE format), looked for in the working folder, then beside the recipe; None "
@@ -79,10 +105,39 @@ class RunFileSettings(Settings):
         Args:
             folder: of the recipe's file.
         """
-        here = {} if self.structure is None else {"structure": _found(self.structure, folder)}
+        here: dict[str, Any] = {} if self.structure is None else {"structure": _found(self.structure, folder)}
+        if self.labels is not None:
+            found = tuple(_found(path, folder) for path in self.labels.structures)
+            here["labels"] = self.labels.model_copy(update={"structures": found})
         return self.model_copy(
             update={**here, "reference": {kind: _found(path, folder) for kind, path in self.reference.items()}}
         )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _say_once(cls, data: Any) -> Any:
+        """Where the labels and the model of a recipe are, unless it says so itself."""
+        train = data.get("train") if isinstance(data, dict) else None
+        if not isinstance(train, dict) or not isinstance(train.get("training") or {}, dict):
+            return data
+        folder = Path(data.get("output") or "results")
+        training = {"output": str(folder / MODEL_FOLDER), **(train.get("training") or {})}
+        if data.get("labels") is not None:
+            training.setdefault("data", [str(folder / LABELS_FILE)])
+        return {"model": str(training["output"]), **data, "train": {**train, "training": training}}
+
+    @model_validator(mode="after")
+    def _whole_chain(self) -> Self:
+        if self.labels is not None and self.train is None:
+            raise ValueError("train beside labels, which nothing else uses (spectra-app label makes labels alone)")
+        if self.trains and self.structure is None and not self.runs:
+            raise ValueError("a structure beside train: a model that is not there yet brings none")
+        return self
+
+    @property
+    def trains(self) -> bool:
+        """Whether the model is the one that the recipe trains."""
+        return self.train is not None and Path(self.model) == self.train.training.output
 
     def choice(self, trust: bool = False, own: bool = True) -> ModelChoice:
         """The model, or the two.

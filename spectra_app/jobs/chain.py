@@ -19,6 +19,7 @@ from spectra_app.config import ModelChoice, RunFileSettings, load_settings
 from spectra_app.errors import ConfigError, TrajectoryError
 from spectra_app.jobs.born_of_run import last_configuration, run_born, write_born
 from spectra_app.jobs.harmonic_job import HarmonicResult, normal_modes_of
+from spectra_app.jobs.made_model import make_model
 from spectra_app.jobs.policy import obstacle
 from spectra_app.jobs.simulate import simulate
 from spectra_app.jobs.spectrum import KINDS, opened, run_spectrum
@@ -86,7 +87,7 @@ def run_recipe(
         say: told what begins.
         dynamics: called as ``jobs.simulate`` is, e.g. with a progress bar around it.
         modes: called as ``jobs.harmonic_job.normal_modes_of`` is, likewise.
-        max_minutes: wall time after which the dynamics is saved and stopped, min.
+        max_minutes: wall time after which labels, training or dynamics are saved and stopped, min.
         trust: load pickled checkpoints of calculators, which may run code; no recipe can say so.
 
     Raises:
@@ -96,11 +97,15 @@ def run_recipe(
     """
     tell = say if say is not None else _silent
     settings = _settings_of(recipe, overrides)
-    choice = settings.choice(trust, isinstance(recipe, RunFileSettings) or _own_words(settings, overrides))
+    given = isinstance(recipe, RunFileSettings)
+    choice = settings.choice(trust, given or _own_words(settings, overrides))
     began, folder = time.perf_counter(), settings.output
     merged = _merged(settings, choice) if settings.runs else None
     atoms = _start_of(settings) if merged is None else last_configuration(merged)
     _check_tasks(settings, atoms)
+    if merged is None:
+        own = given or "labels.calculator" in _named(overrides)
+        make_model(settings, tell, overwrite=overwrite, max_minutes=max_minutes, trust=trust, own=own)
     tell(f"{describe_structure(atoms)}, model '{choice}'; results in {folder}/")
     made: list[Path] = []
     harmonic = _harmonic(settings, choice, tell, modes) if "harmonic" in settings.tasks else None
@@ -156,8 +161,12 @@ def _own_words(settings: RunFileSettings, overrides: Sequence[str]) -> bool:
     """Whether every calculator is named by the user himself, not by the recipe, which may be a stranger's."""
     from spectra_app.couplings.calculator_spec import is_calculator_spec
 
-    given = {override.partition("=")[0].strip() for override in overrides}
-    return {key for key in ("model", "response") if is_calculator_spec(getattr(settings, key))} <= given
+    return {key for key in ("model", "response") if is_calculator_spec(getattr(settings, key))} <= _named(overrides)
+
+
+def _named(overrides: Sequence[str]) -> set[str]:
+    """The keys that the user gave himself."""
+    return {override.partition("=")[0].strip() for override in overrides}
 
 
 def _start_of(settings: RunFileSettings) -> Atoms:

@@ -26,6 +26,7 @@ def label_structures(
     overwrite: bool = False,
     progress: Callable[[LabelProgress], None] | None = None,
     max_minutes: float | None = None,
+    own: bool = True,
 ) -> LabelResult:
     """Make a set for training: energies, forces and stress of structures by any calculator of ASE.
 
@@ -42,6 +43,7 @@ def label_structures(
         overwrite: replace an existing set, and begin anew.
         progress: told how far it is.
         max_minutes: wall time after which the job is stopped, min.
+        own: the words are the user's own, not those of a file that may be a stranger's.
 
     Raises:
         StructureError: structures that cannot be read or treated.
@@ -56,12 +58,12 @@ def label_structures(
 
     given = [structures] if isinstance(structures, Path | str) else list(structures)
     candidates = _candidates(given, settings)
-    source, sampler = source_of(calculator, trust), None
+    source, sampler = source_of(calculator, trust, own), None
     source.check()
     if settings.sampler is not None:
         if not settings.md:
             raise ConfigError("sampler", got=settings.sampler, wanted="dynamics to sample", todo="Give --md too")
-        sampler = source_of(settings.sampler, trust)
+        sampler = source_of(settings.sampler, trust, own)
         sampler.check()
     job = LabelJob(Path(output), source, sampler or source, settings, progress)
     return job.run(candidates, overwrite, max_minutes)

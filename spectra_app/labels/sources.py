@@ -17,10 +17,12 @@ class Source:
     Attributes:
         text: ``'ase:module:factory(arguments)'``, or the name or folder of a model.
         trust: load pickled checkpoints.
+        own: they are the user's own words, not those of a file that may be a stranger's.
     """
 
     text: str
     trust: bool = False
+    own: bool = True
 
     def check(self) -> None:
         """Refuse words that cannot be meant, before anything is computed.
@@ -44,7 +46,7 @@ class Source:
         if is_calculator_spec(self.text):
             from spectra_app.couplings.calculators import calculator_from
 
-            return calculator_from(self.text, self.trust)
+            return calculator_from(self.text, self.trust, self.own)
         import torch
 
         from spectra_app.potentials.folder import load_model
@@ -107,6 +109,6 @@ class Given:
 AnySource = Source | Given
 
 
-def source_of(calculator: str | Any, trust: bool = False) -> AnySource:
-    """The source of what a user names or gives."""
-    return Source(calculator, trust) if isinstance(calculator, str) else Given(calculator)
+def source_of(calculator: str | Any, trust: bool = False, own: bool = True) -> AnySource:
+    """The source of what a user, or a recipe (``own=False``), names or gives."""
+    return Source(calculator, trust, own) if isinstance(calculator, str) else Given(calculator)

@@ -79,6 +79,7 @@ def train(
     resume: bool = False,
     progress: Callable[[EpochRecord, float], None] | None = None,
     trust_checkpoint: bool = False,
+    stop_minutes: float | None = None,
 ) -> TrainingResult:
     """Train a potential and write its folder.
 
@@ -87,6 +88,7 @@ def train(
         resume: continue from the checkpoint in the output folder.
         progress: called after every epoch with its record and the fraction of the training done.
         trust_checkpoint: open a ``training.init_from`` that runs code of whoever made it.
+        stop_minutes: wall time, min, after which it stops with a checkpoint; it changes no schedule.
 
     Returns:
         see ``TrainingResult``; ``output`` holds weights, model.yaml, training.yaml, history.csv.
@@ -130,7 +132,7 @@ def train(
             got="a checkpoint of an unfinished training",
             todo="Continue with --resume, or remove it",
         )
-    with Interrupts() as interrupts:
+    with Interrupts(stop_minutes) as interrupts:
         stopped = _optimize(run, sets[0], sets[1], settings, checkpoint, interrupts, progress)
     run.average.load_state_dict(run.best_weights)
     run.average.scale = run.best_scale
