@@ -14,11 +14,12 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
-from ase.io import read
+from ase.io import iread
 from pages import renew_section
 
 from spectra_app import (
@@ -80,8 +81,7 @@ def labelled_frames(structure: Atoms, calculator: str, count: int) -> list[Atoms
     settings = LabelSettings(md=True, originals=False, steps=40 * count, stride=40, seed=2024)
     with tempfile.TemporaryDirectory() as folder:
         found = label_structures([structure], calculator, Path(folder) / "frames.extxyz", settings)
-        frames: list[Atoms] = read(found.path, ":")
-    return frames
+        return list(iread(found.path))
 
 
 def responses(model: Potential, teacher: AsePotential, frames: list[Atoms]) -> str:
@@ -152,12 +152,12 @@ def dynamics_bands(run: Run, calculator: BaseCalculator, replicas: int) -> str:
     positions = np.asarray(run.positions_A[:, :replicas])
     ours = np.asarray(run.dipole_eA[:, :replicas])[steps]
     theirs = np.stack([dipoles(calculator, run.numbers, positions[:, k]) for k in range(replicas)], axis=1)
-    given = {
+    given: dict[str, Any] = {
         "timestep_fs": float(run.trajectory_time_fs[1] - run.trajectory_time_fs[0]),
         "temperature_K": float(run.metadata["temperature_K"]),
         "bands_per_cm": BANDS_PER_CM,
         "integration_timestep_fs": run.integration_timestep_fs,
-        "checks": "warning",
+        "checks": "warn",
     }
     one, other = infrared_spectrum(ours, **given), infrared_spectrum(theirs, **given)
     lines = [
@@ -167,11 +167,11 @@ def dynamics_bands(run: Run, calculator: BaseCalculator, replicas: int) -> str:
     for ours_in, theirs_in, (low, high) in zip(one.bands, other.bands, BANDS_PER_CM, strict=True):
         ratio = ours_in.value / theirs_in.value
         lines.append(f"| {low:.0f} to {high:.0f} | {ours_in.value:.1f} | {theirs_in.value:.1f} | {ratio:.2f} |")
-    curves = [spectrum.columns()[spectrum.main].values for spectrum in (one, other)]
+    curves = np.stack([spectrum.columns()[spectrum.main].values for spectrum in (one, other)])
     lines += [
         "",
         f"{replicas} replicas of {run.duration_ps:.0f} ps at {given['temperature_K']:.0f} K; correlation of the two "
-        f"spectra {np.corrcoef(*curves)[0, 1]:.4f}; R2 of the dipoles along the paths "
+        f"spectra {float(np.asarray(np.corrcoef(curves))[0, 1]):.4f}; R2 of the dipoles along the paths "
         f"{1.0 - ((ours - theirs) ** 2).sum() / ((theirs - theirs.mean()) ** 2).sum():.4f}.",
     ]
     return "\n".join(lines)

@@ -73,7 +73,7 @@ class LabelSettings(Settings):
         "model's cutoff_A",
     )
     cluster_ions: tuple[str, ...] = Field(
-        (), description="an ion more in each cluster, several in turn: Cl-, Na+, Mg2+"
+        (), description="an ion more in each cluster, several in turn: Cl-, Na+, Mg2+; none: without"
     )
     select: int | None = Field(
         None, ge=1, description="keep only so many of all these, the most different (farthest-point selection)"

@@ -111,7 +111,7 @@ class LabelJob:
         from spectra_app.labels.writing import read_sidecar, sidecar_path
 
         unused = set() if self.settings.clusters is not None else {"clusters", *CLUSTER_KEYS}
-        chosen = self.settings.model_dump(mode="json", exclude=HOW_MAY_CHANGE | unused)
+        chosen = self.settings.model_dump(mode="json", exclude=set(HOW_MAY_CHANGE | unused))
         plan = {"structures": digest(candidates), "settings": chosen, "by": self.source.facts()}
         if self.settings.md:
             plan["sampled_by"] = self.sampler.facts()

@@ -18,6 +18,7 @@ from spectra_app.config import LabelSettings
 from spectra_app.errors import ConfigError, DatasetError, StructureError
 from spectra_app.labels.candidates import Candidate, check_structure
 
+NO_ION = "none"  # in the turn of ions: a cluster without one
 _ION = re.compile(r"([A-Z][a-z]?)(\d?)([+-])")
 
 
@@ -42,7 +43,7 @@ def clusters(molecules: Sequence[Candidate], settings: LabelSettings) -> list[Ca
             raise StructureError(
                 f"{molecule.origin}, in clusters", got="a periodic structure", wanted="a molecule without cell"
             )
-    ions = [ion(name) for name in settings.cluster_ions]
+    ions = [None if name == NO_ION else ion(name) for name in settings.cluster_ions]
     if settings.charge is not None and (settings.charge or ions):
         raise DatasetError(
             "charge of clusters",
@@ -55,8 +56,9 @@ def clusters(molecules: Sequence[Candidate], settings: LabelSettings) -> list[Ca
     for number in range(settings.clusters or 0):
         rng = np.random.default_rng([settings.seed, 2, number])
         parts = [molecules[order.next()] for _ in range(int(rng.integers(least, most + 1)))]
-        if ions:
-            parts.append(ions[number % len(ions)])
+        beside = ions[number % len(ions)] if ions else None
+        if beside is not None:
+            parts.append(beside)
         made.append(_joined(parts, settings.cluster_gaps_A, rng, number))
     return made
 
@@ -72,7 +74,7 @@ def ion(name: str) -> Candidate:
     """
     found = _ION.fullmatch(name)
     if found is None or found[1] not in atomic_numbers or found[2] == "0":
-        raise ConfigError("cluster_ions", got=repr(name), wanted="an element and a charge: Cl-, Na+, Mg2+")
+        raise ConfigError("cluster_ions", got=repr(name), wanted="an element and a charge: Cl-, Na+, Mg2+; or none")
     atoms = Atoms(found[1], [[0.0, 0.0, 0.0]])
     atoms.info["charge"] = float(found[2] or 1) * (1.0 if found[3] == "+" else -1.0)
     return Candidate(atoms, name)

@@ -27,7 +27,14 @@ def recipe_in(folder: Path, **changes: object) -> RunFileSettings:
         "output": str(folder / "results"),
         "labels": {"calculator": TEACHER, "rattle_A": 0.05, "copies": 4, "clusters": 8, "check_forces": False},
         "train": {"model": model, "training": training},
-        "md": {"ensemble": "nve", "equilibration_steps": 2, "steps": 160, "temperature_K": 5, "trajectory_stride": 2, "device": "cpu"},
+        "md": {
+            "ensemble": "nve",
+            "equilibration_steps": 2,
+            "steps": 160,
+            "temperature_K": 5,
+            "trajectory_stride": 2,
+            "device": "cpu",
+        },
         "spectra": {"resolution_per_cm": 400.0, "blocks": 2},
         "tasks": ["vdos"],
     }
@@ -99,7 +106,7 @@ def test_a_recipe_says_where_its_model_is(tmp_path: Path) -> None:
     assert recipe.train.training.data == (tmp_path / "results" / "labels.extxyz",)
     elsewhere = load_settings(RunFileSettings, workflows_folder() / "molecule.yaml", ["output=elsewhere"])
     assert elsewhere.train.training.output == Path("elsewhere/model")
-    assert elsewhere.labels.sampling.cluster_ions == ("Cl-",)
+    assert elsewhere.labels.sampling.cluster_ions == ("F-", "F-", "F-", "none")
     given = load_settings(RunFileSettings, workflows_folder() / "molecule.yaml", ["model=quartz"])
     assert not given.trains
     with pytest.raises(ConfigError, match="train beside labels"):

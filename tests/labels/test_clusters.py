@@ -91,6 +91,8 @@ def test_charges_add_up_and_ions_come_in_turn() -> None:
     frames = made([ammonium], clusters=4, cluster_molecules=2, cluster_ions=("Cl-", "Mg2+"))
     assert [atoms.get_chemical_symbols()[-1] for atoms in frames] == ["Cl", "Mg"] * 2
     assert [atoms.info["charge"] for atoms in frames] == [1.0, 4.0] * 2
+    some = made([WATER], clusters=4, cluster_molecules=1, cluster_ions=("F-", "none"))
+    assert [(len(atoms), atoms.info.get("charge")) for atoms in some] == [(4, -1.0), (3, None)] * 2
     radical = Atoms("OH", [[0, 0, 0], [0, 0, 0.97]])
     radical.info["multiplicity"] = 2
     assert {atoms.info["multiplicity"] for atoms in made([radical], clusters=3)} == {3}
