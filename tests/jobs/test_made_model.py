@@ -107,6 +107,9 @@ def test_a_recipe_says_where_its_model_is(tmp_path: Path) -> None:
     elsewhere = load_settings(RunFileSettings, workflows_folder() / "molecule.yaml", ["output=elsewhere"])
     assert elsewhere.train.training.output == Path("elsewhere/model")
     assert elsewhere.labels.sampling.cluster_ions == ("F-", "F-", "F-", "none")
+    named = load_settings(RunFileSettings, workflows_folder() / "molecule.yaml", ["labels.structures=[ethanol.xyz]"])
+    found = named.beside(workflows_folder())
+    assert found.labels.structures == (found.structure,) == (workflows_folder() / "ethanol.xyz",)
     given = load_settings(RunFileSettings, workflows_folder() / "molecule.yaml", ["model=quartz"])
     assert not given.trains
     with pytest.raises(ConfigError, match="train beside labels"):
