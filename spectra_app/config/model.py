@@ -77,19 +77,21 @@ class ModelSettings(Settings):
         "fixed",
         description="atomic charges (variants without p): shifted evenly to the total charge, or as they come",
     )
-    alpha: Literal["scalar", "tensor", "bonds"] = Field(
-        "tensor", description="atomic polarizability: a number or a tensor of the features, or a tensor of the bonds"
+    alpha: Literal["scalar", "tensor", "bonds", "pairs"] = Field(
+        "tensor",
+        description="atomic polarizability: a number or a tensor of the features, or a tensor of the bonds, or of the "
+        "bonds and of other pairs (hydrogen bonds, contacts)",
     )
     alpha_positive: bool = Field(
-        True, description="keep every atomic polarizability positive definite (of the bonds: always)"
+        True, description="keep every atomic polarizability positive definite (of bonds and pairs: always)"
     )
     bounded_response: bool = Field(
         True, description="keep alpha and kappa below the values at which atoms could polarize each other without end"
     )
-    bond_weight: Literal["gaussian", "switched"] = Field(
+    bond_weight: Literal["gaussian", "switched", "overlap"] = Field(
         "switched",
-        description="what counts as a bond (kappa, alpha of bonds): exp(1 - (r/R)^2), or a switch that ends before "
-        "hydrogen bonds begin",
+        description="what counts as a bond (kappa, alpha of bonds): exp(1 - (r/R)^2); a switch that ends before "
+        "hydrogen bonds begin; or that switch for alpha and, for kappa, exp((R - r)/0.5 A), which crosses them",
     )
     oxidation_states: Literal["auto", "free"] | dict[str, int] = Field(
         "auto",

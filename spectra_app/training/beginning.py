@@ -126,6 +126,9 @@ def initial_model(beginning: Beginning, frames: Sequence[LabelledFrame]) -> Pote
     return Potential(settings.model, species, torch.as_tensor(reference), rms_force, eps_inf)
 
 
+_GROWS = ("alpha", "bonds", "pairs")  # what is new begins at zero: the same model
+
+
 def _begun_model(settings: TrainFile, species: tuple[str, ...], start: str) -> Potential:
     """A trained potential to go on with.
 
@@ -137,13 +140,13 @@ def _begun_model(settings: TrainFile, species: tuple[str, ...], start: str) -> P
         raise ConfigError("training.start", got=f"a model of {', '.join(begun.species)}", wanted=", ".join(species))
     theirs, ours = begun.settings.model_dump(), settings.model.model_dump()
     for key, value in ours.items():
-        if theirs.get(key) != value:
+        if theirs.get(key) != value and (key, theirs.get(key), value) != _GROWS:
             raise ConfigError(
                 f"training.start, model.{key}", got=f"{theirs.get(key)} in {start}", wanted=f"{value}, as in the file"
             )
     reference, unit = begun.reference_energies, float(begun.energy_scale)
     model = Potential(settings.model, species, reference, unit, settings.training.eps_inf)
-    model.load_state_dict(begun.state_dict())
+    model.load_state_dict(model.state_dict() | begun.state_dict())
     return model
 
 

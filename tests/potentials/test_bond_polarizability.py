@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from spectra_app.potentials.backbones.features import PairGeometry, RadialBasis
 from spectra_app.potentials.heads.bond_polarizability import BondPolarizability
-from spectra_app.potentials.heads.bonds import bond_ratios, bond_weights
+from spectra_app.potentials.heads.bonds import bond_ratios, bond_weights, flow_weights
 from spectra_app.structure.neighbors import build_neighbors
 from spectra_app.structure.system import make_system
 from tests.potentials.test_potential import finite_difference, make_potential, predict, structure
@@ -26,29 +26,36 @@ def alpha_of(
     system = make_system(positions, [1 if kind == 0 else 8 for kind in species])
     neighbors = build_neighbors(system, cutoff)
     pair = PairGeometry(system, neighbors, cutoff)
-    radial, envelope = pair.radial(RadialBasis(cutoff, 6).double())
+    radial = pair.radial(RadialBasis(cutoff, 6).double())
     kinds = torch.tensor(species)
-    weights = bond_weights(form, bond_ratios(pair.distance, kinds, RADII, neighbors), envelope)
+    weights = bond_weights(form, bond_ratios(pair.distance, kinds, RADII, neighbors), radial.envelope)
     roots = model(kinds, neighbors, pair.direction, radial, weights).detach()
     return (roots @ roots).numpy()
 
 
-@pytest.fixture
-def model() -> BondPolarizability:
+def random_numbers(contacts: bool) -> BondPolarizability:
     torch.manual_seed(0)
-    made = BondPolarizability(2, 6).double()
+    made = BondPolarizability(2, 6, contacts).double()
     for parameter in made.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     return made
 
 
-def test_begins_as_one_number():
-    assert alpha_of(BondPolarizability(2, 6).double(), WATER, [1, 0, 0]) == pytest.approx(np.tile(np.eye(3), (3, 1, 1)))
+@pytest.fixture
+def model() -> BondPolarizability:
+    return random_numbers(contacts=False)
 
 
+@pytest.mark.parametrize("contacts", [False, True])
+def test_begins_as_one_number(contacts):
+    made = BondPolarizability(2, 6, contacts).double()
+    assert alpha_of(made, WATER, [1, 0, 0]) == pytest.approx(np.tile(np.eye(3), (3, 1, 1)))
+
+
+@pytest.mark.parametrize("contacts", [False, True])
 @pytest.mark.parametrize("form", ["gaussian", "switched"])
-def test_of_two_atoms_by_hand(model, form):
-    r, cutoff = 1.3, 4.0
+def test_of_two_atoms_by_hand(form, contacts):
+    r, cutoff, model = 1.3, 4.0, random_numbers(contacts)
     found = alpha_of(model, np.array([[0.0, 0, 0], [0, 0, r]]), [1, 0], form=form)
     radial = RadialBasis(cutoff, 6).double()
     system = make_system(np.array([[0.0, 0, 0], [0, 0, r]]), [8, 1])
@@ -58,6 +65,10 @@ def test_of_two_atoms_by_hand(model, form):
     weight = bond * float(envelope[0, 0])
     tables = (model.isotropic.detach(), model.anisotropic.detach())
     f, g = (weight * float((table[2 * 1 + 0] * basis[0, 0]).sum()) for table in tables)
+    if contacts:  # what is no bond
+        rest = float(envelope[0, 0]) - weight
+        more = rest * (model.contacts.detach()[:, 2 * 1 + 0] * basis[0, 0]).sum(-1)
+        f, g = f + float(more[0]), g + float(more[1])
     number = 1.0 + float(model.elements.detach()[1]) + f
     along, across = number + 2.0 / 3.0 * g, number - g / 3.0
     assert found[0] == pytest.approx(np.diag([across, across, along]) ** 2, abs=1e-12)
@@ -81,13 +92,22 @@ def test_a_bond_is_one_and_a_hydrogen_bond_is_none():
         assert low <= float(weights.max()) <= high
 
 
-def test_sees_bonds_and_hardly_anything_else(model):
+def test_flow_falls_off_as_orbitals_overlap():
+    r, ratio, envelope = (torch.tensor([x], dtype=torch.float64) for x in (1.8, 1.8 / 0.97, 0.7))
+    assert float(flow_weights("overlap", ratio, r, envelope)) == pytest.approx(0.7 * math.exp(-0.83 / 0.5))
+    assert float(flow_weights("switched", ratio, r, envelope)) == float(bond_weights("switched", ratio, envelope))
+    assert float(bond_weights("overlap", ratio, envelope)) == float(bond_weights("switched", ratio, envelope))
+
+
+@pytest.mark.parametrize("contacts", [False, True])
+def test_sees_bonds_and_hardly_anything_else_unless_contacts_count(contacts):
+    model = random_numbers(contacts)
     alone = alpha_of(model, WATER, [1, 0, 0])
     stretched, beside = WATER.copy(), np.concatenate([WATER, WATER + np.array([0.0, 0.0, 3.0])])
     stretched[1, 0] += 0.05
     by_stretch = np.abs(alpha_of(model, stretched, [1, 0, 0]) - alone).max()
     by_neighbor = np.abs(alpha_of(model, beside, [1, 0, 0] * 2)[:3] - alone).max()
-    assert by_neighbor < 0.05 * by_stretch
+    assert (by_neighbor < 0.05 * by_stretch) == (not contacts)
 
 
 def test_a_potential_with_it_has_forces_that_are_the_gradient():

@@ -250,7 +250,7 @@ def test_a_soft_element_is_smeared_wider_and_may_polarize_more(response: str) ->
 
 @pytest.mark.parametrize("rank", [1, 2])
 @pytest.mark.parametrize("positive", [True, False])
-@pytest.mark.parametrize("form", ["scalar", "tensor", "bonds"])
+@pytest.mark.parametrize("form", ["scalar", "tensor", "bonds", "pairs"])
 def test_polarizability_options(rank, positive, form):
     potential = make_potential("puiu", rank=rank, alpha=form, alpha_positive=positive)
     alphas = predict(potential, structure()).atomic_polarizabilities
@@ -259,7 +259,7 @@ def test_polarizability_options(rank, positive, form):
         (alphas - torch.diag_embed(alphas.diagonal(dim1=1, dim2=2).mean(1, keepdim=True).expand(-1, 3))).abs().max()
     )
     assert bool(anisotropy > 1e-6) == (form != "scalar")
-    if positive or form == "bonds":
+    if positive or form in ("bonds", "pairs"):
         assert bool((torch.linalg.eigvalsh(alphas) > 0).all())
 
 

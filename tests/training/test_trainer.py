@@ -156,6 +156,19 @@ def test_training_begins_with_the_weights_of_a_model(tmp_path, data):
         train(wider)
 
 
+def test_a_model_of_bonds_goes_on_with_contacts(tmp_path, data):
+    bonds = SMALL.model_copy(update={"alpha": "bonds"})
+    first = train(TrainFile(model=bonds, training=settings(tmp_path / "first", data, ema=0.9).training))
+    again = settings(tmp_path / "again", data, epochs=1, start=str(first.output), learning_rate=1e-5).training
+    pairs = train(TrainFile(model=SMALL.model_copy(update={"alpha": "pairs"}), training=again))
+    best = min(r.valid_forces_rmse_meV_per_A for r in first.history)
+    assert pairs.history[0].valid_forces_rmse_meV_per_A == pytest.approx(best, rel=0.05)
+    contacts = load_model(pairs.output).latent_head.alpha_bonds.contacts
+    assert 0.0 < float(contacts.abs().max()) < 1e-3  # begun at zero, and learns
+    with pytest.raises(ConfigError, match=r"model.alpha: got pairs in .*, wanted bonds, as in the file"):
+        train(TrainFile(model=bonds, training=again.model_copy(update={"start": str(pairs.output)})))
+
+
 def test_patience_ends_training(tmp_path, data):
     frozen = settings(tmp_path, data, epochs=50, patience=2, learning_rate=1e-30, final_learning_rate=1e-31)
     result = train(frozen)

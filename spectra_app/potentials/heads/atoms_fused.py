@@ -60,7 +60,7 @@ def heads_fuse(latent: Any, energy: Any, n_rank2: int) -> bool:
         n_rank2: channels of the tensors of the backbone.
     """
     variant = latent.variant
-    induced = variant.induced_charges and variant.induced_dipoles and latent.alpha_form == "bonds"
+    induced = variant.induced_charges and variant.induced_dipoles and latent.alpha_from_pairs
     of_pairs = variant.charges == "pair" and latent.ionic and not latent.reads_pairs
     return bool(induced and of_pairs and variant.dipoles and n_rank2 and hasattr(energy, "network"))
 

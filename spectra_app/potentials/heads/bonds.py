@@ -1,4 +1,4 @@
-"""What counts as a bond, and the charge that cations hand back along theirs."""
+"""What counts as a bond, how far charge flows, and the charge that cations hand back along their bonds."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import Tensor
 from spectra_app.structure.neighbors import Neighbors, gather_neighbors
 
 SWITCH_AT, SWITCH_WIDTH = 1.4, 0.06  # of the sum of the covalent radii: a stretched bond is one, a hydrogen bond not
+OVERLAP_A = 0.5  # length in which the product of two orbitals falls off by e
 UNBOUND = 1e-4  # bonds weaker than this leave a cation its charge
 
 
@@ -35,7 +36,7 @@ def bond_weights(form: str, ratio: Tensor, envelope: Tensor) -> Tensor:
     ``gaussian``: exp(1 - (r/R)^2), 1 along a bond, 0.59 at 1.2 A and still 0.09 on that hydrogen bond.
 
     Args:
-        form: ``"switched"`` or ``"gaussian"``.
+        form: ``"gaussian"``, else switched.
         ratio: [atom, slot], see ``bond_ratios``.
         envelope: [atom, slot], the smooth cutoff.
 
@@ -45,6 +46,26 @@ def bond_weights(form: str, ratio: Tensor, envelope: Tensor) -> Tensor:
     if form == "gaussian":
         return torch.exp(1.0 - ratio.square()) * envelope
     return torch.sigmoid((SWITCH_AT - ratio) / SWITCH_WIDTH) * envelope
+
+
+def flow_weights(form: str, ratio: Tensor, distance: Tensor, envelope: Tensor) -> Tensor:
+    """How well induced charge flows between two atoms, the factor of kappa: along bonds, or as orbitals overlap.
+
+    ``overlap``: exp((R - r)/0.5 A), 1 along a bond and 0.19 on a hydrogen bond of 1.8 A: response of electrons along
+    hydrogen bonds is charge that crosses them.  Other forms are those of ``bond_weights``.
+
+    Args:
+        form: ``"overlap"``, or as of ``bond_weights``.
+        ratio: [atom, slot], see ``bond_ratios``.
+        distance: [atom, slot], A.
+        envelope: [atom, slot], the smooth cutoff.
+
+    Returns:
+        [atom, slot].
+    """
+    if form == "overlap":
+        return torch.exp((distance / ratio - distance) / OVERLAP_A) * envelope
+    return bond_weights(form, ratio, envelope)
 
 
 def charge_handed_back(

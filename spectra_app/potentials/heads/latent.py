@@ -23,7 +23,7 @@ from spectra_app.potentials.backbones.features import Backbone, Features, PairGe
 from spectra_app.potentials.elements import ELECTRONEGATIVE_ENOUGH, PAULING
 from spectra_app.potentials.heads.atoms_fused import HeadWeights, fused_heads
 from spectra_app.potentials.heads.bond_polarizability import BondPolarizability
-from spectra_app.potentials.heads.bonds import bond_ratios, bond_weights, charge_handed_back
+from spectra_app.potentials.heads.bonds import bond_ratios, bond_weights, charge_handed_back, flow_weights
 from spectra_app.potentials.heads.energy import EnergyHead
 from spectra_app.potentials.heads.pairs_fused import constants_of, fused_pairs
 from spectra_app.potentials.heads.readouts import (
@@ -72,7 +72,7 @@ class _Pairs(NamedTuple):
         moved: [atom, slot], e, learned charge moved from j to i.
         handed: [atom, slot], e, charge that cations hand back; None without oxidation states.
         kappa: [atom, slot], e^2/eV, before its bound; None without response of the charges of pairs.
-        roots: [atom, xyz, xyz], of alpha from bonds; None where alpha is read otherwise.
+        roots: [atom, xyz, xyz], of alpha from pairs; None where alpha is read otherwise.
     """
 
     moved: Tensor
@@ -105,7 +105,8 @@ class LatentHead(nn.Module):
         self.bounded = settings.bounded_response
         self.fixed_total = settings.total_charge == "fixed"
         self.alpha_form = settings.alpha
-        self.alpha_positive = settings.alpha_positive or settings.alpha == "bonds"
+        self.alpha_from_pairs = settings.alpha in ("bonds", "pairs")
+        self.alpha_positive = settings.alpha_positive or self.alpha_from_pairs
         if variant.dipoles or variant.quadrupoles or (variant.induced_dipoles and settings.alpha == "tensor"):
             backbone.check_vectors(variant.name)
         self.cutoff = settings.heads.cutoff_A or backbone.cutoff
@@ -141,8 +142,8 @@ class LatentHead(nn.Module):
             self.dipole = VectorReadout(hidden, n_vectors)
         if variant.quadrupoles:
             self.quadrupole = TracelessReadout(hidden, backbone)
-        if variant.induced_dipoles and self.alpha_form == "bonds":
-            self.alpha_bonds = BondPolarizability(len(species), n_radial)
+        if variant.induced_dipoles and self.alpha_from_pairs:
+            self.alpha_bonds = BondPolarizability(len(species), n_radial, contacts=settings.alpha == "pairs")
         elif variant.induced_dipoles:
             self.alpha_isotropic = constant_readout(hidden)
             if self.alpha_form == "tensor":
@@ -279,11 +280,12 @@ class LatentHead(nn.Module):
             raw = (radial * (kappa_nodes[:, None] + gather_neighbors(kappa_nodes, neighbors))).sum(-1)
             if of_pairs is not None:
                 raw = raw + of_pairs[..., 1] + reverse_pairs(of_pairs[..., 1], neighbors)
-            # Along bonds: else thirty neighbours inside the cutoff, most of them no bond, start with ten times the
+            # Not alike for all neighbours: else thirty of them, most of them no bond, start with ten times the
             # polarizability of an atom.
-            kappa = self.kappa_scale * softplus(raw) * bonded
-        if self.variant.induced_dipoles and self.alpha_form == "bonds":
-            roots = self.alpha_bonds(species, neighbors, geometry.direction, radial, bonded)
+            flow = flow_weights(self.bond_weight, ratio, geometry.distance, envelope)
+            kappa = self.kappa_scale * softplus(raw) * flow
+        if self.variant.induced_dipoles and self.alpha_from_pairs:
+            roots = self.alpha_bonds(species, neighbors, geometry.direction, geometry.radial(self.radial), bonded)
         return _Pairs(moved, handed, kappa, roots)
 
     def _bonds(self, species: Tensor, neighbors: Neighbors, geometry: PairGeometry) -> tuple[Tensor, Tensor]:
@@ -309,10 +311,10 @@ class LatentHead(nn.Module):
     ) -> Tensor | None:
         if not self.variant.induced_dipoles:
             return None
-        if self.alpha_form == "bonds":
+        if self.alpha_from_pairs:
             roots = None if pairs is None else pairs.roots
             if roots is None:
-                radial, bonded = geometry.radial(self.radial).basis, self._bonds(species, neighbors, geometry)[1]
+                radial, bonded = geometry.radial(self.radial), self._bonds(species, neighbors, geometry)[1]
                 roots = self.alpha_bonds(species, neighbors, geometry.direction, radial, bonded)
             return _INITIAL_ALPHA * roots @ roots
         raw = self.alpha_isotropic(hidden)[:, 0]

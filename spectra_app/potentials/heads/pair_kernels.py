@@ -11,18 +11,23 @@ import math
 
 import numba
 
+SWITCHED, GAUSSIAN, OVERLAP = range(3)
+
 
 @numba.njit(cache=True, fastmath=True)
-def bonds(distance_of, count, other, species, radii, envelope, gaussian, at, width, out):  # type: ignore[no-untyped-def]
-    """``out`` [atom, slot, 2]: what counts as a bond (``bonds.bond_weights``), and its derivative by the distance."""
+def bonds(distance_of, count, other, species, radii, envelope, form, at, width, length, out):  # type: ignore[no-untyped-def]
+    """``out`` [atom, slot, 2]: ``bonds.bond_weights`` or ``flow_weights``, and the derivative by the distance."""
     for i in range(len(count)):
         for s in range(count[i]):
             d = math.sqrt(distance_of[i, s, 0] ** 2 + distance_of[i, s, 1] ** 2 + distance_of[i, s, 2] ** 2)
             total = radii[species[i]] + radii[species[other[i, s]]]
             ratio = d / total
-            if gaussian:
+            if form == GAUSSIAN:
                 t = math.exp(1.0 - ratio * ratio)
                 dt = -2.0 * ratio / total * t
+            elif form == OVERLAP:
+                t = math.exp((total - d) / length)
+                dt = -t / length
             else:
                 t = 1.0 / (1.0 + math.exp((ratio - at) / width))
                 dt = -t * (1.0 - t) / (width * total)
@@ -99,8 +104,21 @@ def kappa_backward(radial, count, other, reverse, nodes, bonded, scale, inner, d
 
 
 @numba.njit(cache=True, fastmath=True)
-def roots(radial, angular, count, other, species, bonded, elements, isotropic, anisotropic, out):  # type: ignore[no-untyped-def]
-    """``out`` [atom, xyz, xyz], R_i of ``bond_polarizability``; tables [element, element, basis]."""
+def _along(table, radial):  # type: ignore[no-untyped-def]
+    """sum_b table_b R_b; zero for an empty table."""
+    total = 0.0
+    for b in range(len(table)):
+        total += table[b] * radial[b]
+    return total
+
+
+@numba.njit(cache=True, fastmath=True)
+def roots(radial, angular, count, other, species, bonded, envelope, elements, bonds, contacts, out):  # type: ignore[no-untyped-def]
+    """``out`` [atom, xyz, xyz], R_i of ``bond_polarizability``.
+
+    ``bonds`` and ``contacts`` [2, element, element, basis]: isotropic and anisotropic numbers; without contacts, their
+    basis is empty.
+    """
     for i in range(len(count)):
         z = species[i]
         number = 1.0 + elements[z]
@@ -108,12 +126,10 @@ def roots(radial, angular, count, other, species, bonded, elements, isotropic, a
             for b in range(3):
                 out[i, a, b] = 0.0
         for s in range(count[i]):
-            other_z = species[other[i, s]]
-            scale, stretch = 0.0, 0.0
-            for b in range(radial.shape[2]):
-                scale += isotropic[z, other_z, b] * radial[i, s, b]
-                stretch += anisotropic[z, other_z, b] * radial[i, s, b]
-            scale, stretch = scale * bonded[i, s, 0], stretch * bonded[i, s, 0]
+            y, own = species[other[i, s]], radial[i, s]
+            bond, contact = bonded[i, s, 0], envelope[i, s, 0] - bonded[i, s, 0]
+            scale = bond * _along(bonds[0, z, y], own) + contact * _along(contacts[0, z, y], own)
+            stretch = bond * _along(bonds[1, z, y], own) + contact * _along(contacts[1, z, y], own)
             number += scale - stretch / 3.0
             for a in range(3):
                 for b in range(3):
@@ -124,30 +140,33 @@ def roots(radial, angular, count, other, species, bonded, elements, isotropic, a
 
 @numba.njit(cache=True, fastmath=True)
 def roots_backward(  # type: ignore[no-untyped-def]
-    radial, angular, count, other, species, bonded, isotropic, anisotropic, d_out, d_radial, d_bonded, d_direction
-):
-    """Adds to the gradients by radial basis, bonds and directions."""
+    radial, angular, count, other, species, bonded, envelope, bonds, contacts, d_out, d_radial, d_bonded, d_direction,
+    d_distance,
+):  # fmt: skip
+    """Adds to the gradients by radial basis, bonds, directions and distances."""
     for i in range(len(count)):
         z, g = species[i], d_out[i]
         trace = g[0, 0] + g[1, 1] + g[2, 2]
         for s in range(count[i]):
-            other_z, along = species[other[i, s]], 0.0
-            scale, stretch = 0.0, 0.0
-            for b in range(radial.shape[2]):
-                scale += isotropic[z, other_z, b] * radial[i, s, b]
-                stretch += anisotropic[z, other_z, b] * radial[i, s, b]
+            y, own, along = species[other[i, s]], radial[i, s], 0.0
+            bond, contact = bonded[i, s, 0], envelope[i, s, 0] - bonded[i, s, 0]
+            of_bond, of_contact = _along(bonds[1, z, y], own), _along(contacts[1, z, y], own)
+            stretch = bond * of_bond + contact * of_contact
             for a in range(3):
                 row = 0.0
                 for b in range(3):
                     row += (g[a, b] + g[b, a]) * angular[i, s, b + 1]
                 along += 0.5 * row * angular[i, s, a + 1]
-                d_direction[i, s, a] += stretch * bonded[i, s, 0] * row
+                d_direction[i, s, a] += stretch * row
             by_stretch = along - trace / 3.0
-            d_bonded[i, s] += trace * scale + by_stretch * stretch
-            for b in range(radial.shape[2]):
-                d_radial[i, s, b] += bonded[i, s, 0] * (
-                    trace * isotropic[z, other_z, b] + by_stretch * anisotropic[z, other_z, b]
-                )
+            by_bond = trace * _along(bonds[0, z, y], own) + by_stretch * of_bond
+            by_contact = trace * _along(contacts[0, z, y], own) + by_stretch * of_contact
+            d_bonded[i, s] += by_bond - by_contact
+            d_distance[i, s] += by_contact * envelope[i, s, 1]
+            for b in range(bonds.shape[3]):
+                d_radial[i, s, b] += bond * (trace * bonds[0, z, y, b] + by_stretch * bonds[1, z, y, b])
+            for b in range(contacts.shape[3]):
+                d_radial[i, s, b] += contact * (trace * contacts[0, z, y, b] + by_stretch * contacts[1, z, y, b])
 
 
 @numba.njit(cache=True, fastmath=True)

@@ -14,9 +14,11 @@ from torch import Tensor
 
 from spectra_app.potentials.backbones.features import PairGeometry, PairTable
 from spectra_app.potentials.heads import pair_kernels as kernels
-from spectra_app.potentials.heads.bonds import SWITCH_AT, SWITCH_WIDTH, UNBOUND
+from spectra_app.potentials.heads.bonds import OVERLAP_A, SWITCH_AT, SWITCH_WIDTH, UNBOUND
 from spectra_app.potentials.once import refuse_second_derivative
 from spectra_app.structure.neighbors import Neighbors
+
+_FLOW_FORMS = {"switched": kernels.SWITCHED, "gaussian": kernels.GAUSSIAN, "overlap": kernels.OVERLAP}
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,11 @@ class PairConstants:
         cutoff: of the heads, A.
         frequencies: [basis], A^-1.
         radii: [element], A.
-        gaussian: form of ``bond_weights``.
+        bond_form: form of ``bond_weights``, of ``pair_kernels``.
+        flow_form: form of ``flow_weights``, likewise.
         moved_scale: factor of charge moved between neighbours.
         kappa_scale: factor of kappa.
-        roots: numbers of elements [element], isotropic and anisotropic ones [element, element, basis] of
+        roots: numbers of elements [element], of bonds and of contacts [2, element, element, basis] of
             ``bond_polarizability``; None where alpha is read otherwise.
         switch: [element, 2], of ``bonds.charge_handed_back``; None without oxidation states.
         takes: [element], likewise.
@@ -39,7 +42,8 @@ class PairConstants:
     cutoff: float
     frequencies: np.ndarray
     radii: np.ndarray
-    gaussian: bool
+    bond_form: int
+    flow_form: int
     moved_scale: float
     kappa_scale: float
     roots: tuple[np.ndarray, np.ndarray, np.ndarray] | None
@@ -120,14 +124,19 @@ class PairTape:
         self.reverse, self.species = neighbors.reverse.numpy(), species.numpy()
         self.count, self.radial, self.slope, self.angular, self.envelope = table
         shape = vectors.shape[:2]
-        self.bonded, self.weights = (vectors.new_empty(*shape, 2) for _ in range(2))
+        self.bonded, self.weights = (vectors.new_zeros(*shape, 2) for _ in range(2))
+        one_form = constants.bond_form == constants.flow_form
+        self.flow = self.bonded if one_form else torch.zeros_like(self.bonded)
         self.inner, self.shares = vectors.new_empty(shape), vectors.new_empty(shape[0])
 
     def forward(self, given: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Moved, handed, kappa, roots; empty for what is not there."""
         c, count, other, species = self.constants, self.count, self.other, self.species
         vectors, radial, envelope, bonded = self.vectors.numpy(), self.radial, self.envelope, self.bonded.numpy()
-        kernels.bonds(vectors, count, other, species, c.radii, envelope, c.gaussian, SWITCH_AT, SWITCH_WIDTH, bonded)
+        for form, out in {c.bond_form: self.bonded, c.flow_form: self.flow}.items():
+            kernels.bonds(
+                vectors, count, other, species, c.radii, envelope, form, SWITCH_AT, SWITCH_WIDTH, OVERLAP_A, out.numpy()
+            )  # fmt: skip
         shape = self.vectors.shape[:2]
         moved, handed, kappa, roots = self.vectors.new_zeros(shape), *(self.vectors.new_empty(0) for _ in range(3))
         kernels.moved(radial, count, other, self.nodes.numpy(), c.moved_scale, moved.numpy())
@@ -139,12 +148,11 @@ class PairTape:
             )  # fmt: skip
         if self.kappa_nodes.numel():
             kappa = self.vectors.new_zeros(shape)
-            kernels.kappa(
-                radial, count, other, self.kappa_nodes.numpy(), bonded, c.kappa_scale, kappa.numpy(), self.inner.numpy()
-            )
+            nodes, flow = self.kappa_nodes.numpy(), self.flow.numpy()
+            kernels.kappa(radial, count, other, nodes, flow, c.kappa_scale, kappa.numpy(), self.inner.numpy())
         if c.roots is not None:
             roots = self.vectors.new_empty(shape[0], 3, 3)
-            kernels.roots(radial, self.angular, count, other, species, bonded, *c.roots, roots.numpy())
+            kernels.roots(radial, self.angular, count, other, species, bonded, envelope, *c.roots, roots.numpy())
         return moved, handed, kappa, roots
 
     def backward(
@@ -156,6 +164,7 @@ class PairTape:
         d_nodes, d_kappa_nodes = torch.zeros_like(self.nodes), torch.zeros_like(self.kappa_nodes)
         d_radial, d_direction = np.zeros_like(radial), torch.zeros_like(self.vectors)
         d_bonded, d_distance = torch.zeros_like(self.inner), torch.zeros_like(self.inner)
+        d_flow = d_bonded if self.flow is self.bonded else torch.zeros_like(d_bonded)
         kernels.moved_backward(
             radial, count, other, reverse, self.nodes.numpy(), c.moved_scale, d_moved.numpy(), d_nodes.numpy(),
             d_radial,
@@ -167,14 +176,16 @@ class PairTape:
             )  # fmt: skip
         if d_kappa.numel():
             kernels.kappa_backward(
-                radial, count, other, reverse, self.kappa_nodes.numpy(), bonded, c.kappa_scale, self.inner.numpy(),
-                d_kappa.numpy(), d_kappa_nodes.numpy(), d_radial, d_bonded.numpy(),
+                radial, count, other, reverse, self.kappa_nodes.numpy(), self.flow.numpy(), c.kappa_scale,
+                self.inner.numpy(), d_kappa.numpy(), d_kappa_nodes.numpy(), d_radial, d_flow.numpy(),
             )  # fmt: skip
         if c.roots is not None:
             kernels.roots_backward(
-                radial, angular, count, other, species, bonded, c.roots[1], c.roots[2], d_roots.numpy(),
-                d_radial, d_bonded.numpy(), d_direction.numpy(),
+                radial, angular, count, other, species, bonded, self.envelope, *c.roots[1:], d_roots.numpy(), d_radial,
+                d_bonded.numpy(), d_direction.numpy(), d_distance.numpy(),
             )  # fmt: skip
+        if d_flow is not d_bonded:
+            d_distance += d_flow * self.flow[..., 1]
         out = torch.zeros_like(self.vectors)
         kernels.vector_gradients(
             self.vectors.numpy(), angular, count, self.slope, bonded, d_radial, d_bonded.numpy(),
@@ -192,18 +203,15 @@ def constants_of(head: Any) -> PairConstants:
 
     n_elements, roots = len(head.covalent_radii), None
     if hasattr(head, "alpha_bonds"):
-        table = head.alpha_bonds
-        shape = (n_elements, n_elements, -1)
-        roots = (
-            array(table.elements),
-            array(table.isotropic).reshape(shape),
-            array(table.anisotropic).reshape(shape),
-        )
+        shape = (2, n_elements, n_elements)
+        bonds, contacts = (array(t).reshape(*shape, t.shape[-1]) for t in head.alpha_bonds.tables())
+        roots = array(head.alpha_bonds.elements), bonds, contacts
     return PairConstants(
         cutoff=head.cutoff,
         frequencies=array(head.radial.frequencies.double()),
         radii=array(head.covalent_radii),
-        gaussian=head.bond_weight == "gaussian",
+        bond_form=kernels.GAUSSIAN if head.bond_weight == "gaussian" else kernels.SWITCHED,
+        flow_form=_FLOW_FORMS[head.bond_weight],
         moved_scale=head.moved_scale,
         kappa_scale=head.kappa_scale,
         roots=roots,
