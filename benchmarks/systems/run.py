@@ -30,16 +30,19 @@ from statistics import mean, pstdev
 from typing import Any, NamedTuple
 
 import torch
+from ase import Atoms
 from pydantic import Field
 
-from spectra_app.config import MDSettings, Settings, TrainFile, load_settings, parse_settings
+from spectra_app.config import MDSettings, Settings, TrainFile, TrainingSettings, load_settings, parse_settings
 from spectra_app.electrostatics import parse_variant
 from spectra_app.errors import MissingExtraError
 from spectra_app.jobs.simulation import Simulation
 from spectra_app.jobs.structures import read_structure
 from spectra_app.potentials.backbones import build_backbone
 from spectra_app.potentials.folder import load_model
-from spectra_app.training.evaluation import evaluate_file
+from spectra_app.potentials.potential import Potential
+from spectra_app.training.dataset import split_frames
+from spectra_app.training.evaluation import evaluate_file, evaluate_structures, read_structures
 from spectra_app.training.resume import CHECKPOINT_FILE
 from spectra_app.training.trainer import train
 
@@ -56,8 +59,10 @@ class SystemRecipe(Settings):
     Attributes:
         title: for the heading.
         train: labels, relative to the folder of reference data.
-        check: file with labels of responses.
+        check: file with labels of responses; None: there are none.
         check_has_energies: whether that file has energies and forces of the same level of theory.
+        split_by: key in the comments of the frames, or "formula"; errors of frames held out (``test_fraction``) are
+            given for each of its values too.
         quick: variants of ``--quick``.
         model: keys of the architecture.
         backbones: keys of single architectures.
@@ -66,8 +71,9 @@ class SystemRecipe(Settings):
 
     title: str
     train: Path
-    check: Path
-    check_has_energies: bool
+    check: Path | None = None
+    check_has_energies: bool = False
+    split_by: str | None = None
     quick: tuple[str, ...]
     model: dict[str, Any] = Field({})
     backbones: dict[str, dict[str, Any]] = Field({})
@@ -218,8 +224,10 @@ def run(settings: TrainFile, recipe: SystemRecipe, folder: Path, data: Path) -> 
     metrics: dict[str, Any] = {
         key.removeprefix("test_"): value for key, value in result.model.card.errors.items() if key.startswith("test_")
     }
-    if recipe.check_has_energies or parse_variant(settings.model.variant).responds:
+    if recipe.check and (recipe.check_has_energies or parse_variant(settings.model.variant).responds):
         metrics |= evaluate_file(load_model(folder), data / recipe.check)
+    if recipe.split_by is not None:
+        metrics |= errors_by(recipe.split_by, load_model(folder), settings.training)
     metrics |= {
         "parameters": sum(p.numel() for p in result.model.parameters()),
         "epochs": len(result.history),
@@ -228,6 +236,22 @@ def run(settings: TrainFile, recipe: SystemRecipe, folder: Path, data: Path) -> 
     }
     (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=1), encoding="utf-8")
     print(f"{time.strftime('%H:%M:%S')} {folder.name}: {metrics}", flush=True)
+
+
+def errors_by(key: str, model: Potential, settings: TrainingSettings) -> dict[str, float]:
+    """Errors of the frames held out for each value of a key: ``forces_rmse_meV_per_A, VALUE`` and so on."""
+    frames = read_structures(settings.data[0])
+    groups: dict[str, list[Atoms]] = {}
+    for place in split_frames(len(frames), settings.validation_fraction, settings.test_fraction, settings.seed)[2]:
+        atoms = frames[place]
+        value = atoms.get_chemical_formula() if key == "formula" else atoms.info[key]
+        groups.setdefault(str(value), []).append(atoms)
+    return {
+        f"{name}, {value if key == 'formula' else f'{key}={value}'}": error
+        for value, group in groups.items()
+        for name, error in evaluate_structures(model, group, settings.keys).items()
+        if name.endswith("_rmse_meV_per_A") or name.startswith("energy_rmse")
+    }
 
 
 def measure_time(settings: TrainFile, folder: Path, data: Path) -> None:
@@ -279,7 +303,13 @@ def table(output: Path, name: str, recipe: SystemRecipe) -> str:
     blocks = [f"### {recipe.title}"]
     for budget, rows in found.items():
         seeds = {len(several) for several in rows.values()}
-        columns = [c for c in COLUMNS if any(c[0] in one for several in rows.values() for one in several)]
+        names = sorted({name for several in rows.values() for one in several for name in one})
+        columns = [
+            (name, words + name.removeprefix(key), form)
+            for key, words, form in COLUMNS
+            for name in names
+            if name == key or name.startswith(f"{key}, ")
+        ]
         lines = [
             f"Budget: {_budget_words(budget, recipe)}; {'seeds ' + str(max(seeds)) if max(seeds) > 1 else 'one seed'}.",
             "",
