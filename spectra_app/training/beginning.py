@@ -127,6 +127,7 @@ def initial_model(beginning: Beginning, frames: Sequence[LabelledFrame]) -> Pote
 
 
 _GROWS = ("alpha", "bonds", "pairs")  # what is new begins at zero: the same model
+_OF_NO_WEIGHTS = ("bond_weight", "ewald_tolerance", "response_tolerance")
 
 
 def _begun_model(settings: TrainFile, species: tuple[str, ...], start: str) -> Potential:
@@ -140,7 +141,7 @@ def _begun_model(settings: TrainFile, species: tuple[str, ...], start: str) -> P
         raise ConfigError("training.start", got=f"a model of {', '.join(begun.species)}", wanted=", ".join(species))
     theirs, ours = begun.settings.model_dump(), settings.model.model_dump()
     for key, value in ours.items():
-        if theirs.get(key) != value and (key, theirs.get(key), value) != _GROWS:
+        if theirs.get(key) != value and key not in _OF_NO_WEIGHTS and (key, theirs.get(key), value) != _GROWS:
             raise ConfigError(
                 f"training.start, model.{key}", got=f"{theirs.get(key)} in {start}", wanted=f"{value}, as in the file"
             )

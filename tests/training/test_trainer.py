@@ -160,10 +160,12 @@ def test_a_model_of_bonds_goes_on_with_contacts(tmp_path, data):
     bonds = SMALL.model_copy(update={"alpha": "bonds"})
     first = train(TrainFile(model=bonds, training=settings(tmp_path / "first", data, ema=0.9).training))
     again = settings(tmp_path / "again", data, epochs=1, start=str(first.output), learning_rate=1e-5).training
-    pairs = train(TrainFile(model=SMALL.model_copy(update={"alpha": "pairs"}), training=again))
+    wanted = {"alpha": "pairs", "bond_weight": "gaussian"}  # a form has no weights of its own
+    pairs = train(TrainFile(model=SMALL.model_copy(update=wanted), training=again))
     best = min(r.valid_forces_rmse_meV_per_A for r in first.history)
     assert pairs.history[0].valid_forces_rmse_meV_per_A == pytest.approx(best, rel=0.05)
     contacts = load_model(pairs.output).latent_head.alpha_bonds.contacts
+    assert load_model(pairs.output).settings.bond_weight == "gaussian"
     assert 0.0 < float(contacts.abs().max()) < 1e-3  # begun at zero, and learns
     with pytest.raises(ConfigError, match=r"model.alpha: got pairs in .*, wanted bonds, as in the file"):
         train(TrainFile(model=bonds, training=again.model_copy(update={"start": str(pairs.output)})))
