@@ -11,6 +11,8 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 
+MOST_FLOWED_E = 0.05  # from an ion that is meant to be one
+ION_CHARGE = "ion_charge"  # in ``info``: that of the last atom, e, where it is an ion apart from everything else
 _TOLD = ("charge", "multiplicity")  # parameters of calculators
 _OWN = "_charge_and_multiplicity_of_its_own"  # what it had of these before it was told
 
@@ -49,7 +51,8 @@ def calculate(atoms: Atoms, calculator: Any) -> Label:
         calculator: of ASE.
 
     Raises:
-        FailedCalculation: the calculator raised, or gave numbers that are not finite or too few.
+        FailedCalculation: the calculator raised, or gave numbers that are not finite or too few; or the ion of a
+            cluster is none any more.
     """
     work = atoms.copy()
     charge = tell_charge(work, calculator)
@@ -65,12 +68,31 @@ def calculate(atoms: Atoms, calculator: Any) -> Label:
         raise FailedCalculation(f"forces of shape {forces.shape} for {len(atoms)} atoms")
     if not np.isfinite(energy) or not np.isfinite(forces).all():
         raise FailedCalculation("energy or forces that are not finite")
+    _check_ion(atoms, calculator)
     dipole = None
     if not atoms.pbc.any() and not charge:
         given = getattr(calculator, "results", {}).get("dipole") if _is_mapping(calculator) else None
         if given is not None and np.shape(given) == (3,) and np.isfinite(given).all():
             dipole = np.array(given, dtype=float)
     return Label(energy, forces, stress, dipole, charge, bool(charge) and not _hears_charge(calculator))
+
+
+def _check_ion(atoms: Atoms, calculator: Any) -> None:
+    """Refuse a cluster whose ion gave its charge away, as far as the calculator knows charges of atoms.
+
+    Raises:
+        FailedCalculation: more than ``MOST_FLOWED_E``.
+    """
+    wanted = atoms.info.get(ION_CHARGE)
+    charges = calculator.results.get("charges") if wanted is not None and _is_mapping(calculator) else None
+    if wanted is None or np.shape(charges) != (len(atoms),):
+        return
+    flowed = float(np.asarray(charges)[-1]) - float(wanted)
+    if abs(flowed) > MOST_FLOWED_E:
+        raise FailedCalculation(
+            f"the ion {atoms.symbols[-1]} holds {wanted + flowed:+.2f} e instead of {wanted:+g}: beside this molecule "
+            "it is none for this calculator; take another of cluster_ions, or clusters of molecules alone"
+        )
 
 
 def _is_mapping(calculator: Any) -> bool:

@@ -16,6 +16,7 @@ from ase.data import atomic_numbers
 
 from spectra_app.config import LabelSettings
 from spectra_app.errors import ConfigError, DatasetError, StructureError
+from spectra_app.labels.calculation import ION_CHARGE
 from spectra_app.labels.candidates import Candidate, check_structure
 
 NO_ION = "none"  # in the turn of ions: a cluster without one
@@ -60,6 +61,8 @@ def clusters(molecules: Sequence[Candidate], settings: LabelSettings) -> list[Ca
         if beside is not None:
             parts.append(beside)
         made.append(_joined(parts, settings.cluster_gaps_A, rng, number))
+        if beside is not None:
+            made[-1].atoms.info[ION_CHARGE] = beside.atoms.info["charge"]
     return made
 
 

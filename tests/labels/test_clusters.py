@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.calculators.calculator import Calculator, all_changes
 from ase.io import read
 from pydantic import ValidationError
 from scipy.spatial.distance import cdist, pdist
@@ -138,3 +141,33 @@ def test_a_job_labels_clusters_of_its_frames_of_dynamics(tmp_path) -> None:
 def test_a_set_that_was_made_before_there_were_clusters_is_still_complete(tmp_path) -> None:
     label_structures([WATER], Charged(), tmp_path / "set.extxyz")
     assert "cluster" not in (tmp_path / "set.extxyz.yaml").read_text()
+
+
+class Leaky(Charged):
+    """Charges of atoms, of which the last one lost some to the first.
+
+    Args:
+        flowed_e: e.
+    """
+
+    def __init__(self, flowed_e: float) -> None:
+        super().__init__()
+        self.flowed_e = flowed_e
+
+    def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes) -> None:
+        """See ASE."""
+        Calculator.calculate(self, atoms, properties, system_changes)
+        charges = np.zeros(len(self.atoms))
+        charges[[0, -1]] = [-self.flowed_e, self.parameters["charge"] + self.flowed_e]
+        self.results = {"energy": 0.0, "forces": np.zeros((len(self.atoms), 3)), "charges": charges}
+
+
+def test_a_frame_whose_ion_gives_its_charge_away_is_no_label(tmp_path) -> None:
+    settings = LabelSettings(clusters=4, cluster_molecules=1, cluster_ions=("F-", "none"), check_forces=False)
+    good = label_structures([WATER], Leaky(0.04), tmp_path / "good.extxyz", settings)
+    assert (good.n_frames, good.failed) == (4, ())
+    assert "ion_charge" not in good.path.read_text()
+    loose = settings.model_copy(update={"max_failed": 0.6})
+    bad = label_structures([WATER], Leaky(0.2), tmp_path / "bad.extxyz", loose)
+    assert bad.n_frames == 2  # those without an ion, whatever their charges
+    assert [reason.partition(":")[0] for _, reason in bad.failed] == ["the ion F holds -0.80 e instead of -1"] * 2
