@@ -84,10 +84,12 @@ def _check_ion(atoms: Atoms, calculator: Any) -> None:
         FailedCalculation: more than ``MOST_FLOWED_E``.
     """
     wanted = atoms.info.get(ION_CHARGE)
-    charges = calculator.results.get("charges") if wanted is not None and _is_mapping(calculator) else None
-    if wanted is None or np.shape(charges) != (len(atoms),):
+    if wanted is None or not _is_mapping(calculator):
         return
-    flowed = float(np.asarray(charges)[-1]) - float(wanted)
+    charges = np.asarray(calculator.results.get("charges", ()), dtype=float)
+    if charges.shape != (len(atoms),):
+        return
+    flowed = float(charges[-1]) - float(wanted)
     if abs(flowed) > MOST_FLOWED_E:
         raise FailedCalculation(
             f"the ion {atoms.symbols[-1]} holds {wanted + flowed:+.2f} e instead of {wanted:+g}: beside this molecule "
