@@ -57,6 +57,8 @@ EV_TO_KCAL_PER_MOL = _ELEMENTARY_CHARGE_C * _AVOGADRO_PER_MOL / 4184.0
 DEBYE_TO_E_ANGSTROM = 1e-21 / _SPEED_OF_LIGHT_M_PER_S / _ELEMENTARY_CHARGE_C * 1e10
 """1 debye [e A] (1e-21 C m^2 s^-1 / c by definition)."""
 EV_PER_A3_TO_GPA = _ELEMENTARY_CHARGE_C * 1e30 * 1e-9
+E_PER_A2_TO_C_PER_M2 = _ELEMENTARY_CHARGE_C * 1e20
+"""Polarization per volume: 1 e A A^-3 [C m^-2]."""
 E2_PER_EV_A_FS_TO_S_PER_M = _ELEMENTARY_CHARGE_C * 1e10 * 1e15
 """Conductivity: 1 e^2 eV^-1 A^-1 fs^-1 [S m^-1]."""
 G_PER_CM3_PER_AMU_PER_A3 = _ATOMIC_MASS_KG * 1e3 / 1e-24

@@ -31,6 +31,7 @@ EXPECTED = {
     "RYDBERG_TO_EV": si.physical_constants["Rydberg constant times hc in eV"][0],
     "DEBYE_TO_E_ANGSTROM": 1e-21 / si.c / si.e / ANGSTROM,
     "EV_PER_A3_TO_GPA": si.eV / ANGSTROM**3 / si.giga,
+    "E_PER_A2_TO_C_PER_M2": si.e / ANGSTROM**2,
     "E2_PER_EV_A_FS_TO_S_PER_M": si.e**2 / si.eV / ANGSTROM / FEMTO,
     "G_PER_CM3_PER_AMU_PER_A3": si.atomic_mass / si.gram * (si.centi / ANGSTROM) ** 3,
 }

@@ -33,6 +33,11 @@ class PaiNNSettings(BackboneSettings):
     layers: int = Field(2, ge=1, description="message-passing layers")
     rank: Literal[1, 2] = Field(2, description="highest rank of the features: 1 vectors, 2 also rank-2 tensors")
     products: bool = Field(True, description="vectors and tensors of an atom multiply into new tensors (rank 2)")
+    soft_length: float = Field(
+        0.1,
+        gt=0,
+        description="lengths of vectors and tensors are sqrt(l^2 + this^2): no kink where they vanish by symmetry",
+    )
 
     def in_words(self) -> str:
         """See ``BackboneSettings``."""

@@ -29,7 +29,7 @@ from spectra_app.potentials.range_file import read_training_range, save_training
 from spectra_app.potentials.scale import PhysicalScale
 from spectra_app.zoo import INTERPRETATION_FILE, MODEL_FILE, RANGE_FILE, find_model
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 _SCALE_VERSION = 5  # from here on the physical scale stands in model.yaml
 WEIGHTS_FILE = "weights.safetensors"
 UNITS = {"energy": "eV", "length": "A", "charge": "e", "polarizability": "e^2 A^2/eV"}
@@ -78,11 +78,19 @@ def _with_scale(description: dict[str, Any]) -> dict[str, Any]:
     return description | {"architecture": architecture, "scale": description.get("scale") or scale}
 
 
+def _with_sharp_lengths(description: dict[str, Any]) -> dict[str, Any]:
+    """5 -> 6: lengths of the vectors of ``painn`` had a kink where they vanish."""
+    if description.get("architecture", {}).get("backbone", "painn") != "painn":
+        return description
+    return description | {"architecture": {"soft_length": 1e-4} | description.get("architecture", {})}
+
+
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: _without_products,
     2: _with_free_charges,
     3: _without_bound,
     4: _with_scale,
+    5: _with_sharp_lengths,
 }
 """Format version -> function that makes the next version's description from it."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from spectra_app.config import BackboneSettings, ModelSettings, TrainFile
+from spectra_app.config import BackboneSettings, ModelSettings, PaiNNSettings, TrainFile
 from spectra_app.errors import ConfigError, DatasetError
 from spectra_app.potentials.checkpoints import OpenedCheckpoint, agreed_settings, begun_from, open_checkpoint
 from spectra_app.potentials.folder import load_model, read_card
@@ -69,8 +69,21 @@ def settle(
         )
     model = resolve_smearing(resolve_oxidation_states(model, frames, species), species)
     known = None if training.start is None else read_card(training.start).settings.backbone
-    model = resolve_neighbors(model, frames, known)
+    model = keep_soft_length(resolve_neighbors(model, frames, known), known)
     return Beginning(settings.model_copy(update={"model": model}), species, opened)
+
+
+def keep_soft_length(settings: ModelSettings, known: BackboneSettings | None) -> ModelSettings:
+    """The settings with ``soft_length`` of the model that the training begins with, where the file does not set it.
+
+    Models of earlier formats have another one than a file of today by default.
+    """
+    ours = settings.backbone
+    if not isinstance(known, PaiNNSettings) or "soft_length" in ours.model_fields_set:
+        return settings
+    if not isinstance(ours, PaiNNSettings):
+        return settings
+    return settings.model_copy(update={"backbone": ours.model_copy(update={"soft_length": known.soft_length})})
 
 
 def resolve_neighbors(

@@ -175,6 +175,21 @@ def test_features_turn_with_the_structure(backbone: Backbone) -> None:
         torch.testing.assert_close(turned.pairs.sum(1), still.pairs.sum(1))
 
 
+def test_features_have_no_kink_where_vectors_vanish_by_symmetry(backbone: Backbone) -> None:
+    # Rock salt: every atom is a centre of inversion. Features of an atom are even in its displacement, and a parabola.
+    places = np.array([[x, y, z] for x in (0.0, 2.1) for y in (0.0, 2.1) for z in (0.0, 2.1)])
+    numbers = [8 if round(sum(place) / 2.1) % 2 else 1 for place in places]
+
+    def moved(step_A: float) -> Tensor:
+        shifted = places.copy()
+        shifted[0] += step_A * np.array([0.6, 0.48, 0.64])
+        return features(backbone, make_system(shifted, numbers, 4.2 * np.eye(3))).scalars[0]
+
+    near, far = ((moved(step) - moved(0.0)) / step**2 for step in (0.002, 0.02))
+    assert float(far.abs().max()) > 1e-3
+    assert float((near - far).abs().max()) < 0.05 * float(far.abs().max())
+
+
 def test_order_place_and_batch_do_not_matter(backbone: Backbone) -> None:
     order = [4, 0, 6, 2, 1, 5, 3]
     wanted = features(backbone, structure())
@@ -355,11 +370,13 @@ def write_as_version(folder, settings: ModelSettings, version: int, without: tup
     description["format_version"] = version
     for key in without:
         del description["architecture"][key]
+    if version < 6:
+        description["architecture"].pop("soft_length", None)
     (folder / "model.yaml").write_text(yaml.safe_dump(description))
 
 
 def test_models_of_earlier_formats_load_as_they_were(tmp_path):
-    small = {"channels": 8, "cutoff_A": 3.0, "total_charge": "free"}
+    small = {"channels": 8, "cutoff_A": 3.0, "total_charge": "free", "soft_length": 1e-4}
     unbounded = small | {"bounded_response": False}
     first = ModelSettings(variant="puiu", products=False, response="one-shot", **unbounded)
     write_as_version(tmp_path / "1", first, 1, ("products", "response", "total_charge", "bounded_response"))
@@ -375,3 +392,7 @@ def test_models_of_earlier_formats_load_as_they_were(tmp_path):
     )
     with pytest.raises(ModelError, match="kappa was another function"):
         load_model(tmp_path / "kappa")
+    for backbone, wanted in (("painn", 1e-4), ("cace", None)):
+        fifth = ModelSettings(variant="puiu", backbone=backbone, channels=8, cutoff_A=3.0)
+        write_as_version(tmp_path / backbone, fifth, 5, ())
+        assert getattr(load_model(tmp_path / backbone).settings.backbone, "soft_length", None) == wanted

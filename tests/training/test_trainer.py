@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+import yaml
 from ase import Atoms
 
 from spectra_app.config import LossSettings, ModelSettings, TrainFile, TrainingSettings
@@ -149,6 +150,12 @@ def test_training_begins_with_the_weights_of_a_model(tmp_path, data):
         load_model(folder, dtype="float64").reference_energies.numpy() for folder in (first.output, second.output)
     ]
     assert energy[1] == pytest.approx(energy[0], abs=0.05)
+    # A model of an earlier format keeps its lengths, unless the file says otherwise.
+    description = yaml.safe_load((first.output / "model.yaml").read_text())
+    description["architecture"]["soft_length"] = 1e-4
+    (first.output / "model.yaml").write_text(yaml.safe_dump(description))
+    sharp = train(settings(tmp_path / "sharp", data, epochs=1, batch_size=2, start=str(first.output)))
+    assert sharp.model.settings.backbone.soft_length == 1e-4
     wider = TrainFile(
         model=ModelSettings(channels=12, n_radial=5, cutoff_A=4.0, variant="puiu"), training=again.training
     )

@@ -21,7 +21,6 @@ from spectra_app.potentials.backbones.update_kernels import gate_inputs, gate_in
 from spectra_app.potentials.once import refuse_second_derivative, silu_backward
 
 _MIXED = ("left", "right", "left2", "right2")  # factors of products, made from vectors and from tensors
-SMALL = 1e-8  # keeps the norm of a vanishing vector differentiable twice
 
 
 class _Layer(NamedTuple):
@@ -56,7 +55,7 @@ class FusedWeights:
         self.embedding = backbone.embedding.weight.detach()
         like = self.embedding
         first: Any = backbone.updates[0]
-        self.products = bool(first.products)
+        self.products, self.soft_square = bool(first.products), float(first.soft_square)
         self.layers = [
             _layer(message, update) for message, update in zip(backbone.messages, backbone.updates, strict=True)
         ]
@@ -165,7 +164,7 @@ class _Tape:
             keep[name] = features @ mix
         mixed = [keep[name].numpy() for name in _MIXED]
         keep["inputs"] = s.new_empty(n_atoms, 3, c)
-        gate_inputs(s.numpy(), mixed[1], mixed[3], s.numpy().dtype.type(SMALL), keep["inputs"].numpy())
+        gate_inputs(s.numpy(), mixed[1], mixed[3], s.numpy().dtype.type(w.soft_square), keep["inputs"].numpy())
         keep["hidden"] = torch.addmm(layer.gate[1], keep["inputs"].flatten(1), layer.gate[0].T)
         keep["gates"] = torch.addmm(layer.gate[3], silu(keep["hidden"]), layer.gate[2].T).unflatten(1, (-1, c))
         gates = keep["gates"].numpy()
