@@ -23,7 +23,7 @@ from pages import renew_section
 
 from spectra_app import born_charges, load_model
 from spectra_app.born.tensors import regression_slope, symmetric_eigenvalues
-from spectra_app.dynamics.forces import PotentialLike
+from spectra_app.potentials import Potential
 from spectra_app.training.evaluation import pearson, r_squared, read_structures, rmse, slope
 from spectra_app.units import E_PER_A2_TO_C_PER_M2, EPSILON_0, EV_PER_A3_TO_GPA
 
@@ -96,7 +96,7 @@ class Checked(NamedTuple):
     eps: tuple[np.ndarray, np.ndarray]
 
     @classmethod
-    def of(cls, model: PotentialLike, frame: Atoms) -> Checked:
+    def of(cls, model: Potential, frame: Atoms) -> Checked:
         """One frame."""
         ours, offsets = computed(model, frame), titanium_offsets(frame)[:, 2]
         alphas = ours.get_property("polarizability"), _label(frame, "polarizability").reshape(3, 3)

@@ -17,9 +17,9 @@ from ase.neighborlist import neighbor_list
 
 from spectra_app import born_charges, harmonic_limit
 from spectra_app.config import HarmonicSettings, MDSettings
-from spectra_app.dynamics.forces import PotentialLike
 from spectra_app.harmonic.relaxation import relax
 from spectra_app.jobs.simulation import Simulation
+from spectra_app.potentials import Potential
 from spectra_app.runs import read_run
 from spectra_app.units import E_PER_A2_TO_C_PER_M2
 
@@ -53,7 +53,7 @@ def nearest(values: np.ndarray, quanta: np.ndarray) -> np.ndarray:
     return values - np.round(values / quanta) * quanta
 
 
-def computed(model: PotentialLike, atoms: Atoms) -> Any:
+def computed(model: Potential, atoms: Atoms) -> Any:
     """The calculator of a copy without labels, called once."""
     plain = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
     plain.calc = model.calculator()
@@ -61,7 +61,7 @@ def computed(model: PotentialLike, atoms: Atoms) -> Any:
     return plain.calc
 
 
-def modes(model: PotentialLike) -> str:
+def modes(model: Potential) -> str:
     """Normal modes of the tetragonal and the cubic cell."""
     side = (CELL_A[0] ** 2 * CELL_A[1]) ** (1.0 / 3.0)
     starts: dict[str, tuple[Atoms, Literal["positions", "cell"]]] = {
@@ -123,7 +123,7 @@ class Branch(NamedTuple):
         return int(np.abs(np.diff(self.dipoles)).argmax())
 
 
-def hysteresis(model: PotentialLike, largest: float = 0.6, step: float = 0.02) -> str:
+def hysteresis(model: Potential, largest: float = 0.6, step: float = 0.02) -> str:
     """A loop at zero temperature, and P through the switch against the integral of Z*."""
     fields = np.arange(largest, -largest - 0.5 * step, -step)
     down = follow(model, unit_cell(), fields)
@@ -152,7 +152,7 @@ def _rows(rows: dict[str, str]) -> list[str]:
     return [f"| {name} | {value} |" for name, value in rows.items()]
 
 
-def follow(model: PotentialLike, start: Atoms, fields: np.ndarray) -> Branch:
+def follow(model: Potential, start: Atoms, fields: np.ndarray) -> Branch:
     """Relax in one field after the other, each from the structure before; positions are never wrapped."""
     atoms, found, dipoles = start, [], []
     for field in fields:
@@ -163,7 +163,7 @@ def follow(model: PotentialLike, start: Atoms, fields: np.ndarray) -> Branch:
     return Branch(fields, found, np.asarray(dipoles))
 
 
-def integral_of_born(model: PotentialLike, before: Atoms, after: Atoms, points: int = 12) -> float:
+def integral_of_born(model: Potential, before: Atoms, after: Atoms, points: int = 12) -> float:
     """Integral of Z*_z . dr along the straight line between two structures, e A (Gauss-Legendre)."""
     places, weights = np.polynomial.legendre.leggauss(points)
     moved, total = after.positions - before.positions, 0.0
@@ -174,7 +174,7 @@ def integral_of_born(model: PotentialLike, before: Atoms, after: Atoms, points: 
     return total
 
 
-def dynamics(model: PotentialLike, ps: float, largest: float = 0.3, temperature_K: float = 300.0) -> str:
+def dynamics(model: Potential, ps: float, largest: float = 0.3, temperature_K: float = 300.0) -> str:
     """40 atoms at 300 K in a field that falls from 0 to -``largest`` V/A and returns to 0."""
     half_fs = 500.0 * ps
 
