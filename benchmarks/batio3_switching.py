@@ -1,21 +1,26 @@
 """Barium titanate without a reference: modes of its cells, a hysteresis loop, dynamics through a switch.
 
-Called by ``batio3_response.py``.  What is printed must hold whatever the material: P changes by the integral of Z*
-along the displacements and never by a quantum, the two branches of a loop are mirror images, imaginary modes are named,
-energy is conserved.
+    python benchmarks/batio3_switching.py [--model FOLDER] [--page docs/batio3.md] [--only modes] [--ps 2]
+
+What is printed must hold whatever the material: P changes by the integral of Z* along the displacements and never by a
+quantum, the two branches of a loop are mirror images, imaginary modes are named, energy is conserved.  The model is
+one trained with ``systems/batio3.yaml``; beside density-functional theory it stands in ``batio3_response.py``.
 """
 
 from __future__ import annotations
 
+import argparse
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from ase import Atoms
 from ase.neighborlist import neighbor_list
+from pages import renew_section
 
-from spectra_app import born_charges, harmonic_limit
+from spectra_app import born_charges, harmonic_limit, load_model
 from spectra_app.config import HarmonicSettings, MDSettings
 from spectra_app.harmonic.relaxation import relax
 from spectra_app.jobs.simulation import Simulation
@@ -26,6 +31,35 @@ from spectra_app.units import E_PER_A2_TO_C_PER_M2
 CELL_A = (3.966, 4.304)  # of the data: a and c of one formula unit
 OFFSET_A = 0.29  # how far Ti stands from the middle of its oxygens there
 TITANIUM, OXYGEN = 22, 8
+
+
+SECTIONS = ("modes", "hysteresis", "dynamics")
+MODEL = "results/batio3"  # folder of a model trained with systems/batio3.yaml
+
+
+def main() -> None:
+    """Print the tables, or write them into a page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=MODEL, help="folder of a model trained with systems/batio3.yaml")
+    parser.add_argument("--page", type=Path, help="renew the tables in this page")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, help="some of the tables")
+    parser.add_argument("--ps", type=float, default=2.0, help="length of the dynamics")
+    options = parser.parse_args()
+    makers = {
+        "modes": lambda: modes(load_model(options.model, dtype="float64")),
+        "hysteresis": lambda: hysteresis(load_model(options.model, dtype="float64")),
+        "dynamics": lambda: dynamics(load_model(options.model), options.ps),
+    }
+    write({name: makers[name] for name in options.only}, options.page)
+
+
+def write(makers: Mapping[str, Callable[[], str]], page: Path | None) -> None:
+    """Print every table as soon as it is there, and put it into the page."""
+    for name, make in makers.items():
+        text = make()
+        print(text, end="\n\n", flush=True)
+        if page:
+            renew_section(page, f"batio3 {name}", text)
 
 
 def unit_cell(offset_A: float = OFFSET_A, cell_A: tuple[float, float] = CELL_A) -> Atoms:
@@ -218,3 +252,7 @@ def dynamics(model: Potential, ps: float, largest: float = 0.3, temperature_K: f
         "its spread, meV/atom": f"{conserved.std() / len(start) * 1e3:.3f}",
     }
     return "\n".join([f"| 40 atoms, {ps:g} ps, {temperature_K:g} K | |", "|---|---|", *_rows(rows)])
+
+
+if __name__ == "__main__":
+    main()
