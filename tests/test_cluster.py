@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -167,6 +168,25 @@ def test_killed_in_the_middle_nothing_is_computed_twice(folder: Path) -> None:
         assert by_hand.temperature_K == pytest.approx(float(kelvin), rel=0.5)  # type: ignore[attr-defined]
     assert (out / "vdos_temperatures.png").stat().st_size > 10_000
     assert "Nothing to be done" in finish(folder, "--cores", "2")[1]
+
+
+@needs_snakemake
+def test_normal_modes_of_every_system_without_any_run(folder: Path) -> None:
+    write(folder / "cell.xyz", water_box(1, 4.0), format="extxyz")
+    changes: dict[str, Any] = {
+        "systems": {"water": {"model": "tiny", "structure": "cell.xyz"}},
+        "tasks": ["harmonic"],
+        "harmonic": {"relax": "no", "geometries": ["z(xx)z"]},
+        "spectra": {"laser_nm": 633.0},
+    }
+    code, said = finish(folder, **changes)
+    assert code == 0, said
+    made = folder / "out" / "water" / "harmonic"
+    settings = json.loads((made / "harmonic.json").read_text())["settings"]
+    assert (settings["laser_nm"], settings["relax"], settings["geometries"]) == (633.0, "no", ["z(xx)z"])
+    assert (made / "raman.csv").is_file()
+    assert [path.name for path in (folder / "out" / "water").iterdir()] == ["harmonic"]
+    assert "Nothing to be done" in finish(folder, **changes)[1]
 
 
 def test_only_the_profile_says_how_often_a_run_is_submitted() -> None:

@@ -32,6 +32,31 @@ class RecipeLabels(LabelSettings):
         return LabelSettings(**{name: getattr(self, name) for name in LabelSettings.model_fields})
 
 
+def harmonic_beside(harmonic: HarmonicSettings, spectra: SpectraSettings, md: MDSettings) -> HarmonicSettings:
+    """Settings of normal modes beside dynamics: what they leave unsaid and the others say holds for both.
+
+    Laser, prefactor, geometries, eps_inf, temperature: the two are to be compared.
+
+    Args:
+        harmonic: of the normal modes.
+        spectra: of the spectra of the dynamics.
+        md: of the dynamics.
+
+    Raises:
+        ConfigError: what ``spectra`` says is out of range here.
+    """
+    shared: dict[str, Any] = {}
+    if "temperature_K" in md.model_fields_set and len(md.temperatures_K) == 1:
+        shared["temperature_K"] = md.temperatures_K[0]
+    shared["eps_inf"] = md.eps_inf
+    said = spectra.model_dump(exclude_unset=True)
+    shared |= {key: said[key] for key in said if key in HarmonicSettings.model_fields and said[key] is not None}
+    if shared.get("prefactor") == "none":  # lines of modes have one
+        del shared["prefactor"]
+    known = {key: value for key, value in shared.items() if value is not None}
+    return parse_settings(HarmonicSettings, {**known, **harmonic.model_dump(exclude_unset=True)}, "harmonic")
+
+
 class RunFileSettings(Settings):
     """The file that ``spectra-app run`` reads: the whole chain."""
 
@@ -79,25 +104,12 @@ class RunFileSettings(Settings):
         return set(self.tasks) != {"harmonic"}
 
     def harmonic_settings(self) -> HarmonicSettings:
-        """Those of ``harmonic``; what it leaves unsaid and ``spectra`` or ``md`` say holds for both.
-
-        Laser, prefactor, geometries, eps_inf, temperature: normal modes and dynamics are to be compared.
+        """Those of ``harmonic``, with what ``spectra`` and ``md`` say for both.
 
         Raises:
             ConfigError: what ``spectra`` says is out of range here.
         """
-        said = self.harmonic.model_dump(exclude_unset=True)
-        spectra = self.spectra.model_dump(exclude_unset=True)
-        shared = {key: spectra[key] for key in spectra if key in HarmonicSettings.model_fields}
-        if shared.get("prefactor") == "none":  # lines of modes have one
-            del shared["prefactor"]
-        md = self.md.model_fields_set
-        if "temperature_K" in md and len(self.md.temperatures_K) == 1:
-            shared = {"temperature_K": self.md.temperatures_K[0]} | {k: v for k, v in shared.items() if v is not None}
-        if "eps_inf" in md and self.md.eps_inf is not None:
-            shared = {"eps_inf": self.md.eps_inf} | shared
-        known = {key: value for key, value in shared.items() if value is not None}
-        return parse_settings(HarmonicSettings, {**known, **said}, "harmonic")
+        return harmonic_beside(self.harmonic, self.spectra, self.md)
 
     def beside(self, folder: Path) -> Self:
         """The recipe with structure and references that are not in the working folder, but in another one.

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from spectra_app.config.base import Settings
+from spectra_app.config.harmonic import HarmonicSettings
 from spectra_app.config.md import MDSettings
+from spectra_app.config.recipe import harmonic_beside
 from spectra_app.config.spectra import SpectraSettings
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
@@ -36,8 +38,10 @@ class SweepSettings(Settings):
     output: Path = Field(Path("results/sweep"), description="folder of all results")
     md: MDSettings = MDSettings()
     spectra: SpectraSettings = SpectraSettings()
-    tasks: tuple[Literal["ir", "raman", "vdos", "dielectric"], ...] = Field(
-        ("ir", "raman", "vdos"), description="spectra of the runs of a system at a temperature, merged"
+    harmonic: HarmonicSettings = HarmonicSettings()
+    tasks: tuple[Literal["harmonic", "ir", "raman", "vdos", "dielectric"], ...] = Field(
+        ("ir", "raman", "vdos"),
+        description="spectra of the runs of a system at a temperature, merged; harmonic: normal modes of each system",
     )
     max_minutes: float | None = Field(
         None,
@@ -65,6 +69,15 @@ class SweepSettings(Settings):
         keys = _given(self.md) | _given(chosen.md)
         keys["seed"] = keys.get("seed", 0) + run
         return ["--repeat", *map(str, chosen.repeat), *_words(keys)]
+
+    @property
+    def spectra_tasks(self) -> tuple[str, ...]:
+        """Tasks that are spectra of runs."""
+        return tuple(task for task in self.tasks if task != "harmonic")
+
+    def harmonic_options(self) -> list[str]:
+        """Options of ``spectra-app harmonic``: what ``harmonic`` leaves unsaid and ``spectra`` says holds for both."""
+        return _words(_given(harmonic_beside(self.harmonic, self.spectra, self.md)))
 
     def spectra_options(self) -> list[str]:
         """Options of ``spectra-app ir`` and its like."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +13,18 @@ from numpy.typing import NDArray
 from spectra_app import units
 from spectra_app.harmonic.intensities import InfraredStrengths, RamanStrengths, stick_spectrum
 from spectra_app.harmonic.modes import DEGENERATE_PER_CM, NormalModes
-from spectra_app.harmonic.polar_modes import PolarModes, dielectric_function, static_tensor
+from spectra_app.harmonic.polar_modes import (
+    Complex,
+    PolarModes,
+    absorption_areas,
+    dielectric_function,
+    static_tensor,
+)
 from spectra_app.spectra.cell_optics import POLARIZED_COLUMNS
 from spectra_app.spectra.optics import loss_function, optical_constants
 from spectra_app.spectra.peaks import Peak
-from spectra_app.spectra.prefactors import RAMAN_UNITS, RamanPrefactor, raman_factor
+from spectra_app.spectra.prefactors import RamanPrefactor, raman_factor
+from spectra_app.spectra.raman_table import RAMAN_COLUMNS, RamanTable
 from spectra_app.spectra.result import Spectrum, column
 from spectra_app.spectra.uncertainty import LengthReport, Verdict
 from spectra_app.spectra.writers import Column
@@ -64,40 +72,17 @@ class HarmonicInfrared(Spectrum):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class HarmonicRaman(Spectrum):
-    """Raman spectrum of normal modes; arrays are [nu]."""
+class HarmonicRaman(RamanTable):
+    """Raman spectrum of normal modes, mean over orientations; arrays are [nu]."""
 
-    prefactor: RamanPrefactor = "stokes"
-    total: Array = field(metadata=column("by prefactor", "unpolarized detection, VV + VH, mean over orientations"))
-    vv: Array = field(metadata=column("by prefactor", "parallel, isotropic + 4/45 anisotropic"))
-    vh: Array = field(metadata=column("by prefactor", "perpendicular, 1/15 anisotropic"))
-    geometries: Mapping[str, Array] = field(default_factory=dict)
+    total: Array = field(metadata=RAMAN_COLUMNS["total"])
+    vv: Array = field(metadata=RAMAN_COLUMNS["vv"])
+    vh: Array = field(metadata=RAMAN_COLUMNS["vh"])
 
     @property
     def title(self) -> str:
         """What this is."""
         return "harmonic Raman spectrum"
-
-    @property
-    def main(self) -> str:
-        """The unpolarized spectrum."""
-        return "total"
-
-    @property
-    def jcamp_type(self) -> str:
-        """DATA TYPE."""
-        return "RAMAN SPECTRUM"
-
-    def unit_of(self, name: str) -> str:
-        """That of the prefactor."""
-        return RAMAN_UNITS[self.prefactor]
-
-    def columns(self) -> dict[str, Column]:
-        """Table, polarization geometries last, by their Porto names."""
-        table = super().columns()
-        for name, values in self.geometries.items():
-            table[name] = Column(values, self.unit_of(name), f"polarization geometry {name}")
-        return table
 
 
 def infrared_lines(
@@ -113,38 +98,40 @@ def infrared_lines(
         end_per_cm: of the table, cm^-1.
     """
     grid = _grid(damping_per_cm, end_per_cm)
-    lines = f"{len(modes.frequencies_per_cm)} normal modes, lines {damping_per_cm:g} cm^-1 wide"
-    common = {
-        "wavenumber_per_cm": grid,
-        "report": _report(damping_per_cm, end_per_cm),
-        "history": (lines,),
-        "parameters": {"damping_per_cm": damping_per_cm},
-        "peaks": _bands(modes.frequencies_per_cm, strengths.intensities_km_per_mol, damping_per_cm),
-    }
+    areas = strengths.intensities_km_per_mol if cell is None else absorption_areas(cell)
+    parameters: dict[str, object] = {"damping_per_cm": damping_per_cm}
+    drawn: dict[str, Any] = {}
     if cell is None:
-        spectrum = stick_spectrum(grid, modes.frequencies_per_cm, strengths.intensities_km_per_mol, damping_per_cm)
-        return HarmonicInfrared(**common, intensity_km_per_mol=spectrum)  # type: ignore[arg-type]
-    eps = dielectric_function(cell, grid, damping_per_cm)
+        drawn["intensity_km_per_mol"] = stick_spectrum(grid, modes.frequencies_per_cm, areas, damping_per_cm)
+    else:
+        eps = dielectric_function(cell, grid, damping_per_cm)
+        mean = np.trace(eps.imag, axis1=1, axis2=2) / 3.0
+        drawn = {"alpha_n_per_cm": 2.0 * math.pi * grid * mean, "polarized": _polarized(grid, eps)}
+        parameters |= {
+            "eps_inf": cell.eps_inf.tolist(),
+            "eps_static": static_tensor(cell).tolist(),
+            "volume_A3": cell.volume_A3,
+        }
+    return HarmonicInfrared(
+        wavenumber_per_cm=grid,
+        report=_report(damping_per_cm, end_per_cm),
+        history=(f"{len(modes.frequencies_per_cm)} normal modes, lines {damping_per_cm:g} cm^-1 wide",),
+        parameters=parameters,
+        peaks=_bands(modes.frequencies_per_cm, areas, damping_per_cm),
+        **drawn,
+    )
+
+
+def _polarized(grid: Array, eps: Complex) -> dict[str, Array]:
+    """Everything that follows from eps [nu, xyz, xyz] for light polarized along x, y, z: columns by name."""
     omega = units.wavenumber_to_angular_frequency(1.0) * grid
-    polarized: dict[str, Array] = {}
+    columns: dict[str, Array] = {}
     for axis, label in enumerate(("xx", "yy", "zz")):
         real, imag = eps[:, axis, axis].real.copy(), eps[:, axis, axis].imag.copy()
         one = {"eps_real": real, "eps_imag": imag, **optical_constants(omega, real, imag)}
         one["loss"] = loss_function(real, imag)
-        polarized |= {f"{name}_{label}": values for name, values in one.items()}
-    mean = np.trace(eps.imag, axis1=1, axis2=2) / 3.0
-    common["parameters"] = {
-        "damping_per_cm": damping_per_cm,
-        "eps_inf": cell.eps_inf.tolist(),
-        "eps_static": static_tensor(cell).tolist(),
-        "volume_A3": cell.volume_A3,
-    }
-    common["peaks"] = _bands(modes.frequencies_per_cm, (strengths.charges**2).sum(axis=1), damping_per_cm)
-    return HarmonicInfrared(
-        **common,  # type: ignore[arg-type]
-        alpha_n_per_cm=2.0 * math.pi * grid * mean,
-        polarized=polarized,
-    )
+        columns |= {f"{name}_{label}": values for name, values in one.items()}
+    return columns
 
 
 def raman_lines(
@@ -186,7 +173,6 @@ def raman_lines(
             "prefactor": prefactor,
         },
         peaks=_bands(modes.frequencies_per_cm, weights * (vv + vh), damping_per_cm),
-        prefactor=prefactor,
         total=lines(vv + vh),
         vv=lines(vv),
         vh=lines(vh),

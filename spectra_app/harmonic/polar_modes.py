@@ -74,6 +74,17 @@ def dielectric_function(modes: PolarModes, wavenumber_per_cm: ArrayLike, damping
     return np.asarray(modes.eps_inf + np.einsum("vm,mab->vab", resonance, strengths))
 
 
+def absorption_areas(modes: PolarModes) -> Array:
+    """Integral of alpha n over the band of each mode [mode], cm^-2, mean over polarizations: pi^2 |p|^2/(3 eps0 V).
+
+    Of any damping: alpha n = 2 pi nu eps'', and the integral of nu eps'' over a band is pi/2 of its strength.
+
+    Args:
+        modes: polar modes.
+    """
+    return np.asarray(math.pi**2 * _plasma(modes.volume_A3) * (modes.charges**2).sum(axis=1) / 3.0)
+
+
 def static_tensor(modes: PolarModes) -> Array:
     """Static dielectric tensor [xyz, xyz] at fixed cell (without piezoelectric strain)."""
     return np.asarray(dielectric_function(modes, [0.0], 0.0)[0].real)

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from spectra_app.config import ModelChoice, RunFileSettings, load_settings
-from spectra_app.errors import ConfigError, TrajectoryError
+from spectra_app.errors import ConfigError, StructureError, TrajectoryError
 from spectra_app.jobs.born_of_run import last_configuration, run_born, write_born
 from spectra_app.jobs.harmonic_job import HarmonicResult, normal_modes_of
 from spectra_app.jobs.made_model import make_model
+from spectra_app.jobs.mode_shifts import mode_shifts
 from spectra_app.jobs.policy import obstacle
+from spectra_app.jobs.recipe_overview import write_oriented, write_overview
 from spectra_app.jobs.simulate import simulate
 from spectra_app.jobs.spectrum import KINDS, opened, run_spectrum
 from spectra_app.jobs.structures import start_structure
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from spectra_app.arrays import Boundary
     from spectra_app.born import BornReport
     from spectra_app.harmonic.limit import HarmonicLimit
+    from spectra_app.harmonic.shifts import ModeShifts
     from spectra_app.plotting import Curve, Summary
     from spectra_app.spectra import Spectrum
 
@@ -57,6 +60,7 @@ class RecipeResult:
         summary: the page that is printed at the end.
         files: everything written.
         harmonic: normal modes, where asked for.
+        shifts: their lines in the dynamics, where that is of the same crystal.
     """
 
     run: Run | None
@@ -65,6 +69,7 @@ class RecipeResult:
     summary: Summary
     files: tuple[Path, ...]
     harmonic: HarmonicLimit | None = None
+    shifts: ModeShifts | None = None
 
 
 def run_recipe(
@@ -123,12 +128,14 @@ def run_recipe(
         born = run_born(run, choice, device=settings.md.device, eps_inf=settings.md.eps_inf)
         files += _write_born(born, folder)
     limit = None if harmonic is None else harmonic.limit
-    files = [*made, _write_configuration(settings), *files, *_overview(run, spectra, limit, references, folder)]
+    shifts = None if limit is None or run is None else _shifts(settings, run, limit, files, tell)
+    files = [*made, _write_configuration(settings), *files, *write_oriented(run, spectra, limit, folder)]
+    files += write_overview(run, spectra, limit, references, folder)
     seconds = time.perf_counter() - began
-    summary = summarise(settings, choice, atoms, run, spectra, born, harmonic, files, seconds)
+    summary = summarise(settings, choice, atoms, run, spectra, born, harmonic, shifts, files, seconds)
     if harmonic is not None:
         files += harmonic.files
-    return RecipeResult(run, spectra, born, summary, tuple(files), limit)
+    return RecipeResult(run, spectra, born, summary, tuple(files), limit, shifts)
 
 
 def _settings_of(recipe: RunFileSettings | Path | str, overrides: Sequence[str]) -> RunFileSettings:
@@ -225,6 +232,25 @@ def _check_tasks(settings: RunFileSettings, atoms: Atoms) -> None:
             raise ConfigError(
                 f"spectra.volume_A3 for the {TITLES[task]} of {name}", got="none", wanted="area times thickness, A^3"
             )
+
+
+def _shifts(
+    settings: RunFileSettings, run: Run, limit: HarmonicLimit, files: list[Path], say: Callable[[str], None]
+) -> ModeShifts | None:
+    """The lines of a crystal's modes in the dynamics, and their table; None, with a word, where they do not match."""
+    from spectra_app.born import write_text
+    from spectra_app.harmonic.shifts import shifts_csv
+
+    if limit.kind == "molecule":  # turns
+        return None
+    say(f"{TITLES['shifts']} ...")
+    try:
+        found = mode_shifts(run, limit, settings.spectra)
+    except StructureError as error:
+        say(f"none: {error}")
+        return None
+    files.append(write_text(settings.output / "shifts.csv", shifts_csv(found)))
+    return found
 
 
 def _dynamics(
@@ -329,32 +355,3 @@ def _write_born(report: BornReport, folder: Path) -> list[Path]:
 
     written = [write_born(report, folder / f"born{suffix}") for suffix in (".csv", ".json", ".txt")]
     return [*written, *save_figure(figure_born(report), folder / "born.png", formats=("pdf",))]
-
-
-def _overview(
-    run: Run | None,
-    spectra: dict[str, Spectrum],
-    limit: HarmonicLimit | None,
-    references: dict[str, list[Curve]],
-    folder: Path,
-) -> tuple[Path, ...]:
-    """One page with every spectrum, those of normal modes beside them, and temperature and energy of the run."""
-    from spectra_app.plotting import WATER_BANDS, figure_overview, raman_curves, run_trace, save_figure, vdos_curves
-    from spectra_app.plotting.results import curve_from_spectrum, harmonic_curves
-
-    symbols = [] if run is None else sorted(run.numbers.tolist())
-    is_water = run is not None and run.periodic and symbols == [1] * (2 * len(symbols) // 3) + [8] * (len(symbols) // 3)
-    cells = 1.0 if run is None or limit is None else len(run.numbers) / len(limit.atoms)
-    lines = {} if limit is None else harmonic_curves(limit.infrared_spectrum, limit.raman_spectrum, cells)
-    infrared = [curve_from_spectrum(spectra["ir"])] if "ir" in spectra else []
-    raman = raman_curves(spectra["raman"])[0] if "raman" in spectra else []
-    if run is None and not lines:  # modes of a model that has neither dipole nor polarizability
-        return ()
-    figure = figure_overview(
-        infrared=[*infrared, *lines.get("ir", ()), *references.get("ir", ())],
-        raman=[*raman, *lines.get("raman", ()), *references.get("raman", ())],
-        vdos=vdos_curves(spectra["vdos"]) if "vdos" in spectra else (),
-        trace=None if run is None else run_trace(run),
-        bands=WATER_BANDS if is_water else None,
-    )
-    return save_figure(figure, folder / "overview.png", formats=("pdf",))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from spectra_app.born import BornReport
     from spectra_app.harmonic.limit import HarmonicLimit
+    from spectra_app.harmonic.shifts import ModeShifts
     from spectra_app.jobs.harmonic_job import HarmonicResult
     from spectra_app.plotting import Summary
     from spectra_app.runs import Run
@@ -33,6 +34,9 @@ TITLES = {
     "vdos": "vibrational density of states",
     "dielectric": "dielectric function",
     "born": "Born charges",
+    "shifts": "normal modes in the dynamics",
+    "ir_polarized": "dielectric loss by polarization",
+    "raman_polarized": "Raman spectrum by polarization geometry",
     "overview": "all of it on one page",
 }
 FORMATS = {
@@ -54,6 +58,7 @@ def summarise(
     spectra: dict[str, Spectrum],
     born: BornReport | None,
     harmonic: HarmonicResult | None,
+    shifts: ModeShifts | None,
     files: list[Path],
     seconds: float,
 ) -> Summary:
@@ -67,6 +72,7 @@ def summarise(
         spectra: by kind.
         born: report on Born charges, or None.
         harmonic: normal modes, or None.
+        shifts: their lines in the dynamics, or None.
         files: everything written so far but for those of the normal modes.
         seconds: what it took.
     """
@@ -99,6 +105,7 @@ def summarise(
         spectra=spectra,
         born=born,
         harmonic=limit,
+        shifts=shifts,
         files=described,
         seconds=seconds,
         extrapolation=unknown_extrapolation(settings.model) if outside is None else outside.sentence,

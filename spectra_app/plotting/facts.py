@@ -12,6 +12,7 @@ import numpy as np
 
 from spectra_app.arrays import Frames
 from spectra_app.born.report import BornReport
+from spectra_app.harmonic.shifts import ModeShifts
 from spectra_app.joined import JoinedReplicas, equal_parts, replica_mean
 from spectra_app.plotting.curves import Array
 from spectra_app.plotting.harmonic_facts import HarmonicFacts, harmonic_facts
@@ -136,6 +137,7 @@ class Summary:
     files: tuple[OutputFile, ...]
     extrapolation: str | None = None
     harmonic: HarmonicFacts | None = None
+    shifts: ModeShifts | None = None
 
 
 def build_summary(
@@ -154,6 +156,7 @@ def build_summary(
     seconds: float | None = None,
     extrapolation: str | None = None,
     harmonic: HarmonicLimit | None = None,
+    shifts: ModeShifts | None = None,
 ) -> Summary:
     """The facts of a run.
 
@@ -172,6 +175,7 @@ def build_summary(
         seconds: s; wall time of the whole.
         extrapolation: how far the run went outside the training data, in words, and not once more for each spectrum.
         harmonic: normal modes.
+        shifts: their lines in the dynamics.
     """
     facts = None if run is None else run_facts(run)
     found = tuple(_spectrum_facts(name, spectrum) for name, spectrum in (spectra or {}).items())
@@ -193,6 +197,7 @@ def build_summary(
         files=tuple(OutputFile(path, description) for path, description in (files or {}).items()),
         extrapolation=extrapolation,
         harmonic=None if harmonic is None else harmonic_facts(harmonic),
+        shifts=shifts,
     )
 
 

@@ -105,7 +105,7 @@ def raman_curves(spectrum: SpectrumLike) -> tuple[list[Curve], Curve]:
 def harmonic_curves(
     infrared: SpectrumLike | None, raman: SpectrumLike | None, cells: float = 1.0, label: str = "harmonic"
 ) -> dict[str, list[Curve]]:
-    """Lines of normal modes, to be drawn beside the spectra of a run, by kind of spectrum: ``ir`` and ``raman``.
+    """Lines of normal modes, to be drawn beside the spectra of a run, by kind: ``ir``, ``raman`` where there are any.
 
     Args:
         infrared: of normal modes; None leaves it out.
@@ -119,7 +119,7 @@ def harmonic_curves(
     if raman is not None:
         parallel = curve_from_spectrum(raman, "vv", f"{label} VV")
         curves["raman"] = [replace(parallel, y=cells * parallel.y)]
-    return curves
+    return {kind: lines for kind, lines in curves.items() if lines[0].y.any()}  # copper has none
 
 
 def vdos_curves(spectrum: SpectrumLike) -> list[Curve]:

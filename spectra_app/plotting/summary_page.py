@@ -18,8 +18,11 @@ from rich.text import Text
 from rich.tree import Tree
 
 from spectra_app.born.export import write_text
+from spectra_app.harmonic.shifts import ModeShifts
 from spectra_app.plotting.facts import BornFacts, RunFacts, SpectrumFacts, Summary
 from spectra_app.plotting.harmonic_facts import harmonic_line
+
+_MODES_SHOWN = 60  # lines of a page; the CSV has all
 
 
 def render_summary(summary: Summary) -> RenderableType:
@@ -27,6 +30,8 @@ def render_summary(summary: Summary) -> RenderableType:
     parts: list[RenderableType] = [Rule(Text(summary.title, style="bold"), align="left"), _facts_table(summary)]
     if any(spectrum.peaks for spectrum in summary.spectra):
         parts.append(_peaks_table(summary.spectra))
+    if summary.shifts is not None and len(summary.shifts.rows) <= _MODES_SHOWN:
+        parts.append(_shifts_table(summary.shifts))
     for sentence in summary.warnings:
         parts.append(Text(f"Warning: {sentence}", style="yellow"))
     if summary.files:
@@ -89,6 +94,8 @@ def _facts_table(summary: Summary) -> Table:
         table.add_row("Extrapolation", summary.extrapolation.removeprefix("extrapolation: "))
     if summary.harmonic is not None:
         table.add_row("Normal modes", harmonic_line(summary.harmonic))
+    if summary.shifts is not None:
+        table.add_row("Modes in dynamics", summary.shifts.sentence)
     for spectrum in summary.spectra:
         limits = f"resolution {spectrum.resolution_per_cm:.3g} cm^-1, Nyquist {spectrum.nyquist_per_cm:.0f} cm^-1"
         table.add_row(spectrum.title, "\n".join([limits, spectrum.sentence, *spectrum.notes]))
@@ -145,6 +152,24 @@ def _peaks_table(spectra: Sequence[SpectrumFacts]) -> Table:
                 with_error(peak.height, peak.height_error),
                 end_section=rank == len(spectrum.peaks) - 1,
             )
+    return table
+
+
+def _shifts_table(shifts: ModeShifts) -> Table:
+    """Every mode: harmonic, in the dynamics, and the width of its line."""
+    table = Table(title="Normal modes in the dynamics, cm^-1", title_justify="left", padding=(0, 1))
+    for name in ("mode", "symmetry", "harmonic", "dynamics", "shift", "width"):
+        table.add_column(name, justify="left" if name == "symmetry" else "right", no_wrap=True)
+    for row in shifts.rows:
+        numbers = ("", "", "")
+        if row.md_per_cm is not None and row.shift_per_cm is not None and row.width_per_cm is not None:
+            numbers = (
+                with_error(row.md_per_cm, row.md_error_per_cm, coarsest=0.1),
+                f"{row.shift_per_cm:+.1f}",
+                with_error(row.width_per_cm, row.width_error_per_cm, coarsest=0.1),
+            )
+        place = str(row.first) if row.first == row.last else f"{row.first}-{row.last}"
+        table.add_row(place, row.representation or "", f"{row.harmonic_per_cm:.1f}", *numbers)
     return table
 
 

@@ -18,65 +18,37 @@ from spectra_app.spectra.assemble import Arrays, assemble, estimator_history, es
 from spectra_app.spectra.estimators import spectral_density
 from spectra_app.spectra.guards import Checks
 from spectra_app.spectra.plan import EstimatorInput, EstimatorSettings, as_estimator_settings
-from spectra_app.spectra.prefactors import RAMAN_UNITS, RamanPrefactor
-from spectra_app.spectra.result import Spectrum, column, error_description
+from spectra_app.spectra.prefactors import RamanPrefactor
+from spectra_app.spectra.raman_table import RAMAN_COLUMNS, RamanTable
 from spectra_app.spectra.verlet import Integrator, timestep_correction
-from spectra_app.spectra.writers import Column
 
 Array = NDArray[np.float64]
 
 _NO_SIGNAL = 1e-6
 """Below this share of the highest VV intensity a depolarization ratio is noise over noise, and NaN."""
-_BY_PREFACTOR = "by prefactor"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class RamanSpectrum(Spectrum):
+class RamanSpectrum(RamanTable):
     """Raman spectrum of the whole cell or molecule, in the unit of the prefactor (see ``units``); arrays are [nu]."""
 
-    total: Array = field(metadata=column(_BY_PREFACTOR, "unpolarized detection, VV + VH"))
-    total_error: Array = field(metadata=column(_BY_PREFACTOR, error_description("unpolarized spectrum")))
-    vv: Array = field(metadata=column(_BY_PREFACTOR, "parallel, isotropic + 4/45 anisotropic"))
-    vv_error: Array = field(metadata=column(_BY_PREFACTOR, error_description("parallel spectrum")))
-    vh: Array = field(metadata=column(_BY_PREFACTOR, "perpendicular, 1/15 anisotropic"))
-    vh_error: Array = field(metadata=column(_BY_PREFACTOR, error_description("perpendicular spectrum")))
-    isotropic: Array = field(metadata=column(_BY_PREFACTOR, "isotropic, from the mean polarizability"))
-    isotropic_error: Array = field(metadata=column(_BY_PREFACTOR, error_description("isotropic spectrum")))
-    anisotropic: Array = field(metadata=column(_BY_PREFACTOR, "anisotropic, gamma^2 = 3/2 tr beta beta"))
-    anisotropic_error: Array = field(metadata=column(_BY_PREFACTOR, error_description("anisotropic spectrum")))
-    depolarization: Array = field(metadata=column("1", "depolarization ratio VH/VV"))
-    depolarization_error: Array = field(metadata=column("1", error_description("depolarization ratio")))
-    geometries: Mapping[str, Array] = field(default_factory=dict)
-    geometry_errors: Mapping[str, Array] = field(default_factory=dict)
+    total: Array = field(metadata=RAMAN_COLUMNS["total"])
+    total_error: Array = field(metadata=RAMAN_COLUMNS["total_error"])
+    vv: Array = field(metadata=RAMAN_COLUMNS["vv"])
+    vv_error: Array = field(metadata=RAMAN_COLUMNS["vv_error"])
+    vh: Array = field(metadata=RAMAN_COLUMNS["vh"])
+    vh_error: Array = field(metadata=RAMAN_COLUMNS["vh_error"])
+    isotropic: Array = field(metadata=RAMAN_COLUMNS["isotropic"])
+    isotropic_error: Array = field(metadata=RAMAN_COLUMNS["isotropic_error"])
+    anisotropic: Array = field(metadata=RAMAN_COLUMNS["anisotropic"])
+    anisotropic_error: Array = field(metadata=RAMAN_COLUMNS["anisotropic_error"])
+    depolarization: Array = field(metadata=RAMAN_COLUMNS["depolarization"])
+    depolarization_error: Array = field(metadata=RAMAN_COLUMNS["depolarization_error"])
 
     @property
     def title(self) -> str:
         """What this is."""
         return "Raman spectrum"
-
-    @property
-    def main(self) -> str:
-        """The unpolarized spectrum."""
-        return "total"
-
-    @property
-    def jcamp_type(self) -> str:
-        """DATA TYPE."""
-        return "RAMAN SPECTRUM"
-
-    def unit_of(self, name: str) -> str:
-        """Unit of a column: that of the prefactor, or 1 for the ratio."""
-        unit = super().unit_of(name)
-        return RAMAN_UNITS[self.parameters["prefactor"]] if unit == _BY_PREFACTOR else unit  # type: ignore[index]
-
-    def columns(self) -> dict[str, Column]:
-        """Table, polarization geometries last, by their Porto names."""
-        table = super().columns()
-        for name, values in self.geometries.items():
-            table[name] = Column(values, self.unit_of("total"), f"polarization geometry {name}")
-            text = error_description(f"geometry {name}")
-            table[f"{name}_error"] = Column(self.geometry_errors[name], self.unit_of("total"), text)
-        return table
 
 
 def parse_porto(geometry: str) -> tuple[Array, Array]:

@@ -19,6 +19,7 @@ from spectra_app.errors import ConfigError, StructureError
 from spectra_app.jobs.harmonic_files import describe_file
 from spectra_app.jobs.harmonic_store import read_computed
 from spectra_app.jobs.normal_modes import harmonic_limit
+from spectra_app.plotting.polarized_figure import polarized_curves
 from spectra_app.plotting.results import harmonic_curves
 from tests.cli.conftest import water_box
 
@@ -134,6 +135,11 @@ def test_beside_dynamics_with_the_settings_of_the_spectra(model_folder: Path, tm
     # the figure has twice the lines of one cell beside the run of two
     lines = harmonic_curves(None, done.harmonic.raman_spectrum, 2.0)["raman"][0]
     np.testing.assert_allclose(lines.y, 2.0 * done.harmonic.raman_spectrum.vv)
+    panels = polarized_curves("raman", done.spectra["raman"], done.harmonic.raman_spectrum, 2.0)
+    assert [curve.label for curve in panels["z(xx)z"]] == ["dynamics", "normal modes"]
+    np.testing.assert_allclose(panels["z(xx)z"][1].y, 2.0 * done.harmonic.raman_spectrum.geometries["z(xx)z"])
+    assert (tmp_path / "results" / "raman_polarized.png").is_file()
+    assert not (tmp_path / "results" / "ir_polarized.png").exists()  # no infrared spectrum was asked for
     assert done.summary.run is not None
     assert done.summary.harmonic is not None
     before = (tmp_path / "results" / "run.h5").stat().st_mtime_ns

@@ -17,6 +17,7 @@ from spectra_app.harmonic.intensities import (
 )
 from spectra_app.harmonic.lines import infrared_lines, raman_lines
 from spectra_app.harmonic.modes import normal_modes
+from spectra_app.harmonic.polar_modes import PolarModes
 from spectra_app.units import COULOMB_CONSTANT
 from tests.harmonic.springs import LINEAR, TRIANGLE, hessian
 
@@ -104,3 +105,17 @@ def test_spectra_of_modes_have_the_columns_of_those_of_dynamics() -> None:
     assert "x(zz)x" in reduced.columns()
     stokes = raman_lines(modes, strong, **options)
     assert stokes.units["total"].startswith("1e-30 cm^2")
+
+
+def test_bands_of_a_crystal_are_those_of_its_curve() -> None:
+    modes = bond_modes()
+    born = 0.4 * np.eye(3)[None] * np.array([1.0, -1.0])[:, None, None]
+    strengths = infrared_strengths(modes, born)
+    cell = PolarModes(modes.frequencies_per_cm, strengths.charges, 70.0, 2.1 * np.eye(3))
+    infrared = infrared_lines(modes, strengths, cell, 10.0, 40000.0)
+    (band,) = infrared.peaks
+    assert infrared.main == "alpha_n_per_cm"
+    top = np.interp(band.position_per_cm, infrared.wavenumber_per_cm, infrared.alpha_n_per_cm)
+    assert band.height == pytest.approx(top, rel=1e-2)  # between points of the grid
+    area = trapezoid(infrared.alpha_n_per_cm, infrared.wavenumber_per_cm)
+    assert band.integral == pytest.approx(area, rel=2e-3)
