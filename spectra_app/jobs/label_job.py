@@ -164,10 +164,12 @@ class LabelJob:
     def _sample(self, candidates: list[Candidate], book: Book, stop: _Stop) -> list[Candidate]:
         """Every structure that may be labelled, or the most different of them."""
         from spectra_app.labels.candidates import copies
-        from spectra_app.labels.clusters import clusters
+        from spectra_app.labels.clusters import clusters, ions_of
         from spectra_app.labels.selection import describe, farthest_points
 
         settings = self.settings
+        if settings.clusters is not None:
+            ions_of(candidates, settings)
         pool = list(candidates) if settings.originals else []
         pool += copies(candidates, settings)
         if settings.md:

@@ -39,6 +39,31 @@ def clusters(molecules: Sequence[Candidate], settings: LabelSettings) -> list[Ca
         ConfigError: an ion that is none.
         DatasetError: a total charge for clusters with ions, whose charges add up otherwise.
     """
+    ions = ions_of(molecules, settings)
+    least, most = settings.cluster_sizes
+    made, order = [], _Turns(len(molecules), settings.seed)
+    for number in range(settings.clusters or 0):
+        rng = np.random.default_rng([settings.seed, 2, number])
+        parts = [molecules[order.next()] for _ in range(int(rng.integers(least, most + 1)))]
+        beside = ions[number % len(ions)] if ions else None
+        if beside is not None:
+            parts.append(beside)
+        made.append(_joined(parts, settings.cluster_gaps_A, rng, number))
+        if beside is not None:
+            made[-1].atoms.info[ION_CHARGE] = beside.atoms.info["charge"]
+    return made
+
+
+def ions_of(molecules: Sequence[Candidate], settings: LabelSettings) -> list[Candidate | None]:
+    """The ions that stand in turn in the clusters; refuses, before anything is sampled, what makes no cluster.
+
+    Args:
+        molecules: as of ``clusters``, sampled or not yet.
+        settings: as of ``clusters``.
+
+    Raises:
+        StructureError, ConfigError, DatasetError: as of ``clusters``.
+    """
     for molecule in molecules:
         if molecule.atoms.pbc.any():
             raise StructureError(
@@ -52,18 +77,7 @@ def clusters(molecules: Sequence[Candidate], settings: LabelSettings) -> list[Ca
             wanted="those of the molecules, which add up",
             todo="Leave --charge away and let the files of the structures say 'charge'",
         )
-    least, most = settings.cluster_sizes
-    made, order = [], _Turns(len(molecules), settings.seed)
-    for number in range(settings.clusters or 0):
-        rng = np.random.default_rng([settings.seed, 2, number])
-        parts = [molecules[order.next()] for _ in range(int(rng.integers(least, most + 1)))]
-        beside = ions[number % len(ions)] if ions else None
-        if beside is not None:
-            parts.append(beside)
-        made.append(_joined(parts, settings.cluster_gaps_A, rng, number))
-        if beside is not None:
-            made[-1].atoms.info[ION_CHARGE] = beside.atoms.info["charge"]
-    return made
+    return ions
 
 
 def ion(name: str) -> Candidate:

@@ -110,6 +110,13 @@ def test_what_is_no_ion_is_refused(word: str) -> None:
         ion(word)
 
 
+def test_what_is_no_ion_is_refused_before_dynamics(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("spectra_app.jobs.label_job.LabelJob._walk", lambda *_: pytest.fail("sampled first"))
+    settings = LabelSettings(clusters=4, cluster_ions=("Q-",), md=True)
+    with pytest.raises(ConfigError, match="wanted an element and a charge"):
+        label_structures([WATER], Charged(), tmp_path / "labels.extxyz", settings)
+
+
 def test_settings_that_make_no_cluster_are_refused() -> None:
     with pytest.raises(StructureError, match="wanted a molecule without cell"):
         made([bulk("Cu")], clusters=2)
