@@ -19,7 +19,7 @@ from spectra_app.config import ModelChoice, RunFileSettings, load_settings
 from spectra_app.errors import ConfigError, StructureError, TrajectoryError
 from spectra_app.jobs.born_of_run import last_configuration, run_born, write_born
 from spectra_app.jobs.harmonic_job import HarmonicResult, normal_modes_of
-from spectra_app.jobs.made_model import make_model
+from spectra_app.jobs.made_model import make_model, minutes_left
 from spectra_app.jobs.mode_shifts import mode_shifts
 from spectra_app.jobs.policy import obstacle
 from spectra_app.jobs.recipe_overview import write_oriented, write_overview
@@ -104,7 +104,7 @@ def run_recipe(
     settings = _settings_of(recipe, overrides)
     given = isinstance(recipe, RunFileSettings)
     choice = settings.choice(trust, given or _own_words(settings, overrides))
-    began, folder = time.perf_counter(), settings.output
+    began, folder = time.monotonic(), settings.output
     merged = _merged(settings, choice) if settings.runs else None
     atoms = _start_of(settings) if merged is None else last_configuration(merged)
     _check_tasks(settings, atoms)
@@ -116,7 +116,7 @@ def run_recipe(
     harmonic = _harmonic(settings, choice, tell, modes) if "harmonic" in settings.tasks else None
     run = merged
     if merged is None and settings.needs_dynamics:
-        left = None if max_minutes is None else max(max_minutes - (time.perf_counter() - began) / 60.0, 1e-3)
+        left = minutes_left(max_minutes, began)
         _dynamics(settings, choice, atoms, tell, overwrite, functools.partial(dynamics, max_minutes=left))
         run = read_run(folder / RUN_FILE)
         made.append(folder / RUN_FILE)
@@ -131,7 +131,7 @@ def run_recipe(
     shifts = None if limit is None or run is None else _shifts(settings, run, limit, files, tell)
     files = [*made, _write_configuration(settings), *files, *write_oriented(run, spectra, limit, folder)]
     files += write_overview(run, spectra, limit, references, folder)
-    seconds = time.perf_counter() - began
+    seconds = time.monotonic() - began
     summary = summarise(settings, choice, atoms, run, spectra, born, harmonic, shifts, files, seconds)
     if harmonic is not None:
         files += harmonic.files
@@ -151,15 +151,13 @@ def _harmonic(
 ) -> HarmonicResult:
     """Normal modes of the structure, without its repetitions, in a folder of their own."""
     say(f"{TITLES['harmonic']} ...")
-    chosen = settings.harmonic_settings()
-    number = settings.harmonic.eps_inf if isinstance(settings.harmonic.eps_inf, float) else settings.md.eps_inf
     return modes(
         choice,
         start_structure(settings.model, settings.structure),
-        chosen,
+        settings.harmonic_settings(),
         settings.output / HARMONIC_FOLDER,
         device=settings.md.device,
-        eps_inf=number,
+        eps_inf=settings.md.eps_inf,
         say=say,
     )
 

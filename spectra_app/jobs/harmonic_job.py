@@ -59,8 +59,8 @@ def normal_modes_of(
         folder: of all files; is made where it is missing.
         device: torch device; ``auto`` takes a GPU where there is one.
         dtype: of the network.
-        eps_inf: high-frequency dielectric constant that the model's charges are scaled with; None: the number of
-            ``settings``, else the model's.
+        eps_inf: high-frequency dielectric constant that the model's charges are scaled with where ``settings`` give
+            no number; None: the model's.
         progress: called with the stage, what is done of it, and its length.
         say: told what was imported for a calculator, and that kept work fits.
 
@@ -69,8 +69,8 @@ def normal_modes_of(
     """
     from spectra_app.plotting.harmonic_figure import save_harmonic_figures
 
-    number = settings.eps_inf if isinstance(settings.eps_inf, float) else None
-    model = opened_model(choice, device, dtype, number if eps_inf is None else eps_inf, say)
+    number = settings.eps_inf if isinstance(settings.eps_inf, float) else eps_inf
+    model = opened_model(choice, device, dtype, number, say)
     store = folder / STORE_FILE
     limit = harmonic_limit(model, structure, settings, progress, store=store, say=say)
     files = [*write_harmonic(limit, folder, settings), *save_harmonic_figures(limit, folder), store]

@@ -58,11 +58,16 @@ def make_model(
         return
     if settings.labels is not None:
         _make_labels(settings, settings.labels, say, overwrite, max_minutes, trust, own)
-    _train(train, say, overwrite, _left(max_minutes, began), trust)
+    _train(train, say, overwrite, minutes_left(max_minutes, began), trust)
 
 
-def _left(minutes: float | None, began: float) -> float | None:
-    """What is left of a time, min; never nothing, so that what comes next stops at once and says so itself."""
+def minutes_left(minutes: float | None, began: float) -> float | None:
+    """What is left of a time, min; never nothing, so that what comes next stops at once and says so itself.
+
+    Args:
+        minutes: in all; None: without end.
+        began: ``time.monotonic()`` of its beginning.
+    """
     return None if minutes is None else max(minutes - (time.monotonic() - began) / 60.0, 1e-3)
 
 

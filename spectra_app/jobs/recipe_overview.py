@@ -36,8 +36,9 @@ def write_overview(
 
     symbols = [] if run is None else sorted(run.numbers.tolist())
     is_water = run is not None and run.periodic and symbols == [1] * (2 * len(symbols) // 3) + [8] * (len(symbols) // 3)
-    cells = 1.0 if run is None or limit is None else len(run.numbers) / len(limit.atoms)
-    lines = {} if limit is None else harmonic_curves(limit.infrared_spectrum, limit.raman_spectrum, cells)
+    lines = {}
+    if limit is not None:
+        lines = harmonic_curves(limit.infrared_spectrum, limit.raman_spectrum, _cells(run, limit))
     infrared = (
         [curve_from_spectrum(spectra["ir"], label="dynamics" if "ir" in lines else "")] if "ir" in spectra else []
     )
@@ -71,7 +72,7 @@ def write_oriented(
     from spectra_app.plotting import save_figure
     from spectra_app.plotting.polarized_figure import figure_polarized, polarized_curves
 
-    cells = 1.0 if run is None or limit is None else len(run.numbers) / len(limit.atoms)
+    cells = _cells(run, limit)
     files: list[Path] = []
     for kind in ("ir", "raman"):
         of_modes = None if limit is None else limit.infrared_spectrum if kind == "ir" else limit.raman_spectrum
@@ -79,3 +80,8 @@ def write_oriented(
         if panels:
             files += save_figure(figure_polarized(panels), folder / f"{kind}_polarized.png", formats=("pdf",))
     return files
+
+
+def _cells(run: Run | None, limit: HarmonicLimit | None) -> float:
+    """Cells of the normal modes in the run."""
+    return 1.0 if run is None or limit is None else len(run.numbers) / len(limit.atoms)

@@ -78,7 +78,7 @@ def test_the_time_ends_labels_and_training_and_the_same_call_goes_on(tmp_path: P
     recipe = recipe_in(tmp_path)
     with pytest.raises(StoppedError, match="labels stopped"):
         make_model(recipe, print, max_minutes=1e-6)
-    monkeypatch.setattr(made_model, "_left", lambda minutes, began: minutes and 1e-6)
+    monkeypatch.setattr(made_model, "minutes_left", lambda minutes, began: minutes and 1e-6)
     with pytest.raises(StoppedError, match="training stopped in epoch 1"):
         make_model(recipe, print, max_minutes=5.0)
     assert (tmp_path / "results" / "model" / "training.checkpoint").is_file()

@@ -124,7 +124,7 @@ class PairTape:
         self.reverse, self.species = neighbors.reverse.numpy(), species.numpy()
         self.count, self.radial, self.slope, self.angular, self.envelope = table
         shape = vectors.shape[:2]
-        self.bonded, self.weights = (vectors.new_zeros(*shape, 2) for _ in range(2))
+        self.bonded, self.weights = (vectors.new_empty(*shape, 2) for _ in range(2))
         one_form = constants.bond_form == constants.flow_form
         self.flow = self.bonded if one_form else torch.zeros_like(self.bonded)
         self.inner, self.shares = vectors.new_empty(shape), vectors.new_empty(shape[0])
