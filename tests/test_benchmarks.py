@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from spectra_app import load_model, run_spectrum
-from spectra_app.config import load_settings
+from spectra_app.config import TrainFile, load_settings
 from spectra_app.jobs.spectrum import Kind
 from spectra_app.potentials.backbones import BACKBONES
 
@@ -103,21 +103,55 @@ def test_recipes_of_all_systems_fit_every_architecture_and_rung(
 def test_rows_of_a_table_are_means_over_seeds_in_the_order_of_the_ladder(
     systems: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(systems, "MEASURED", tmp_path / "measured")
+    cells, tables = importlib.import_module("system_cells"), importlib.import_module("system_tables")
+    monkeypatch.setattr(cells, "MEASURED", tmp_path / "measured")
     recipe = load_settings(systems.SystemRecipe, systems.HERE / "water.yaml")
     for variant, seed, error in (("puQipiu", 0, 20.0), ("sr", 0, 50.0), ("sr", 1, 60.0)):
-        folder = tmp_path / systems.Cell("water", "painn", variant, "3min", seed).folder
+        folder = tmp_path / systems.Cell("water", "painn", variant, "4min", seed).folder
         folder.mkdir()
-        (folder / "metrics.json").write_text(json.dumps({"forces_rmse_meV_per_A": error, "parameters": 1234}))
+        numbers = {"forces_rmse_meV_per_A": error, "parameters": 1234, "train_frames": 32, "test_frames": 4}
+        (folder / "metrics.json").write_text(json.dumps(numbers))
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- water -->\nold\n<!-- end of water -->\nafter\n")
-    text = systems.table(tmp_path, "water", recipe)
+    text = tables.table(tmp_path, "water", recipe)
     rows = [line for line in text.splitlines() if line.startswith("| painn")]
-    assert rows == ["| painn | `sr` | 1,234 +- 0 | 55.0 +- 5.0 |", "| painn | `puQipiu` | 1,234 | 20.0 |"]
-    assert "3 CPU minutes" in text
-    systems.publish(tmp_path, ["water"])
-    assert len(list((tmp_path / "measured").iterdir())) == 3
-    assert systems.table(tmp_path / "elsewhere", "water", recipe) == text
-    assert not systems.claim(tmp_path / "elsewhere" / systems.Cell("water", "painn", "sr", "3min", 0).folder)
+    assert rows == ["| painn | `sr` | 1,234 | 55.0 +- 7.1 |", "| painn | `puQipiu` | 1,234 | 20.0 |"]
+    assert "Frames: 32 trained on, 4 held out. Budget: 4 CPU minutes" in text
+    assert "seeds 0, 1 of the weights" in text
+    cells.publish(tmp_path, "water")
+    assert [path.name for path in (tmp_path / "measured").iterdir()] == ["water.json"]
+    cells.publish(tmp_path / "elsewhere", "water")  # takes nothing away
+    assert tables.table(tmp_path / "elsewhere", "water", recipe) == text
     importlib.import_module("pages").renew_section(page, "water", text)
     assert page.read_text() == f"before\n<!-- water -->\n{text}\n<!-- end of water -->\nafter\n"
+    tables.draw(tmp_path, "water", recipe, tmp_path / "water.png")
+    assert (tmp_path / "water.png").stat().st_size > 5000
+
+
+def test_published_trainings_are_made_again_only_to_be_compared(
+    systems: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: list[str] = []
+
+    def train(settings: TrainFile, _recipe: object, folder: Path, _data: Path) -> None:
+        assert settings.training.max_minutes == load_settings(systems.SystemRecipe, systems.HERE / "water.yaml").minutes
+        assert settings.training.seed_of_split == 0
+        made.append(folder.name)
+        (folder / "metrics.json").write_text(json.dumps({"forces_rmse_meV_per_A": 12345.0}))
+
+    monkeypatch.setattr(systems, "run", train)
+    data = tmp_path / "water_rpbe_d3" / "train.extxyz"
+    data.parent.mkdir()
+    data.touch()
+    arguments = ["run.py", "water", "--data", str(tmp_path), "--output", str(tmp_path), "--variants", "sr,puQipiu"]
+    monkeypatch.setattr("sys.argv", arguments)
+    systems.main()
+    assert not made
+    monkeypatch.setattr("sys.argv", [*arguments, "--quick"])
+    systems.main()
+    names = [systems.Cell("water", "painn", variant, "4min", 0).folder for variant in ("sr", "puQipiu")]
+    assert made == names
+    text = capsys.readouterr().out
+    known = importlib.import_module("system_cells").published("water")
+    assert f"{12345.0:12.4g} {known[names[0]]['forces_rmse_meV_per_A']:12.4g}" in text
+    assert not systems.claim(tmp_path / names[0])

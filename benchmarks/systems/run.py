@@ -1,12 +1,13 @@
 """Architectures x variants on one system at one budget: one training each, then errors of forces and of responses.
 
-    python benchmarks/systems/run.py water --quick                        # two rungs of painn, ten minutes
-    python benchmarks/systems/run.py water --backbones painn,cace --variants sr,uiu,puQipiu --minutes 6
-    python benchmarks/systems/run.py water quartz --table docs/benchmarks.md   # train nothing, renew tables
+    python benchmarks/systems/run.py water --quick               # rows of the table again, beside what is published
+    python benchmarks/systems/run.py water --backbones painn,cace --variants sr,uiu,puQipiu --minutes 6 --seeds 0 1 2
+    python benchmarks/systems/run.py water nacl --table docs/benchmarks.md --figure docs   # train nothing, renew both
     python benchmarks/systems/run.py water --times                        # ms per step of dynamics of what is trained
 
 A system is a recipe beside this script (``water.yaml``): data, cutoffs, settings of the training.  The budget is the
-CPU time of one thread (--minutes), the same for every architecture and variant, or --steps as the recipe's epochs say.
+CPU time of one thread (the recipe's minutes, or --minutes), the same for every architecture and variant, or --steps as
+the recipe's epochs say.  Seeds are of the initial weights and the order of frames; the frames held out are the same.
 Needs the reference data of development (--data); says so and stops where it is missing.  Finished trainings are kept in
 --output and not repeated, a killed one continues from its checkpoint, and several of these commands may share one
 output folder.  Their numbers, without the models, stand in ``measured`` beside this script (--publish), from which the
@@ -26,14 +27,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import mean, pstdev
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from ase import Atoms
-from pydantic import Field
+from system_cells import HERE, METRICS_FILE, TIMES_FILE, Cell, SystemRecipe, publish, published
+from system_tables import compared, draw, table
 
-from spectra_app.config import MDSettings, Settings, TrainFile, TrainingSettings, load_settings, parse_settings
+from spectra_app.config import MDSettings, TrainFile, TrainingSettings, load_settings, parse_settings
 from spectra_app.electrostatics import parse_variant
 from spectra_app.errors import MissingExtraError
 from spectra_app.jobs.simulation import Simulation
@@ -46,102 +47,59 @@ from spectra_app.training.evaluation import evaluate_file, evaluate_structures, 
 from spectra_app.training.resume import CHECKPOINT_FILE
 from spectra_app.training.trainer import train
 
-HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent))
-MEASURED = HERE / "measured"
-METRICS_FILE, TIMES_FILE, CLAIM_FILE = "metrics.json", "times.json", "running.pid"
+CLAIM_FILE = "running.pid"
 ENDLESS = 100_000  # epochs; the minutes end the training
-
-
-class SystemRecipe(Settings):
-    """What is trained on a system, how, and what is checked.
-
-    Attributes:
-        title: for the heading.
-        train: labels, relative to the folder of reference data.
-        check: file with labels of responses; None: there are none.
-        check_has_energies: whether that file has energies and forces of the same level of theory.
-        split_by: key in the comments of the frames, or "formula"; errors of frames held out (``test_fraction``) are
-            given for each of its values too.
-        quick: variants of ``--quick``.
-        model: keys of the architecture.
-        backbones: keys of single architectures.
-        training: settings of the training.
-    """
-
-    title: str
-    train: Path
-    check: Path | None = None
-    check_has_energies: bool = False
-    split_by: str | None = None
-    quick: tuple[str, ...]
-    model: dict[str, Any] = Field({})
-    backbones: dict[str, dict[str, Any]] = Field({})
-    training: dict[str, Any] = Field({})
-
-
-class Cell(NamedTuple):
-    """One training of the table."""
-
-    system: str
-    backbone: str
-    variant: str
-    budget: str
-    seed: int
-
-    @property
-    def folder(self) -> str:
-        """Its place in the output folder."""
-        return "-".join(map(str, self))
-
-
-COLUMNS = (
-    ("parameters", "parameters", ",.0f"),
-    ("epochs", "epochs", ".0f"),
-    ("forces_rmse_meV_per_A", "forces, meV/A", ".1f"),
-    ("energy_rmse_meV_per_atom", "energy, meV/atom", ".2f"),
-    ("stress_rmse_GPa", "stress, GPa", ".3f"),
-    ("dipole_r2", "dipole R2", ".3f"),
-    ("born_r2", "Born R2", ".3f"),
-    ("polarizability_pearson_diagonal", "alpha r, diagonal", ".2f"),
-    ("polarizability_pearson_offdiagonal", "off-diagonal", ".2f"),
-    ("polarizability_slope_diagonal", "slope, diagonal", ".2f"),
-    ("polarizability_slope_offdiagonal", "off-diagonal", ".2f"),
-    ("cpu_minutes", "CPU minutes", ".1f"),
-    ("ms_per_step", "ms per MD step", ".0f"),
-)
 
 
 def main() -> None:
     """Train what is missing, then print or write the tables."""
     options = read_options()
     recipes = {name: load_settings(SystemRecipe, HERE / f"{name}.yaml") for name in options.systems}
-    missing = [str(options.data / r.train) for r in recipes.values() if not (options.data / r.train).is_file()]
-    if missing and options.table is None and not options.publish:
-        raise SystemExit(f"skipped: no reference data at {missing[0]} (give --data)")
-    if options.publish:
-        publish(options.output, options.systems)
-    for name, recipe in recipes.items() if options.table is None and not options.publish else ():
-        for cell in cells(options, name, recipe):
-            settings = settings_of(cell, recipe, options)
-            folder = options.output / cell.folder
-            if not available(settings):
-                print(f"{cell.folder}: {cell.backbone} is not installed here, left out", flush=True)
-            elif options.times:
-                measure_time(settings, folder, options.data)
-            elif claim(folder):
-                try:
-                    run(settings, recipe, folder, options.data)
-                finally:
-                    (folder / CLAIM_FILE).unlink(missing_ok=True)
     for name, recipe in recipes.items():
-        text = table(options.output, name, recipe)
-        if options.table is None:
-            print(text)
-        else:
+        if options.publish:
+            publish(options.output, name)
+        elif options.table is None and options.figure is None:
+            if not (options.data / recipe.train).is_file():
+                raise SystemExit(f"skipped: no reference data at {options.data / recipe.train} (give --data)")
+            for cell in cells(options, name, recipe):
+                measure(cell, recipe, options)
+    for name, recipe in recipes.items():
+        if options.table is not None:
             from pages import renew_section  # of the folder above
 
-            renew_section(options.table, name, text)
+            renew_section(options.table, name, table(options.output, name, recipe))
+        if options.figure is not None:
+            draw(options.output, name, recipe, options.figure / f"benchmarks_{name}.png")
+        if options.quick:
+            print(comparison(cells(options, name, recipe), options.output))
+        elif options.table is None and options.figure is None:
+            print(table(options.output, name, recipe))
+
+
+def measure(cell: Cell, recipe: SystemRecipe, options: argparse.Namespace) -> None:
+    """Train a cell or take its time, unless that is done or nothing can be done."""
+    settings = settings_of(cell, recipe, options)
+    folder = options.output / cell.folder
+    if not available(settings):
+        print(f"{cell.folder}: {cell.backbone} is not installed here, left out", flush=True)
+    elif options.times:
+        measure_time(settings, folder, options.data)
+    elif (options.quick or cell.folder not in published(cell.system)) and claim(folder):
+        try:
+            run(settings, recipe, folder, options.data)
+        finally:
+            (folder / CLAIM_FILE).unlink(missing_ok=True)
+
+
+def comparison(several: list[Cell], output: Path) -> str:
+    """Numbers of trainings made here beside the published ones."""
+    texts = []
+    for cell in several:
+        path = output / cell.folder / METRICS_FILE
+        own = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        texts.append(f"{cell.folder}\n{compared(own, published(cell.system).get(cell.folder, {}))}")
+    return "\n\n".join(texts)
 
 
 def read_options() -> argparse.Namespace:
@@ -153,21 +111,27 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--backbones", default="painn", help="comma-separated")
     parser.add_argument("--variants", default="sr,uiu,puQipiu", help="comma-separated")
     budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--minutes", type=float, help="CPU minutes of one thread for every training")
+    budget.add_argument(
+        "--minutes", type=float, help="CPU minutes of one thread for every training (default: the recipe's)"
+    )
     budget.add_argument("--steps", action="store_true", help="the epochs of the recipe for every training instead")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of split, initial weights and order")
-    parser.add_argument("--quick", action="store_true", help="two rungs of painn, four minutes each")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0], help="of initial weights and order; the split is one"
+    )
+    parser.add_argument("--quick", action="store_true", help="rows of the table again, beside what is published")
     parser.add_argument("--times", action="store_true", help="train nothing, time a step of dynamics of each model")
     parser.add_argument("--publish", action="store_true", help="train nothing, keep numbers of what is finished")
     parser.add_argument("--table", type=Path, help="train nothing, renew the tables of this page")
+    parser.add_argument("--figure", type=Path, help="train nothing, draw benchmarks_SYSTEM.png into this folder")
     return parser.parse_args()
 
 
 def cells(options: argparse.Namespace, name: str, recipe: SystemRecipe) -> list[Cell]:
     """What is asked for."""
+    minutes = recipe.minutes if options.minutes is None else options.minutes
+    budget = "steps" if options.steps else f"{minutes:g}min"
     if options.quick:
-        return [Cell(name, "painn", variant, "4min", options.seeds[0]) for variant in recipe.quick]
-    budget = "steps" if options.steps else f"{options.minutes or 6.0:g}min"
+        return [Cell(name, "painn", variant, budget, options.seeds[0]) for variant in recipe.quick]
     return [
         Cell(name, backbone, variant, budget, seed)
         for seed in options.seeds
@@ -182,6 +146,7 @@ def settings_of(cell: Cell, recipe: SystemRecipe, options: argparse.Namespace) -
         "data": [str(options.data / recipe.train)],
         "output": str(options.output / cell.folder),
         "seed": cell.seed,
+        "split_seed": 0,  # the same frames are held out whatever the weights begin with
         "patience": ENDLESS,
         "check_charges": False,  # costs time that is none of the budget
     }
@@ -204,7 +169,7 @@ def available(settings: TrainFile) -> bool:
 
 def claim(folder: Path) -> bool:
     """Whether this process may train in the folder: not finished, and no living process works there."""
-    if (folder / METRICS_FILE).is_file() or (MEASURED / f"{folder.name}.json").is_file():
+    if (folder / METRICS_FILE).is_file():
         return False
     folder.mkdir(parents=True, exist_ok=True)
     mark = folder / CLAIM_FILE
@@ -228,7 +193,11 @@ def run(settings: TrainFile, recipe: SystemRecipe, folder: Path, data: Path) -> 
         metrics |= evaluate_file(load_model(folder), data / recipe.check)
     if recipe.split_by is not None:
         metrics |= errors_by(recipe.split_by, load_model(folder), settings.training)
+    parts = [len(part) for part in divided_structures(settings.training)]
     metrics |= {
+        "train_frames": parts[0],
+        "validation_frames": parts[1],
+        "test_frames": metrics["n_structures"] if recipe.check_has_energies else parts[2],
         "parameters": sum(p.numel() for p in result.model.parameters()),
         "epochs": len(result.history),
         "steps": result.steps,
@@ -238,12 +207,17 @@ def run(settings: TrainFile, recipe: SystemRecipe, folder: Path, data: Path) -> 
     print(f"{time.strftime('%H:%M:%S')} {folder.name}: {metrics}", flush=True)
 
 
+def divided_structures(settings: TrainingSettings) -> list[list[Atoms]]:
+    """Frames trained on, validated on and held out."""
+    frames = [atoms for path in settings.data for atoms in read_structures(path)]
+    parts = split_frames(len(frames), settings.validation_fraction, settings.test_fraction, settings.seed_of_split)
+    return [[frames[place] for place in part] for part in parts]
+
+
 def errors_by(key: str, model: Potential, settings: TrainingSettings) -> dict[str, float]:
     """Errors of the frames held out for each value of a key: ``forces_rmse_meV_per_A, VALUE`` and so on."""
-    frames = read_structures(settings.data[0])
     groups: dict[str, list[Atoms]] = {}
-    for place in split_frames(len(frames), settings.validation_fraction, settings.test_fraction, settings.seed)[2]:
-        atoms = frames[place]
+    for atoms in divided_structures(settings)[2]:
         value = atoms.get_chemical_formula() if key == "formula" else atoms.info[key]
         groups.setdefault(str(value), []).append(atoms)
     return {
@@ -270,76 +244,6 @@ def measure_time(settings: TrainFile, folder: Path, data: Path) -> None:
     best = min(times[1:])
     (folder / TIMES_FILE).write_text(json.dumps({"ms_per_step": best, "engine": engine}), encoding="utf-8")
     print(f"{folder.name}: {best:.1f} ms per step of {len(atoms)} atoms, {engine}", flush=True)
-
-
-def finished(output: Path, name: str) -> dict[str, dict[str, Any]]:
-    """Numbers of the finished trainings of a system, by the name of their folder; with times where they were taken."""
-    out = {}
-    for path in output.glob(f"{name}-*/{METRICS_FILE}"):
-        times = path.parent / TIMES_FILE
-        out[path.parent.name] = _json(path) | (_json(times) if times.is_file() else {})
-    return out
-
-
-def publish(output: Path, names: list[str]) -> None:
-    """Keep the numbers of finished trainings beside this script, a file for each."""
-    MEASURED.mkdir(exist_ok=True)
-    for name in names:
-        for key, metrics in finished(output, name).items():
-            (MEASURED / f"{key}.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-
-
-def _json(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text(encoding="utf-8")))
-
-
-def table(output: Path, name: str, recipe: SystemRecipe) -> str:
-    """Markdown table of the finished trainings: a block per budget, each row a mean over seeds."""
-    found: dict[str, dict[tuple[str, str], list[dict[str, Any]]]] = {}
-    kept = {path.stem: path for path in MEASURED.glob(f"{name}-*.json")}
-    for key, metrics in sorted(({key: _json(path) for key, path in kept.items()} | finished(output, name)).items()):
-        cell = Cell(*key.split("-"))  # type: ignore[arg-type]
-        found.setdefault(cell.budget, {}).setdefault((cell.backbone, cell.variant), []).append(metrics)
-    blocks = [f"### {recipe.title}"]
-    for budget, rows in found.items():
-        seeds = {len(several) for several in rows.values()}
-        names = sorted({name for several in rows.values() for one in several for name in one})
-        columns = [
-            (name, words + name.removeprefix(key), form)
-            for key, words, form in COLUMNS
-            for name in names
-            if name == key or name.startswith(f"{key}, ")
-        ]
-        lines = [
-            f"Budget: {_budget_words(budget, recipe)}; {'seeds ' + str(max(seeds)) if max(seeds) > 1 else 'one seed'}.",
-            "",
-            "| architecture | variant | " + " | ".join(words for _, words, _ in columns) + " |",
-            "|---" * (len(columns) + 2) + "|",
-        ]
-        for (backbone, variant), several in sorted(rows.items(), key=lambda row: (row[0][0], _rung(row[0][1]))):
-            texts = [_number([one[key] for one in several if key in one], form) for key, _, form in columns]
-            lines.append(f"| {backbone} | `{variant}` | " + " | ".join(texts) + " |")
-        blocks.append("\n".join(lines))
-    return "\n\n".join(blocks)
-
-
-def _budget_words(budget: str, recipe: SystemRecipe) -> str:
-    if budget == "steps":
-        return f"{recipe.training['epochs']} epochs"
-    return f"{budget.removesuffix('min')} CPU minutes of one thread for each training"
-
-
-def _rung(variant: str) -> tuple[bool, int, str]:
-    """Order of the ladders: no electrostatics, atomic charges, charges of pairs."""
-    return (variant.startswith("p"), len(variant) if variant != "sr" else 0, variant)
-
-
-def _number(values: list[float], form: str) -> str:
-    """Mean of the seeds, with their spread."""
-    if not values:
-        return ""
-    text = format(mean(values), form)
-    return text if len(values) == 1 else f"{text} +- {format(pstdev(values), form)}"
 
 
 if __name__ == "__main__":

@@ -88,6 +88,9 @@ class TrainingSettings(Settings):
     clip: float = Field(10.0, gt=0, description="largest norm of the gradient")
     patience: int = Field(200, ge=1, description="epochs without a better validation loss before stopping")
     seed: int = Field(0, description="seed of the split, the initial weights and the order of frames")
+    split_seed: int | None = Field(
+        None, description="seed of the split alone: the same frames are held out whatever seed is; null: seed"
+    )
     device: str = Field("cpu", description="torch device")
     dtype: Literal["float32", "float64"] = Field("float32", description="floating-point type of the network")
     checkpoint_minutes: float = Field(2.0, gt=0, description="wall time between checkpoints for an exact resume")
@@ -107,6 +110,11 @@ class TrainingSettings(Settings):
         if self.init_head is not None and self.init_from is None:
             raise ValueError("init_head together with init_from")
         return self
+
+    @property
+    def seed_of_split(self) -> int:
+        """Seed that divides the frames."""
+        return self.seed if self.split_seed is None else self.split_seed
 
     @property
     def short_range_share(self) -> float:

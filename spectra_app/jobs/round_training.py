@@ -69,7 +69,7 @@ def divide_data(folder: Path, data: Sequence[Path], train: Path, validation: Pat
         parts = frames, read_frames(settings.validation_data, settings.keys)
     else:
         kept, first, second = split_frames(
-            len(frames), settings.validation_fraction, settings.test_fraction, settings.seed
+            len(frames), settings.validation_fraction, settings.test_fraction, settings.seed_of_split
         )
         parts = [frames[place] for place in kept], [frames[place] for place in (*first, *second)]
     write_frames(train, parts[0])

@@ -276,7 +276,7 @@ def divided(
     Raises:
         DatasetError: nothing would be left to train on, or validation data that cannot be read.
     """
-    parts = split_frames(len(frames), settings.validation_fraction, settings.test_fraction, settings.seed)
+    parts = split_frames(len(frames), settings.validation_fraction, settings.test_fraction, settings.seed_of_split)
     train, validation, test = ([frames[place] for place in part] for part in parts)
     if not settings.validation_data:
         return train, validation, test

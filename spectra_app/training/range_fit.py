@@ -87,7 +87,9 @@ def measure_on_files(model: Potential, paths: Sequence[Path], recipe: TrainFile 
     names = ", ".join(path.name for path in paths)
     source = f"all {len(frames)} frames of {names}"
     if settings is not None and [path.name for path in settings.data] == [path.name for path in paths]:
-        chosen = split_frames(len(frames), settings.validation_fraction, settings.test_fraction, settings.seed)[0]
+        chosen = split_frames(
+            len(frames), settings.validation_fraction, settings.test_fraction, settings.seed_of_split
+        )[0]
         source = f"{len(chosen)} training frames of the {len(frames)} in {names}"
         frames = [frames[place] for place in chosen]
     few = _thinned(frames, sum(len(frame.atoms) for frame in frames))

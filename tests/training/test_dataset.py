@@ -128,6 +128,18 @@ def test_split_is_disjoint_complete_and_seeded():
         split_frames(1, 0.1, 0.0, seed=0)
 
 
+def test_frames_held_out_stay_the_same_with_a_seed_of_their_own(tmp_path):
+    frames = _frames(20)
+
+    def held_out(**seeds: int) -> list[int]:
+        settings = TrainingSettings(data=(tmp_path / "none.xyz",), test_fraction=0.3, **seeds)
+        return [next(i for i, frame in enumerate(frames) if frame is one) for one in divided(frames, settings)[2]]
+
+    assert held_out(seed=1) == held_out(seed=2, split_seed=1)
+    assert held_out(seed=1) != held_out(seed=2)
+    assert held_out(seed=1) != held_out(seed=1, split_seed=0)
+
+
 def test_batches_hold_every_sample_once():
     frames = _frames(5)
     samples = make_samples(frames, 3.0, ("H", "O"), np.zeros(2), torch.float64, "cpu")
