@@ -15,6 +15,8 @@ part.  The splitting is Ewald's (Ann. Phys. 369, 253 (1921), DOI 10.1002/andp.19
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from torch import Tensor
 
@@ -36,6 +38,28 @@ def compacted(system: System, shifts: Tensor) -> System:
         return system._replace(positions=system.positions + shifts @ system.cell[0])
     moved = (shifts[:, None] @ system.cell[system.batch])[:, 0]
     return system._replace(positions=system.positions + moved)
+
+
+class Uniform(NamedTuple):
+    """What the sums of pairs and of vectors of one structure leave out, for compiled loops.
+
+    Attributes:
+        excess: [atom], A^2, Sigma^2 - sigma_i^2.
+        background: V/(e A^2), 1/(4 eps0 V).
+        heights: [atom], A, above the middle of a slab; zeros in a cell, as all that follows (``slab``).
+        normal: [xyz], of the slab.
+        wider: [atom], A^2, sigma^2/2 beyond that of the narrowest cloud.
+        slab: V/(e A), 1/(eps0 V).
+        level: A^2, by which a net charge lowers the potential everywhere, L^2/12 + sigma^2/2.
+    """
+
+    excess: np.ndarray
+    background: float
+    heights: np.ndarray
+    normal: np.ndarray
+    wider: np.ndarray
+    slab: float
+    level: float
 
 
 class SplitInteraction:
@@ -62,11 +86,15 @@ class SplitInteraction:
         self._excess = excess[:, None] if isinstance(excess, Tensor) else excess
 
     @property
-    def uniform(self) -> tuple[np.ndarray, float]:
-        """Of one structure on the CPU: Sigma^2 - sigma_i^2 [atom], A^2, and 1/(4 eps0 V)."""
+    def uniform(self) -> Uniform:
+        """Of one structure on the CPU: its part of k = 0 in compiled loops."""
         positions = self._system.positions.detach().numpy()
+        n_atoms, dtype = len(positions), positions.dtype
         excess = self._excess.detach().numpy()[:, 0] if isinstance(self._excess, Tensor) else self._excess
-        return np.full(len(positions), excess, positions.dtype), float(self._background[0])
+        zeros = np.zeros(n_atoms, dtype)
+        return Uniform(
+            np.full(n_atoms, excess, dtype), float(self._background[0]), zeros, np.zeros(3, dtype), zeros, 0.0, 0.0
+        )
 
     def permanent(self, multipoles: Multipoles) -> Electrostatics:
         """See ``Interaction``."""

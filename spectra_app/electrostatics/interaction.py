@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from spectra_app.electrostatics.cluster import SplitInteraction, compacted
 from spectra_app.electrostatics.direct import DirectInteraction
 from spectra_app.electrostatics.far import FarInteraction
 from spectra_app.electrostatics.lattice import EwaldMethod, KVectors, k_vectors
-from spectra_app.electrostatics.layer import layer_interaction
+from spectra_app.electrostatics.layer import layer_interaction, shortened
 from spectra_app.electrostatics.multipoles import Electrostatics, Multipoles
 from spectra_app.electrostatics.near import NearInteraction
 from spectra_app.electrostatics.pair_list import NearList, near_list
@@ -58,7 +59,7 @@ def _wide(system: System, sigma: float | Smearing) -> float:
 def near_pairs(
     system: System, k: KVectors | None, sigma: float | Smearing, kept: NearList | None = None
 ) -> NearList | None:
-    """Pairs of the short part of a split sum; None where cells are not summed so (open structures, slabs, a GPU).
+    """Pairs of the short part of a split sum; None where cells are not summed so (open structures, a GPU).
 
     Args:
         system: the structures.
@@ -66,7 +67,7 @@ def near_pairs(
         sigma: smearing, A, of all atoms or by classes.
         kept: a list of the same run, which is returned while it holds.
     """
-    if k is None or not may_use_loops(k.device) or system.slab is not None or not all(k.periodic):
+    if k is None or not may_use_loops(k.device) or not all(k.periodic):
         return None
     if not bool(torch.isfinite(system.positions).all()):
         return None
@@ -92,13 +93,10 @@ def prepare_interaction(
     if k is None:
         return DirectInteraction(system, simplified(sigma), highest_rank)
     ways, shifts = choose_ways(system, k, sigma)
+    if pairs is not None and all(way.kind in ("plain", "slab") for way in ways):
+        return _split(ways[0] if len(ways) == 1 else Way("plain"), system, k, sigma, pairs)
     if shifts is not None:
         system = compacted(system, torch.as_tensor(shifts).to(system.positions))
-    if pairs is not None and all(way.kind == "plain" for way in ways):
-        wide, reach = _wide(system, sigma), narrowest(sigma) * k.cutoff
-        near, smooth = NearInteraction(system, pairs, sigma, wide), k.of(k.cells, reach / wide)
-        far = _far(system, smooth, wide)
-        return SplitInteraction(system, near, far, sigma, wide)
     if len(set(ways)) == 1:
         return _interaction(ways[0], system, k, sigma, highest_rank)
     return _MixedInteraction(ways, system, k, sigma, highest_rank)
@@ -119,6 +117,19 @@ def _interaction(way: Way, system: System, k: KVectors, sigma: float | Smearing,
     else:
         summed = ReciprocalInteraction(system, k, sigma)
     return summed if system.slab is None else SlabInteraction(system, summed, sigma)
+
+
+def _split(way: Way, system: System, k: KVectors, sigma: float | Smearing, pairs: NearList) -> Interaction:
+    """Cells, or slabs in cells of theirs, in two parts; a slab in a shorter cell, where no pair reaches across it."""
+    wide, reach = _wide(system, sigma), narrowest(sigma) * k.cutoff
+    if way.kind == "slab":
+        height = float(np.linalg.norm(k.cells[0, 2]))
+        above = system.positions.detach().double().numpy() @ k.cells[0, 2] / height
+        if way.size * height - np.ptp(above) > pairs.reach:
+            system, k, _ = shortened(system, k, way.size, way.axis)
+    near, smooth = NearInteraction(system, pairs, sigma, wide), k.of(k.cells, reach / wide)
+    split = SplitInteraction(system, near, _far(system, smooth, wide), sigma, wide)
+    return split if system.slab is None else SlabInteraction(system, split, sigma)
 
 
 def _far(system: System, k: KVectors, wide: float) -> Interaction:

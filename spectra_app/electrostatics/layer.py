@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from spectra_app.electrostatics.lattice import KVectors
 from spectra_app.electrostatics.reciprocal import ReciprocalInteraction
@@ -30,6 +31,22 @@ def layer_interaction(
         axis: cell vector along which the vacuum is.
         open_normal: the structures are slabs: their normal is not periodic at all.
     """
+    short, short_k, tall = shortened(system, k, share, axis)
+    return SlabInteraction(short, ReciprocalInteraction(short, short_k, sigma), sigma, None if open_normal else tall)
+
+
+def shortened(system: System, k: KVectors, share: float, axis: int) -> tuple[System, KVectors, Tensor]:
+    """Layers in short cells, whose third vector is perpendicular to the other two; heights of the tall ones, A.
+
+    Args:
+        system: the structures, each layer in one piece.
+        k: reciprocal vectors of the tall cells.
+        share: height of the short cell in units of the tall one.
+        axis: cell vector along which the vacuum is.
+
+    Returns:
+        the structures, their reciprocal vectors, and heights [structure].
+    """
     lateral = ((axis + 1) % 3, (axis + 2) % 3)
     first, second = (system.cell[:, place] for place in lateral)
     normal = torch.linalg.cross(first, second)
@@ -39,8 +56,7 @@ def layer_interaction(
         cell=torch.stack([first, second, (share * tall)[:, None] * normal], dim=1),
         slab=torch.ones_like(system.periodic),
     )
-    summed = ReciprocalInteraction(short, k.of(_short_cells(k.cells, share, axis), k.cutoff), sigma)
-    return SlabInteraction(short, summed, sigma, None if open_normal else tall)
+    return short, k.of(_short_cells(k.cells, share, axis), k.cutoff), tall
 
 
 def _short_cells(cells: np.ndarray, share: float, axis: int) -> np.ndarray:

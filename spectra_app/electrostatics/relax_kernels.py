@@ -2,8 +2,8 @@
 
 ``self_consistent`` has the equations, and the same iterations in torch as the reference.  Potential and field phi, and
 the charges and dipoles that answer them, stand side by side [source, atom, 4].  ``near`` and ``far`` are the arrays of
-either part of a split sum, ``uniform`` what its part of k = 0 needs, ``chi`` the susceptibility: neighbours and kappa
-[atom, slot], alpha [atom, xyz, xyz].
+either part of a split sum, ``uniform`` what they leave out (``cluster.Uniform``), ``chi`` the susceptibility:
+neighbours and kappa [atom, slot], alpha [atom, xyz, xyz].
 """
 
 from __future__ import annotations
@@ -35,20 +35,48 @@ def _answer(chi, phi, which, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, fastmath=True)
+def _sums(uniform, sources, moments):  # type: ignore[no-untyped-def]
+    """Sums over the charges and dipoles [atom, 4 or more] of one structure, and quadrupoles of ``moments``, if any.
+
+    Returns:
+        Q; sum q (Sigma^2 - sigma^2); of a slab M and G (``slab``), G without what is alike for all charges.
+    """
+    x, y, z = uniform.normal
+    charge, spread, moment, second = 0.0, 0.0, 0.0, 0.0
+    for i in range(len(sources)):
+        q, height = sources[i, 0], uniform.heights[i]
+        along = sources[i, 1] * x + sources[i, 2] * y + sources[i, 3] * z
+        charge += q
+        spread += q * uniform.excess[i]
+        moment += q * height + along
+        second += q * (height * height + uniform.wider[i]) + (along + along) * height
+    for i in range(len(moments)):
+        m = moments[i]
+        second += x * (x * m[4] + 2.0 * (y * m[5] + z * m[6])) + y * (y * m[7] + 2.0 * z * m[8]) + z * z * m[9]
+    return charge, spread, moment, second
+
+
+@numba.njit(cache=True, fastmath=True)
+def _uniform_field(uniform, charge, spread, moment, second, i, out):  # type: ignore[no-untyped-def]
+    """Sets potential and field of one atom [4] to those which the sums of ``_sums`` make there."""
+    height, excess = uniform.heights[i], uniform.excess[i]
+    of_slab = moment * height - 0.5 * (second + charge * (height * height + uniform.wider[i])) - charge * uniform.level
+    out[0] = uniform.slab * of_slab - uniform.background * (charge * excess + spread)
+    field = -uniform.slab * (moment - charge * height)
+    for a in range(3):
+        out[1 + a] = field * uniform.normal[a]
+
+
+@numba.njit(cache=True, fastmath=True)
 def _act(near, far, uniform, sources, which, moments, out):  # type: ignore[no-untyped-def]
     """Sets ``out`` of some sources: the potentials and fields that their charges and dipoles make.
 
     The quadrupoles of ``moments`` [atom, 10], which may be empty, belong to source 0.
     """
-    excess, background = uniform
     for s in which:
-        total, spread = 0.0, 0.0
-        for i in range(len(excess)):
-            total += sources[s, i, 0]
-            spread += sources[s, i, 0] * excess[i]
-        for i in range(len(excess)):
-            out[s, i, 0] = -background * (total * excess[i] + spread)
-            out[s, i, 1] = out[s, i, 2] = out[s, i, 3] = 0.0
+        charge, spread, moment, second = _sums(uniform, sources[s], moments if s == 0 else moments[:0])
+        for i in range(len(sources[s])):
+            _uniform_field(uniform, charge, spread, moment, second, i, out[s, i])
     first, other, geometry = near
     _near_act(first, other, geometry, sources, which, out)
     waves, k, weights, own = far
@@ -143,6 +171,28 @@ def solve(near, far, uniform, chi, moments, direct, warm, tolerances, most, phi,
 
 
 @numba.njit(cache=True, fastmath=True)
+def _uniform_energy(uniform, moments, by_atom):  # type: ignore[no-untyped-def]
+    """The energy that sums of pairs and of vectors leave out; adds its gradients by moments and positions."""
+    charge, spread, moment, second = _sums(uniform, moments, moments)
+    normal, found = uniform.normal, np.empty(4, moments.dtype)
+    for i in range(len(moments)):
+        m, out = moments[i], by_atom[i]
+        _uniform_field(uniform, charge, spread, moment, second, i, found)
+        along = m[1] * normal[0] + m[2] * normal[1] + m[3] * normal[2]
+        force = uniform.slab * (moment * m[0] - charge * (m[0] * uniform.heights[i] + along))
+        out[0] += found[0]
+        place = 4
+        for a in range(3):
+            out[1 + a] -= found[1 + a]
+            out[10 + a] += force * normal[a]
+            for b in range(a, 3):
+                out[place] -= 0.5 * uniform.slab * charge * normal[a] * normal[b]
+                place += 1
+    of_slab = moment * moment - charge * (second + charge * uniform.level)
+    return 0.5 * uniform.slab * of_slab - uniform.background * charge * spread
+
+
+@numba.njit(cache=True, fastmath=True)
 def energy(near, far, uniform, chi, batch, moments, phi, induced, moved, by_atom, by_alpha, by_kappa):  # type: ignore[no-untyped-def]
     """U_elec(m + x) - (x, phi)/2, x = chi phi, of one structure, and its first derivatives at fixed phi [atom, 4].
 
@@ -150,10 +200,9 @@ def energy(near, far, uniform, chi, batch, moments, phi, induced, moved, by_atom
     kappa; adds to those by moments and positions [atom, 10 + xyz], which are zeros.
     """
     other, kappa, alpha = chi
-    excess, background = uniform
     n_atoms, n_slots = other.shape
     half = phi.dtype.type(0.5)
-    whole, work, total, spread = moments.copy(), 0.0, 0.0, 0.0
+    whole, work = moments.copy(), 0.0
     for i in range(n_atoms):
         charge = phi.dtype.type(0.0)
         for s in range(n_slots):
@@ -167,16 +216,12 @@ def energy(near, far, uniform, chi, batch, moments, phi, induced, moved, by_atom
         for a in range(4):
             whole[i, a] += induced[i, a]
         work -= induced[i, 1] * x + induced[i, 2] * y + induced[i, 3] * z
-        total += whole[i, 0]
-        spread += whole[i, 0] * excess[i]
     energies = np.zeros(1)
     first, neighbour, geometry = near
     _near_energy(first, neighbour, geometry, batch, whole, energies, by_atom, np.empty((3, 0), phi.dtype))
     waves, k, weights, own = far
     energies[0] += _far_energy(waves, k, weights, own, whole, by_atom)
-    energies[0] -= background * total * spread
-    for i in range(n_atoms):
-        by_atom[i, 0] -= background * (total * excess[i] + spread)
+    energies[0] += _uniform_energy(uniform, whole, by_atom)
     for i in range(n_atoms):
         own_share = by_atom[i, 0] - half * phi[i, 0]
         for s in range(n_slots):

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from spectra_app.electrostatics import relax_kernels as kernels
-from spectra_app.electrostatics.cluster import SplitInteraction
+from spectra_app.electrostatics.cluster import SplitInteraction, Uniform
 from spectra_app.electrostatics.far import FarInteraction
 from spectra_app.electrostatics.multipoles import Multipoles
 from spectra_app.electrostatics.near import NearInteraction, by_multipoles, moments_of
 from spectra_app.electrostatics.near_kernels import N_MOMENTS
 from spectra_app.electrostatics.protocol import Interaction
 from spectra_app.electrostatics.response import Induced, Susceptibility
+from spectra_app.electrostatics.slab import SlabInteraction
 
 Solved = tuple[Tensor, Induced, Tensor, Tensor, Tensor]  # the fields of ``self_consistent.Relaxed``
 
@@ -33,7 +34,8 @@ def relax_in_loops(
     """As ``self_consistent.relax``, or None where that has to be called.
 
     Args:
-        interaction: of one structure, as a split sum in compiled loops; of others there is no result.
+        interaction: of one structure, as a split sum in compiled loops, or of a slab in a cell that is summed so; of
+            others there is no result.
         susceptibility: with alpha [atom, xyz, xyz] and kappa of pairs; likewise.
         multipoles: the permanent ones.
         tolerances: relative residuals of the energy's equation and of the answers to uniform fields.
@@ -44,9 +46,11 @@ def relax_in_loops(
     alpha, kappa = susceptibility.alpha, susceptibility.kappa
     if alpha is None or kappa is None or alpha.dim() != 3 or not susceptibility.by_pairs:
         return None
-    if not isinstance(interaction, SplitInteraction):
+    split = interaction.inner if isinstance(interaction, SlabInteraction) else interaction
+    if not isinstance(split, SplitInteraction):
         return None
-    near, far = interaction.near, interaction.far
+    assert isinstance(interaction, SplitInteraction | SlabInteraction)
+    near, far = split.near, split.far
     if not isinstance(near, NearInteraction) or not isinstance(far, FarInteraction):
         return None
     equation = _Loops(near, far, interaction.uniform, susceptibility)
@@ -69,7 +73,7 @@ class _Loops:
         self,
         near: NearInteraction,
         far: FarInteraction,
-        uniform: tuple[np.ndarray, float],
+        uniform: Uniform,
         susceptibility: Susceptibility,
     ) -> None:
         assert susceptibility.alpha is not None

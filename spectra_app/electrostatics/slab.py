@@ -18,6 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from spectra_app.electrostatics.cluster import SplitInteraction, Uniform
 from spectra_app.electrostatics.multipoles import Electrostatics, Multipoles
 from spectra_app.electrostatics.protocol import Interaction
 from spectra_app.electrostatics.smearing import Smearing, by_atom, narrowest
@@ -33,11 +34,14 @@ class SlabInteraction:
         inner: the periodic interaction of the same structures.
         sigma: its smearing, A, of all atoms or by classes.
         tall: [structure], A; correct to a cell that is periodic with this height instead of to an open normal.
+
+    Attributes:
+        inner: as given.
     """
 
     def __init__(self, system: System, inner: Interaction, sigma: float | Smearing, tall: Tensor | None = None) -> None:
         assert system.slab is not None
-        self._system, self._inner = system, inner
+        self._system, self.inner = system, inner
         normal = torch.linalg.cross(system.cell[:, 0], system.cell[:, 1])
         normal = normal / torch.where(system.slab, normal.norm(dim=1), torch.ones_like(normal[:, 0]))[:, None]
         height = (system.cell[:, 2] * normal).sum(-1)
@@ -55,19 +59,32 @@ class SlabInteraction:
         if isinstance(sigma, Smearing):
             self._wider = 0.5 * (by_atom(sigma, 2, z) - narrowest(sigma) ** 2)[:, None]
 
+    @property
+    def uniform(self) -> Uniform:
+        """Of one slab on the CPU whose cell is summed in two parts: with that of the cell, for compiled loops."""
+        assert isinstance(self.inner, SplitInteraction)
+        wider = self.inner.uniform.wider if self._wider is None else self._wider.detach().numpy()[:, 0]
+        return self.inner.uniform._replace(
+            heights=self._z.detach().numpy(),
+            normal=self._normal[0].detach().numpy(),
+            wider=wider,
+            slab=float(self._unit[0]),
+            level=float(self._background[0]),
+        )
+
     def permanent(self, multipoles: Multipoles) -> Electrostatics:
         """See ``Interaction``."""
-        inner, more = self._inner.permanent(multipoles), self._correction_of(multipoles)
+        inner, more = self.inner.permanent(multipoles), self._correction_of(multipoles)
         return Electrostatics(*(a + b for a, b in zip(inner, more, strict=True)))
 
     def potentials(self, multipoles: Multipoles) -> tuple[Tensor, Tensor]:
         """See ``Interaction``."""
-        inner, (_, potential, field) = self._inner.potentials(multipoles), self._correction_of(multipoles)
+        inner, (_, potential, field) = self.inner.potentials(multipoles), self._correction_of(multipoles)
         return inner[0] + potential, inner[1] + field
 
     def energy(self, multipoles: Multipoles) -> Tensor:
         """See ``Interaction``."""
-        return self._inner.energy(multipoles) + self._correction_of(multipoles).energy
+        return self.inner.energy(multipoles) + self._correction_of(multipoles).energy
 
     def _correction_of(self, multipoles: Multipoles) -> Electrostatics:
         q, u, quad = multipoles
@@ -81,7 +98,7 @@ class SlabInteraction:
 
     def act(self, charges: Tensor | None, dipoles: Tensor | None) -> tuple[Tensor, Tensor]:
         """See ``Interaction``."""
-        inner = self._inner.act(charges, dipoles)
+        inner = self.inner.act(charges, dipoles)
         potential, field, _ = self._correction(charges, dipoles, None)
         return inner[0] + potential, inner[1] + field
 

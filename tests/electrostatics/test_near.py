@@ -16,6 +16,7 @@ from spectra_app.electrostatics.far import FarInteraction
 from spectra_app.electrostatics.interaction import near_pairs
 from spectra_app.electrostatics.near_kernels import N_FUNCTIONS, function_table
 from spectra_app.electrostatics.pair_list import near_list
+from spectra_app.electrostatics.slab import SlabInteraction
 from spectra_app.structure.system import System, concatenate, make_system
 
 SIGMA, CUTOFF = 0.9, 11.0
@@ -25,6 +26,22 @@ CELL = np.array([[6.2, 0.0, 0.0], [1.1, 5.8, 0.0], [-0.7, 0.6, 6.4]])
 def crystal(n_atoms: int = 9, seed: int = 0, cell: np.ndarray = CELL) -> System:
     rng = np.random.default_rng(seed)
     return make_system(rng.uniform(-1.0, 2.0, (n_atoms, 3)) @ cell, np.ones(n_atoms, dtype=int), cell)
+
+
+def slab(n_atoms: int = 9, height: float = 22.0) -> System:
+    """A layer of 4 A above the first two vectors of the cell."""
+    normal = np.cross(CELL[0], CELL[1])
+    normal /= np.linalg.norm(normal)
+    positions = np.random.default_rng(0).uniform(-1.0, 2.0, (n_atoms, 3)) * [1.0, 1.0, 4.0 / 3.0]
+    cell = np.stack([*CELL[:2], height * normal])
+    return make_system(positions @ np.stack([*CELL[:2], normal]), np.ones(n_atoms, dtype=int), cell, slab=True)
+
+
+def structures(case: str) -> System:
+    """One cell, two of them, or a slab."""
+    if case == "batch":
+        return concatenate([crystal(), crystal(7, 1, 1.1 * CELL)])
+    return slab() if case == "slab" else crystal()
 
 
 def multipoles(n_atoms: int, neutral: bool = True) -> Multipoles:
@@ -43,7 +60,8 @@ def both(system: System, sigma: float | Smearing) -> tuple[object, object]:
     pairs = near_pairs(system, k, sigma)
     assert pairs is not None
     split = prepare_interaction(system, k, sigma, 2, pairs)
-    assert isinstance(split, SplitInteraction)
+    inner = split.inner if isinstance(split, SlabInteraction) else split
+    assert isinstance(inner, SplitInteraction)
     return prepare_interaction(system, k, sigma, 2), split
 
 
@@ -54,9 +72,9 @@ def _far_reach(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("neutral", [True, False])
 @pytest.mark.parametrize("given", ["q", "qu", "quQ"])
-@pytest.mark.parametrize("case", ["one", "batch", "widths"])
+@pytest.mark.parametrize("case", ["one", "batch", "widths", "slab"])
 def test_energy_and_its_gradients_are_those_of_the_plain_sum(case: str, given: str, neutral: bool) -> None:
-    system = crystal() if case != "batch" else concatenate([crystal(), crystal(7, 1, 1.1 * CELL)])
+    system = structures(case)
     n_atoms = len(system.positions)
     sigma = SIGMA if case != "widths" else Smearing((0.9, 1.3), torch.arange(n_atoms) % 2)
     found = []
@@ -80,9 +98,9 @@ def _traceless(values: Tensor) -> np.ndarray:
     return values.numpy()
 
 
-@pytest.mark.parametrize("case", ["one", "batch", "widths"])
+@pytest.mark.parametrize("case", ["one", "batch", "widths", "slab"])
 def test_potentials_and_fields_are_those_of_the_plain_sum(case: str) -> None:
-    system = crystal() if case != "batch" else concatenate([crystal(), crystal(7, 1, 1.1 * CELL)])
+    system = structures(case)
     n_atoms = len(system.positions)
     sigma = SIGMA if case != "widths" else Smearing((0.9, 1.3), torch.arange(n_atoms) % 2)
     plain, split = both(system, sigma)

@@ -19,15 +19,15 @@ from spectra_app.electrostatics.smearing import Smearing
 from spectra_app.errors import ConvergenceError
 from spectra_app.structure.neighbors import build_neighbors, neighbor_pairs_brute_force, pair_vectors
 from spectra_app.structure.system import System
-from tests.electrostatics.test_near import CELL, CUTOFF, SIGMA, crystal, multipoles
+from tests.electrostatics.test_near import CELL, CUTOFF, SIGMA, crystal, multipoles, slab
 
 TOLERANCE = 1e-11
 N_ATOMS = 9
 
 
-def case(scale: float = 1.0) -> tuple[System, list[Tensor]]:
+def case(scale: float = 1.0, kind: str = "cell") -> tuple[System, list[Tensor]]:
     """A structure, and what its energy depends on: positions, multipoles, alpha and kappa."""
-    system = crystal(N_ATOMS)
+    system = crystal(N_ATOMS) if kind == "cell" else slab(N_ATOMS)
     generator = torch.Generator().manual_seed(5)
     root = torch.randn(N_ATOMS, 3, 3, generator=generator, dtype=torch.float64)
     neighbors = build_neighbors(system, 3.0)
@@ -61,10 +61,11 @@ def solve(
 @pytest.mark.parametrize("widths", [False, True])
 @pytest.mark.parametrize("uniform_fields", [True, False])
 @pytest.mark.parametrize("start", ["cold", "warm", "of fewer sources"])
+@pytest.mark.parametrize("kind", ["cell", "slab"])
 def test_loops_give_what_the_reference_gives(
-    start: str, uniform_fields: bool, widths: bool, monkeypatch: pytest.MonkeyPatch
+    kind: str, start: str, uniform_fields: bool, widths: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    system, inputs = case()
+    system, inputs = case(kind=kind)
     guess = None
     if start != "cold":
         generator = torch.Generator().manual_seed(1)

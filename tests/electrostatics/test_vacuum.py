@@ -9,14 +9,17 @@ import pytest
 import torch
 
 from spectra_app.electrostatics import Multipoles, Smearing, prepare_interaction, prepare_k_vectors, vacuum
+from spectra_app.electrostatics import interaction as chooser
+from spectra_app.electrostatics.interaction import near_pairs
 from spectra_app.electrostatics.lattice import KVectors
 from spectra_app.electrostatics.reciprocal import reciprocal_cutoff
 from spectra_app.electrostatics.response import Susceptibility
 from spectra_app.electrostatics.self_consistent import self_consistent
+from spectra_app.electrostatics.slab import SlabInteraction
 from spectra_app.electrostatics.vacuum import Way, choose_ways
 from spectra_app.structure.neighbors import build_neighbors, pair_vectors
 from spectra_app.structure.system import System, concatenate, make_system
-from spectra_app.units import COULOMB_CONSTANT
+from spectra_app.units import COULOMB_CONSTANT, EPSILON_0
 from tests.electrostatics.test_permanent import random_multipoles
 
 SIGMA, N_ATOMS = 0.9, 6
@@ -254,3 +257,20 @@ def test_two_ions_in_a_box_attract_as_in_open_space_but_for_the_images():
     images = 2.0 * math.pi / 3.0 * COULOMB_CONSTANT * distance**2 / 60.0**3
     expected = -COULOMB_CONSTANT * math.erf(distance / math.sqrt(2.0)) / distance - images
     assert energy == pytest.approx(expected, abs=2e-6)
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_a_slab_in_two_parts_has_the_numbers_of_the_plain_sum(short: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    system = structure("slab")
+    whole = Multipoles(*random_multipoles(N_ATOMS))
+    plain = prepare_k_vectors(system, reciprocal_cutoff(1e-10, SIGMA, 2), "sum")
+    expected = prepare_interaction(system, plain, SIGMA).permanent(whole)
+    monkeypatch.setattr(chooser, "NEAR_REACH", 7.0 if short else 20.0)  # else pairs would reach across
+    k = prepare_k_vectors(system, reciprocal_cutoff(1e-10, SIGMA, 2), "auto")
+    assert choose_ways(system, k, SIGMA)[0][0].kind == "slab"
+    split = prepare_interaction(system, k, SIGMA, 2, near_pairs(system, k, SIGMA))
+    assert isinstance(split, SlabInteraction)
+    found = split.permanent(whole)
+    assert (1.0 / (EPSILON_0 * split.uniform.slab) < 0.9 * float(system.volume)) == short
+    for a, b in zip(found, expected, strict=True):
+        assert a.numpy() == pytest.approx(b.numpy(), abs=1e-5 * float(b.abs().max()))
