@@ -1,7 +1,8 @@
 """The record of latent multipoles, what each named variant holds, and the dense layout of a batch.
 
 Variants (docs/theory.md): a letter before ``i`` is a permanent multipole, one after ``i`` an induced one; ``q`` means
-independent atomic charges, ``p`` charges moved between neighbours, which conserve the total charge exactly.
+independent atomic charges, ``p`` charges moved between neighbours, which conserve the total charge exactly; ``eq``
+instead of ``iq``: induced atomic charges that equilibrate over the whole structure.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ class Variant:
         charges: ``"none"``, ``"atomic"`` (the paper's form) or ``"pair"`` (charge-conserving).
         dipoles: permanent atomic dipoles.
         quadrupoles: permanent atomic quadrupoles.
-        induced_charges: one-shot response of the charges (in the form of ``charges``).
-        induced_dipoles: one-shot response of atomic dipoles.
+        induced_charges: response of the charges (in the form of ``charges``).
+        induced_dipoles: response of atomic dipoles.
+        equilibrates: induced atomic charges share one chemical potential, by which they conserve the total charge.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Variant:
     quadrupoles: bool
     induced_charges: bool
     induced_dipoles: bool
+    equilibrates: bool
 
     @property
     def electrostatic(self) -> bool:
@@ -63,15 +66,17 @@ def parse_variant(name: str) -> Variant:
     """
     if name not in VARIANTS:
         raise ConfigError("variant", got=repr(name), wanted=f"one of {', '.join(VARIANTS)}")
-    permanent, _, _ = name.partition("i")
+    equilibrates = "eq" in name
+    permanent, _, _ = name.partition("eq" if equilibrates else "i")
     charges = "none" if name == "sr" else "pair" if name.startswith("p") else "atomic"
     return Variant(
         name=name,
         charges=charges,
         dipoles="u" in permanent,
         quadrupoles="Q" in permanent,
-        induced_charges="iq" in name or "ip" in name,
+        induced_charges=equilibrates or "iq" in name or "ip" in name,
         induced_dipoles="iu" in name,
+        equilibrates=equilibrates,
     )
 
 

@@ -1,6 +1,7 @@
 """Linear response of the latent charges and dipoles to potential and field (docs/theory.md).
 
     dq_i  = -kappa_i Phi_i                       induced atomic charge (the paper's form; not charge-conserving)
+    dq_i  = -kappa_i (Phi_i - mu)                equilibrated over the structure: sum_i dq_i = 0 fixes mu (conserving)
     dp_ij = -kappa_ij (Phi_i - Phi_j)            charge moved from j to i (conserving)
     du_i  = alpha_i . E_i                        induced dipole
 
@@ -53,12 +54,14 @@ class Susceptibility(NamedTuple):
         kappa: [atom] (atomic family) or [atom, slot] (pairs, symmetric under i <-> j, zero in empty slots), e^2/eV.
         neighbors: the pairs.
         vectors: [atom, slot, xyz], r_j - r_i, A.
+        pool: the structures over which induced atomic charges equilibrate; None: every atom answers for itself.
     """
 
     alpha: Tensor | None
     kappa: Tensor | None
     neighbors: Neighbors
     vectors: Tensor
+    pool: System | None = None
 
     @property
     def by_pairs(self) -> bool:
@@ -75,10 +78,28 @@ class Susceptibility(NamedTuple):
             moved = -self.kappa[..., None] * difference
             charges = moved.sum(1)
         elif self.kappa is not None:
-            charges = -self.kappa[:, None] * potential
+            charges = -self.kappa[:, None] * self._above_chemical_potential(potential)
         if self.alpha is not None:
             dipoles = self.alpha[:, None, None] * field if self.alpha.dim() == 1 else field @ self.alpha
         return Induced(charges, moved, dipoles)
+
+    def _above_chemical_potential(self, potential: Tensor) -> Tensor:
+        """Phi_i - mu [atom, source], V, mu = sum kappa Phi/sum kappa of the structure; Phi_i itself without a pool."""
+        if self.pool is None or self.kappa is None:
+            return potential
+        level = sum_by_structure(self.kappa[:, None] * potential, self.pool)
+        return potential - (level / sum_by_structure(self.kappa, self.pool)[:, None])[self.pool.batch]
+
+    @property
+    def arms(self) -> Tensor | None:
+        """[atom, xyz], A, from the centre of kappa of its structure, of charge that flows in a uniform field.
+
+        Zero in a cell, where the charges' potential -F.r has no meaning; None: charges do not flow.
+        """
+        if self.pool is None or self.kappa is None:
+            return None
+        arms = self._above_chemical_potential(self.pool.positions)
+        return torch.where(self.pool.periodic[self.pool.batch, None], torch.zeros_like(arms), arms)
 
     def answer(self, potential: Tensor, field: Tensor) -> Induced:
         """As ``respond``, charges and dipoles alone and without derivative; by a compiled loop on the CPU."""
@@ -94,12 +115,16 @@ class Susceptibility(NamedTuple):
         """Answer to fields of 1 V/A along x, y and z; [.., 3 sources].
 
         Independent atomic charges (the paper's form) do not take part: their potential -F.r has no meaning in a cell.
+        Those that equilibrate do in an open structure, where it has one.
         """
         identity = torch.eye(3, dtype=self.vectors.dtype, device=self.vectors.device)
         moved = -self.kappa[..., None] * self.vectors if self.kappa is not None and self.by_pairs else None
         dipoles = self.alpha
         if dipoles is not None and dipoles.dim() == 1:
             dipoles = dipoles[:, None, None] * identity
+        arms = self.arms
+        if arms is not None and self.kappa is not None:
+            return Induced(self.kappa[:, None] * arms, None, dipoles)
         return Induced(None if moved is None else moved.sum(1), moved, dipoles)
 
 
@@ -146,20 +171,25 @@ def direct_polarizability_by_atom(susceptibility: Susceptibility) -> Tensor:
     Returns:
         [atom, xyz, xyz], e^2 A^2/eV.
     """
-    return induced_moments(susceptibility.respond_to_uniform_fields(), susceptibility.vectors)
+    return induced_moments(susceptibility.respond_to_uniform_fields(), susceptibility)
 
 
-def induced_moments(induced: Induced, vectors: Tensor) -> Tensor:
+def induced_moments(induced: Induced, susceptibility: Susceptibility) -> Tensor:
     """Dipole of every atom in three fields: du_i + (1/2) sum_j dp_ij r_ij, r_ij = r_i - r_j of the pair's own image.
+
+    Charges that equilibrate over an open structure add dq_i r_i.
 
     Args:
         induced: three sources.
-        vectors: [atom, slot, xyz], r_j - r_i, A.
+        susceptibility: that has answered.
 
     Returns:
         [atom, xyz, source], e A.
     """
+    vectors, arms = susceptibility.vectors, susceptibility.arms
     moments = vectors.new_zeros(len(vectors), 3, 3)
+    if arms is not None and induced.charges is not None:
+        moments = moments + arms[:, :, None] * induced.charges[:, None]
     if induced.dipoles is not None:
         moments = moments + induced.dipoles.transpose(1, 2)
     if induced.moved is not None:

@@ -223,8 +223,7 @@ def self_consistent(
     if not to_field:
         return induced, energy, energy.new_zeros(len(system.positions), 3, 3)
     to_the_others = equation.respond(phi[:, 1:])
-    vectors = susceptibility.vectors
-    alpha = induced_moments(direct, vectors) + induced_moments(to_the_others, vectors)
+    alpha = induced_moments(direct, susceptibility) + induced_moments(to_the_others, susceptibility)
     return induced, energy, 0.5 * (alpha + alpha.transpose(1, 2))
 
 
@@ -304,7 +303,7 @@ def relax(
             phi, residual, excess = iterate_fixed(fixed, *start, equation.wanted(start[0], looser), iterations)
         moments, alpha = phi.new_zeros(len(phi), 3), phi.new_zeros(len(phi), 3, 3)
         if answers:
-            moments, alpha = _stationary(susceptibility.vectors, direct, equation.respond(phi[:, 1:]), residual)
+            moments, alpha = _stationary(susceptibility, direct, equation.respond(phi[:, 1:]), residual)
     induced = equation.respond(phi[:, :1])
     work = sum_by_structure(induced.work(phi[:, :1, 0], phi[:, :1, 1:])[:, 0], system)
     energy = interaction.energy(_with_induced(multipoles, induced)) - 0.5 * work
@@ -328,7 +327,9 @@ def _together(direct: Induced, to_the_others: Induced) -> Induced:
     return Induced(charges, None, dipoles)
 
 
-def _stationary(vectors: Tensor, direct: Induced, to_the_others: Induced, residual: Tensor) -> tuple[Tensor, Tensor]:
+def _stationary(
+    susceptibility: Susceptibility, direct: Induced, to_the_others: Induced, residual: Tensor
+) -> tuple[Tensor, Tensor]:
     """Moments [atom, xyz] and polarizability [atom, xyz, xyz] of ``Relaxed`` from residuals [atom, 4 sources, 4]."""
     whole = _together(direct, to_the_others)
     correction = residual.new_zeros(len(residual), 3, 4)  # [atom, uniform field, source]
@@ -336,7 +337,8 @@ def _stationary(vectors: Tensor, direct: Induced, to_the_others: Induced, residu
         correction = correction - whole.charges[:, :, None] * residual[:, None, :, 0]
     if whole.dipoles is not None:
         correction = correction + whole.dipoles @ residual[..., 1:].transpose(1, 2)
-    alpha = induced_moments(direct, vectors) + induced_moments(to_the_others, vectors) + correction[..., 1:]
+    alpha = induced_moments(direct, susceptibility) + induced_moments(to_the_others, susceptibility)
+    alpha = alpha + correction[..., 1:]
     return correction[..., 0], 0.5 * (alpha + alpha.transpose(1, 2))
 
 

@@ -245,7 +245,8 @@ class Potential(nn.Module):
         interaction = prepare_interaction(system, k, sigma, self._highest_rank, pairs)
         if latents.transfer_energy is not None:
             per_atom = per_atom + latents.transfer_energy
-        susceptibility = Susceptibility(latents.alpha, latents.kappa, neighbors, pair.vectors)
+        pool = system if self.variant.equilibrates else None
+        susceptibility = Susceptibility(latents.alpha, latents.kappa, neighbors, pair.vectors, pool)
         electrostatics = electrostatic_energy(
             system,
             interaction,

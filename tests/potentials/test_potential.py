@@ -218,7 +218,7 @@ def test_total_charge_is_that_of_each_structure():
     assert charges[12:].sum().item() == pytest.approx(1.0, abs=1e-12)
 
 
-@pytest.mark.parametrize("variant", ["sr", "uiqiu", "puQipiu"])
+@pytest.mark.parametrize("variant", ["sr", "uiqiu", "ueqiu", "puQipiu"])
 def test_a_mixed_batch_equals_each_structure_alone(variant):
     potential = make_potential(variant)
     five = structure(TRICLINIC * 1.1, seed=2)

@@ -194,13 +194,6 @@ class LatentHead(nn.Module):
         if pairs is not None and pairs.handed is not None and fixed is not None:
             moved = pairs.moved + pairs.handed
             transfer_energy = self_energies((gives + takes) * (beyond_bound + pairs.handed.sum(1)), sigma)
-        if fixed is None:
-            fixed = self.element_charges[species]
-            if self.variant.charges == "atomic":
-                fixed = fixed + VECTOR_SCALE * self.charge(hidden)[:, 0]
-            if self.fixed_total or moved is not None:
-                fixed = _shift_to_total_charge(fixed, system)
-        charges = fixed if moved is None else fixed + moved.sum(1)
         alpha, kappa = self._alpha(hidden, f, species, neighbors, geometry, pairs), None
         if self.variant.induced_charges and self.variant.charges == "atomic":
             kappa = self.kappa_scale * softplus(self.kappa(hidden)[:, 0])
@@ -211,6 +204,16 @@ class LatentHead(nn.Module):
                 alpha = bounded_polarizability(alpha, sigma)
             if kappa is not None:
                 kappa = bounded_kappa(kappa, sigma, neighbors)
+        if fixed is None:
+            fixed = self.element_charges[species]
+            if self.variant.charges == "atomic":
+                fixed = fixed + VECTOR_SCALE * self.charge(hidden)[:, 0]
+            if self.fixed_total and self.variant.equilibrates and kappa is not None:
+                taken, transfer_energy = _shared_by_kappa(_excess_charge(fixed, system), kappa, system)
+                fixed = fixed + taken
+            elif self.fixed_total or moved is not None:
+                fixed = _shift_to_total_charge(fixed, system)
+        charges = fixed if moved is None else fixed + moved.sum(1)
         dipoles = self.dipole(hidden, f) if self.variant.dipoles else None
         quadrupoles = VECTOR_SCALE * self.quadrupole(hidden, f) if self.variant.quadrupoles else None
         return Latents(Multipoles(charges, dipoles, quadrupoles), fixed, moved, alpha, kappa, transfer_energy)
@@ -328,9 +331,33 @@ class LatentHead(nn.Module):
         return isotropic[:, None, None] * identity_like(tensor) + tensor
 
 
+def _excess_charge(charges: Tensor, system: System) -> Tensor:
+    """What the [atom] charges of every structure lack of its total charge [structure], e."""
+    return system.charge - sum_by_structure(charges, system)
+
+
+def _shared_by_kappa(excess: Tensor, kappa: Tensor, system: System) -> tuple[Tensor, Tensor]:
+    """Charge that atoms of one chemical potential take of an excess, and the work it costs them.
+
+    e_i = kappa_i Q/sum kappa and e_i^2/(2 kappa_i): the minimum of the sum of the second at a given sum of the first
+    (docs/theory.md, "Equilibration").
+
+    Args:
+        excess: [structure], Q, e.
+        kappa: [atom], e^2/eV.
+        system: the structures.
+
+    Returns:
+        [atom], e; [atom], eV.
+    """
+    level = (excess / sum_by_structure(kappa, system))[system.batch]
+    taken = kappa * level
+    return taken, 0.5 * taken * level
+
+
 def _shift_to_total_charge(charges: Tensor, system: System) -> Tensor:
     """Shift [atom] charges evenly so that every structure has its own total charge."""
-    excess = system.charge - sum_by_structure(charges, system)
+    excess = _excess_charge(charges, system)
     if system.alike:  # no number travels to the device: a captured graph can hold this
         return charges + (excess / system.sizes[0])[system.batch]
     sizes = torch.tensor(system.sizes, dtype=charges.dtype, device=charges.device)
