@@ -29,8 +29,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from ase import Atoms
+from ase.data import atomic_numbers, chemical_symbols
 from system_cells import HERE, METRICS_FILE, TIMES_FILE, Cell, SystemRecipe, publish, published
 from system_tables import compared, draw, table
 
@@ -42,6 +44,7 @@ from spectra_app.jobs.structures import read_structure
 from spectra_app.potentials.backbones import build_backbone
 from spectra_app.potentials.folder import load_model
 from spectra_app.potentials.potential import Potential
+from spectra_app.potentials.prediction import Prediction
 from spectra_app.training.dataset import split_frames
 from spectra_app.training.evaluation import evaluate_file, evaluate_structures, read_structures
 from spectra_app.training.resume import CHECKPOINT_FILE
@@ -192,7 +195,7 @@ def run(settings: TrainFile, recipe: SystemRecipe, folder: Path, data: Path) -> 
     if recipe.check and (recipe.check_has_energies or parse_variant(settings.model.variant).responds):
         metrics |= evaluate_file(load_model(folder), data / recipe.check)
     if recipe.split_by is not None:
-        metrics |= errors_by(recipe.split_by, load_model(folder), settings.training)
+        metrics |= errors_by(recipe.split_by, recipe.elements, load_model(folder), settings.training)
     parts = [len(part) for part in divided_structures(settings.training)]
     metrics |= {
         "train_frames": parts[0],
@@ -214,18 +217,45 @@ def divided_structures(settings: TrainingSettings) -> list[list[Atoms]]:
     return [[frames[place] for place in part] for part in parts]
 
 
-def errors_by(key: str, model: Potential, settings: TrainingSettings) -> dict[str, float]:
-    """Errors of the frames held out for each value of a key: ``forces_rmse_meV_per_A, VALUE`` and so on."""
+def errors_by(key: str, elements: tuple[str, ...], model: Potential, settings: TrainingSettings) -> dict[str, float]:
+    """Errors of the frames held out for each value of a key, and of the forces on single elements among them.
+
+    Names: ``forces_rmse_meV_per_A, KEY=VALUE`` and so on, ``forces_rmse_meV_per_A, ELEMENT, KEY=VALUE``.
+    """
     groups: dict[str, list[Atoms]] = {}
     for atoms in divided_structures(settings)[2]:
         value = atoms.get_chemical_formula() if key == "formula" else atoms.info[key]
         groups.setdefault(str(value), []).append(atoms)
-    return {
-        f"{name}, {value if key == 'formula' else f'{key}={value}'}": error
-        for value, group in groups.items()
-        for name, error in evaluate_structures(model, group, settings.keys).items()
-        if name.endswith("_rmse_meV_per_A") or name.startswith("energy_rmse")
-    }
+    out = {}
+    for value, group in groups.items():
+        words, single = value if key == "formula" else f"{key}={value}", ElementErrors(elements)
+        for name, error in evaluate_structures(model, group, settings.keys, watch=single).items():
+            if name.endswith("_rmse_meV_per_A") or name.startswith("energy_rmse"):
+                out[f"{name}, {words}"] = error
+        for element, error in single.errors().items():
+            out[f"forces_rmse_meV_per_A, {element}, {words}"] = error
+    return out
+
+
+class ElementErrors:
+    """Watches an evaluation for the errors of forces (labels in eV/A under ASE's name) on single elements."""
+
+    def __init__(self, elements: tuple[str, ...]) -> None:
+        self._squares: dict[int, list[np.ndarray]] = {atomic_numbers[element]: [] for element in elements}
+
+    def __call__(self, atoms: Atoms, prediction: Prediction) -> None:
+        """Take in one structure."""
+        if self._squares and prediction.forces is not None:
+            squares = np.square(prediction.forces.cpu().numpy() - atoms.get_forces())
+            for number, found in self._squares.items():
+                found.append(squares[atoms.numbers == number])
+
+    def errors(self) -> dict[str, float]:
+        """Root mean square error of every element by its symbol, meV/A."""
+        return {
+            chemical_symbols[number]: 1e3 * float(np.concatenate(found).mean()) ** 0.5
+            for number, found in self._squares.items()
+        }
 
 
 def measure_time(settings: TrainFile, folder: Path, data: Path) -> None:

@@ -30,6 +30,7 @@ class SystemRecipe(Settings):
         check_has_energies: whether that file has energies and forces of the same level of theory.
         split_by: key in the comments of the frames, or "formula"; errors of frames held out (``test_fraction``) are
             given for each of its values too.
+        elements: with ``split_by``, elements whose force errors are given by themselves too.
         minutes: budget of the table, CPU minutes of one thread for each training.
         quick: variants of ``--quick``, which are trained at that budget.
         model: keys of the architecture.
@@ -42,6 +43,7 @@ class SystemRecipe(Settings):
     check: Path | None = None
     check_has_energies: bool = False
     split_by: str | None = None
+    elements: tuple[str, ...] = ()
     minutes: float = Field(4.0, gt=0)
     quick: tuple[str, ...]
     model: dict[str, Any] = Field({})

@@ -23,7 +23,7 @@ def pooled_case(cell, form: str):
 def constrained_minimum(system, multipoles, susceptibility, potential=None) -> tuple[float, np.ndarray]:
     """Least energy above the permanent one over dq of sum zero and du, and that (dq, du): one dense matrix.
 
-    Built from the energy itself, U_elec[m + x] + sum dq^2/(2 kappa) + sum du.alpha^-1.du/2 - (dq Phi' of ``potential``).
+    Built from the energy itself, U_elec[m + x] + sum dq^2/(2 kappa) + sum du.alpha^-1.du/2 + sum dq ``potential``.
     """
     interaction, n = prepare(system), len(system.positions)
     has_dipoles = susceptibility.alpha is not None
