@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from spectra_app.electrostatics import parse_variant
 from spectra_app.potentials.elements import PAULING
 from spectra_app.units import COULOMB_CONSTANT
 
@@ -220,10 +221,10 @@ def find_warnings(report: Interpretation) -> tuple[str, ...]:
         )
     n_atoms = sum(element.n_atoms for element in report.elements) / report.n_frames
     if report.sum_rule_e > _SUM_RULE_E * n_atoms:
-        found.append(
-            f"the acoustic sum rule is violated by {report.sum_rule_e / n_atoms:.3f} e per atom: "
-            "independent atomic charges do not conserve charge."
-        )
+        why = "independent atomic charges do not conserve charge."
+        if parse_variant(report.variant).equilibrates:
+            why = "charge that flows between distant atoms has a P of one wave vector only in a cell."
+        found.append(f"the acoustic sum rule is violated by {report.sum_rule_e / n_atoms:.3f} e per atom: {why}")
     if not report.periodic and report.variant.startswith("p") and n_atoms > _FEW_ATOMS:
         found.append(
             "charge moves between neighbours only: if these molecules have charged groups far apart, their dipoles are "

@@ -134,6 +134,15 @@ def test_independent_charges_do_not_balance_and_the_report_says_so():
     assert report.elements[0].latent.induced_charge_e is not None
 
 
+def test_equilibrated_charges_balance_and_the_report_says_what_their_polarization_lacks():
+    model = potential("ueqiu")
+    report = interpret(model, structures(model))
+    assert abs(report.excess_charge_e.mean) < 1e-12
+    warnings = find_warnings(dataclasses.replace(report, sum_rule_e=1.0))
+    assert any("charge that flows between distant atoms" in warning for warning in warnings)
+    assert not any("do not conserve charge" in warning for warning in warnings)
+
+
 def test_pair_response_is_the_slope_of_charge_against_potential():
     model = potential("puip")
     frames = structures(model)
