@@ -32,11 +32,13 @@ test: .venv/dev.stamp
 	$(BIN)/python -m pytest
 
 # Libraries of other architectures want different versions of e3nn: each has an environment of its own, and its tests a mark.
+EXTRA_mace := mace-cueq
+EXTRA_nequip := nequip
 .venv-%/stamp: pyproject.toml constraints.txt constraints-%.txt
 	@test -n "$(PYTHON)" || { echo "make: no Python >= 3.11 found; say PYTHON=/path/to/python" >&2; exit 1; }
 	test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--constraint constraints-$*.txt --editable '.[$*]' pytest
+		--constraint constraints-$*.txt --editable '.[$(EXTRA_$*)]' pytest
 	@touch $@
 
 .PRECIOUS: .venv-%/stamp

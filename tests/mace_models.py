@@ -16,6 +16,12 @@ NEEDS_MACE = [
     pytest.mark.skipif(find_spec("mace") is None, reason="needs mace-torch: run make test-mace"),
 ]
 """Marks of tests: ``pytestmark = NEEDS_MACE``."""
+NEEDS_CUEQUIVARIANCE = [
+    *NEEDS_MACE,
+    pytest.mark.skipif(
+        find_spec("cuequivariance_torch") is None, reason="needs cuequivariance-torch: run make test-mace"
+    ),
+]
 SCALE, SHIFT = (1.7, 0.8), (-0.3, 0.4)  # of one or two heads
 
 
@@ -81,6 +87,7 @@ def mace_model(
         "radial_MLP": [16, 16],
         "heads": list(heads),
         "readout_cls": modules.readout_classes[readout],
+        "use_reduced_cg": False,
         "edge_irreps": None if edges is None else o3.Irreps(edges),
         **changes,
     }

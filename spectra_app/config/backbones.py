@@ -59,6 +59,10 @@ class CACESettings(BackboneSettings):
         return f"{self.channels} channels, l to {self.max_l}, nu to {self.max_nu}, message layers {self.layers}"
 
 
+Kernels = Literal["e3nn", "openequivariance", "cuequivariance"]
+_KERNELS = "what makes tensor products on a GPU, each from the package of its name"
+
+
 class MACESettings(BackboneSettings):
     """``mace``: the layers of mace-torch (extra ``mace``); products of many neighbours' features, messages of them.
 
@@ -99,8 +103,9 @@ class MACESettings(BackboneSettings):
     )
     embedding_readout: bool = Field(False, description="an energy is read from them alone")
     total_spin: int = Field(1, ge=1, description="multiplicity 2 S + 1 of every structure, where the network knows it")
+    kernels: Kernels = Field("e3nn", description=_KERNELS)
 
-    keys_beside_checkpoint: ClassVar[tuple[str, ...]] = ("total_spin",)
+    keys_beside_checkpoint: ClassVar[tuple[str, ...]] = ("kernels", "total_spin")
 
     def in_words(self) -> str:
         """See ``BackboneSettings``."""
@@ -128,9 +133,7 @@ class NequIPFamilySettings(BackboneSettings):
     zbl: tuple[str, ...] | None = Field(
         None, description="elements of the model, whose nuclei repel each other as ZBL; null: no such term"
     )
-    kernels: Literal["e3nn", "openequivariance", "cuequivariance"] = Field(
-        "e3nn", description="what makes tensor products on a GPU, each from the package of its name"
-    )
+    kernels: Kernels = Field("e3nn", description=_KERNELS)
 
     keys_beside_checkpoint: ClassVar[tuple[str, ...]] = ("kernels",)
 
@@ -191,7 +194,7 @@ class AllegroSettings(NequIPFamilySettings):
     channels: int = Field(64, ge=2, description="scalar features per pair")
     tensor_channels: int = Field(16, ge=1, description="tensor features per pair")
     layers: int = Field(2, ge=1, description="tensor products of a pair with its centre's surroundings")
-    kernels: Literal["e3nn", "cuequivariance"] = Field("e3nn", description="what makes tensor products on a GPU")
+    kernels: Literal["e3nn", "cuequivariance"] = Field("e3nn", description=_KERNELS)
     coupled_paths: bool = Field(True, description="every channel of a tensor product has weights of its own")
     spline_span: int | None = Field(
         None,

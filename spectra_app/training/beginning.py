@@ -153,8 +153,9 @@ def _begun_model(settings: TrainFile, species: tuple[str, ...], start: str) -> P
     if begun.species != tuple(species):
         raise ConfigError("training.start", got=f"a model of {', '.join(begun.species)}", wanted=", ".join(species))
     theirs, ours = begun.settings.model_dump(), settings.model.model_dump()
+    free = (*_OF_NO_WEIGHTS, *settings.model.backbone.keys_beside_checkpoint)
     for key, value in ours.items():
-        if theirs.get(key) != value and key not in _OF_NO_WEIGHTS and (key, theirs.get(key), value) != _GROWS:
+        if theirs.get(key) != value and key not in free and (key, theirs.get(key), value) != _GROWS:
             raise ConfigError(
                 f"training.start, model.{key}", got=f"{theirs.get(key)} in {start}", wanted=f"{value}, as in the file"
             )

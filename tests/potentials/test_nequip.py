@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import pickle
 import sys
-import types
 from typing import Any
 
 import numpy as np
@@ -20,11 +19,12 @@ from spectra_app.potentials.backbones import Features, PairGeometry, build_backb
 from spectra_app.structure.edges import edges_within
 from spectra_app.structure.neighbors import build_neighbors
 from spectra_app.structure.system import System, make_system
+from tests.openequivariance_by_e3nn import Convolution, openequivariance
 
 pytest.importorskip("nequip", reason="needs nequip: run make test-nequip")
 pytest.importorskip("allegro", reason="needs nequip-allegro: run make test-nequip")
 
-from spectra_app.potentials.backbones import nequip_library
+from spectra_app.potentials.backbones import library_kernels, nequip_library
 from spectra_app.potentials.backbones.nequip_library import LibraryBackbone, require
 
 pytestmark = pytest.mark.nequip
@@ -253,54 +253,26 @@ def test_a_wrong_environment_says_what_to_install(monkeypatch: pytest.MonkeyPatc
         made({"backbone": "allegro", **SMALL})
 
 
-class _Problem:
-    """openequivariance's description of a product, by e3nn."""
-
-    def __init__(self, first: Any, second: Any, out: Any, instructions: Any, **options: Any) -> None:
-        from e3nn.o3 import TensorProduct
-
-        assert options["shared_weights"] is options["internal_weights"] is False
-        self.product = TensorProduct(first, second, out, instructions, shared_weights=False, internal_weights=False)
-
-
-class _Convolution(torch.nn.Module):
-    """openequivariance's fused product and sum, by e3nn."""
-
-    calls = 0
-
-    def __init__(self, problem: _Problem, **options: Any) -> None:
-        super().__init__()
-        self.product = problem.product
-
-    def forward(self, x: Tensor, harmonics: Tensor, weights: Tensor, receiver: Tensor, sender: Tensor) -> Tensor:
-        type(self).calls += 1
-        edges = self.product(x[sender], harmonics, weights)
-        return edges.new_zeros(len(x), edges.shape[1]).index_add(0, receiver, edges)
-
-
 def test_other_kernels_are_the_librarys_switch(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = {"backbone": "nequip", **SMALL, "kernels": "openequivariance"}
     backbone = made(keys)
     assert backbone._fast_dtype is None  # on the CPU nothing is replaced
     before = features(backbone)
-    with pytest.raises(ConfigError, match=r"kernels: got openequivariance, which is not installed.*pip install openeq"):
+    with pytest.raises(ConfigError, match=r"kernels: got openequivariance, whose .* is not .*pip install openeq"):
         backbone.use_kernels()
-    fake = types.ModuleType("openequivariance")
-    fake.TPProblem, fake.TensorProductConv = _Problem, _Convolution  # type: ignore[attr-defined]
-    fake.torch_to_oeq_dtype = lambda dtype: dtype  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "openequivariance", fake)
-    monkeypatch.setattr(nequip_library, "find_spec", lambda name: name)
+    monkeypatch.setitem(sys.modules, "openequivariance", openequivariance())
+    monkeypatch.setattr(library_kernels, "find_spec", lambda name: name)
     backbone.use_kernels()
     after = features(backbone)
-    assert _Convolution.calls == 2
+    assert Convolution.calls == 2
     torch.testing.assert_close(after.energies, before.energies)
     torch.testing.assert_close(after.vectors, before.vectors)
     assert set(backbone.state_dict()) == set(made(keys).state_dict())
     with pytest.raises(Exception, match="Load the model anew"):
         backbone.float()
     missing = made({"backbone": "allegro", **SMALL, "kernels": "cuequivariance"})
-    monkeypatch.setattr(nequip_library, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"cuequivariance, which is not installed.*cuequivariance-torch"):
+    monkeypatch.setattr(library_kernels, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"cuequivariance, whose .* is not installed.*cuequivariance-torch"):
         missing.use_kernels()
 
 

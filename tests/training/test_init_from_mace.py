@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ CELL = np.array([[6.1, 0.0, 0.0], [0.9, 5.8, 0.0], [-0.7, 1.1, 6.4]])
 KINDS: dict[str, dict[str, Any]] = {
     "as mace_run_train makes it": {},
     "in float32": {"dtype": torch.float32},
+    "products of a reduced basis, which cuequivariance gives": {"use_reduced_cg": True},
     "the plain class": {"scaled": False, "first": "RealAgnosticInteractionBlock"},
     "invariant, as small foundation models": {
         "hidden": "8x0e",
@@ -87,6 +89,7 @@ def test_without_heads_it_is_the_model_of_the_library(kind: str, tmp_path: Path)
     theirs, atoms = mace_model(**KINDS[kind]), structure()
     path, head = save_mace(theirs, tmp_path / "plain.model"), "mine" if len(theirs.heads) > 1 else None
     opened = open_checkpoint("mace", path, ("H", "O"), head, trust=True)
+    assert opened.backbone.reduced_products == ("reduced" in kind and find_spec("cuequivariance_torch") is not None)
     backbone = opened.backbone.model_copy(update={"total_spin": 2})
     settings = ModelSettings(backbone=backbone, variant="sr")
     ours = begun_from(opened, settings, ("H", "O"))
@@ -285,6 +288,7 @@ def test_keys_of_a_file_may_not_contradict_a_checkpoint(tmp_path: Path, data: Pa
     found = MACESettings(channels=4, cutoff_A=3.5)
     assert agreed_settings(MACESettings(cutoff_A=3.5), found, "x.model") == found
     assert agreed_settings(MACESettings(avg_num_neighbors="auto", total_spin=2), found, "x.model").total_spin == 2
+    assert agreed_settings(MACESettings(kernels="cuequivariance"), found, "x.model").kernels == "cuequivariance"
     with pytest.raises(ConfigError, match=r"model.channels: got 8, wanted 4, as x.model has it. Leave the key out"):
         agreed_settings(MACESettings(channels=8), found, "x.model")
     path = tmp_path / "train.yaml"

@@ -14,17 +14,20 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spectra_app.config import MACESettings
 from spectra_app.errors import ConfigError, MissingExtraError
 from spectra_app.potentials.backbones.feature_scale import FeatureScale
 from spectra_app.potentials.backbones.features import Backbone, Features, PairGeometry
 from spectra_app.potentials.backbones.irreps import cartesian_rank2, cartesian_vectors, rank2_basis
-from spectra_app.potentials.backbones.mace_library import EXTRA, in_double_precision, mace_modules, quiet
+from spectra_app.potentials.backbones.library_kernels import kernels_run_on
+from spectra_app.potentials.backbones.mace_kernels import with_kernels
+from spectra_app.potentials.backbones.mace_library import EXTRA, in_precision, mace_modules, quiet
 from spectra_app.structure.edges import edges_within
 from spectra_app.structure.neighbors import Neighbors
 from spectra_app.structure.system import System
@@ -56,8 +59,10 @@ class MACEBackbone(Backbone):
         super().__init__()
         self.settings, self.n_species, self.cutoff = settings, n_species, settings.cutoff_A
         arguments = library_arguments(settings, n_species)
-        with in_double_precision(), quiet():
+        with in_precision(), quiet():
             self.network = mace_modules().MACE(**arguments).double()
+        self._plain = (self.network,)  # on whose parameters kernels work; no module of this one
+        self._made_for: tuple[torch.device, torch.dtype] | None = None  # kernels, if they are used
         self.scale = FeatureScale()
         self.by_number = settings.pair_repulsion or settings.distance_transform != "none"
         self._parts = [_Parts(*layer) for layer in zip(self.network.interactions, self.network.products, strict=True)]
@@ -74,9 +79,7 @@ class MACEBackbone(Backbone):
             ("rank2_basis", rank2_basis()),
         ):
             self.register_buffer(name, tensor, persistent=False)
-        for module in self.network.modules():
-            for name, tensor in list(module.named_buffers(recurse=False)):
-                module.register_buffer(name, tensor, persistent=False)
+        _forget_buffers(self.network)
         # Constants of the library, exact: a model cast up from float32 turns exactly.
         constants = (pair for pair in self.named_buffers() if pair[0] not in self.state_dict())
         self._exact = {name: tensor.clone() for name, tensor in constants if tensor.is_floating_point()}
@@ -84,17 +87,50 @@ class MACEBackbone(Backbone):
 
     def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
         super()._apply(fn, recurse)
+        like = self.like
+        fast = self.settings.kernels != "e3nn" and kernels_run_on(like.device)
+        if fast and self._made_for != (like.device, like.dtype):
+            self.use_kernels()
+        elif not fast and self._made_for is not None:
+            self._made_for, self.network = None, self._plain[0].to(like)
+        self._restore_constants()
+        return self
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the device and dtype that the weights have."""
+        return self._plain[0].node_embedding.linear.weight.detach()
+
+    def use_kernels(self) -> None:
+        """Tensor products of ``settings.kernels`` from now on, on the present device and in the present dtype.
+
+        On a GPU this happens by itself; weights and their names stay what they are.
+
+        Raises:
+            ConfigError: their package is not installed, or they cannot do this architecture.
+        """
+        like, arguments = self.like, library_arguments(self.settings, self.n_species)
+        fast = with_kernels(self._plain[0], partial(mace_modules().MACE, **arguments), self.settings.kernels, like)
+        _forget_buffers(fast)
+        self.network, self._made_for = fast, (like.device, like.dtype)
+        self._restore_constants()
+
+    def _restore_constants(self) -> None:
         with torch.no_grad():
             for name, tensor in self.named_buffers():
                 if name in self._exact:
                     tensor.copy_(self._exact[name])
-        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Settings and weights: the code that e3nn makes for a network does not travel between processes."""
         weights = {name: tensor.detach() for name, tensor in self.state_dict().items()}
         learns = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
         return _made_again, (self.settings, self.n_species, weights, learns, self.training)
+
+    @property
+    def channels_last(self) -> bool:
+        """In features of the network the channels of a component lie together, as cuequivariance has them."""
+        return self._made_for is not None and self.settings.kernels == "cuequivariance"
 
     def forward(self, system: System, species: Tensor, neighbors: Neighbors, geometry: PairGeometry) -> Features:
         """See ``Backbone``."""
@@ -136,7 +172,10 @@ class MACEBackbone(Backbone):
         if self.settings.pair_repulsion:
             energies = energies + network.pair_repulsion_fn(lengths, *numbered)
         ranks = [
-            torch.cat([parts.of(order, *layer) for parts, layer in zip(self._parts, layers, strict=True)], dim=1)
+            torch.cat(
+                [parts.of(order, *layer, self.channels_last) for parts, layer in zip(self._parts, layers, strict=True)],
+                dim=1,
+            )
             if count
             else None
             for order, count in ((0, self.n_scalars), (1, self.n_vectors), (2, self.n_rank2))
@@ -190,20 +229,25 @@ class _Parts:
     def __contains__(self, order: int) -> bool:
         return order in self._given or order in self._summed
 
-    def of(self, order: int, features: Tensor, messages: Tensor) -> Tensor:
+    def of(self, order: int, features: Tensor, messages: Tensor, channels_last: bool) -> Tensor:
         """Features of an order [atom, channel, component].
 
         Args:
             order: 0, 1 or 2.
             features: [atom, ...], of the layer.
-            messages: [atom, channel, ...], its sums over neighbours.
+            messages: [atom, channel, ...] or [atom, ..., channel], its sums over neighbours.
+            channels_last: in both, the channels of a component lie together.
         """
         size = 2 * order + 1
         if order in self._given:
             place, channels = self._given[order]
-            return features[:, place : place + channels * size].reshape(len(features), channels, size)
-        place = self._summed[order]
-        return messages[:, :, place : place + size]
+            chosen = features[:, place : place + channels * size]
+            shape = (size, channels) if channels_last else (channels, size)
+            found = chosen.reshape(len(features), *shape)
+        else:
+            place = self._summed[order]
+            found = messages.narrow(1 if channels_last else 2, place, size)
+        return found.transpose(1, 2) if channels_last else found
 
 
 def library_arguments(settings: MACESettings, n_species: int) -> dict[str, Any]:
@@ -265,6 +309,13 @@ def library_arguments(settings: MACESettings, n_species: int) -> dict[str, Any]:
         "embedding_specs": settings.embeddings,
         "use_embedding_readout": settings.embedding_readout,
     }
+
+
+def _forget_buffers(network: nn.Module) -> None:
+    """Make buffers, all of them constants, no part of a network's state."""
+    for module in network.modules():
+        for name, tensor in list(module.named_buffers(recurse=False)):
+            module.register_buffer(name, tensor, persistent=False)
 
 
 def _in_library(name: str) -> str:

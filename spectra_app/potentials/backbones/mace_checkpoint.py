@@ -21,7 +21,7 @@ from spectra_app.errors import ConfigError, ModelError
 from spectra_app.potentials.backbones.features import PairGeometry
 from spectra_app.potentials.backbones.mace import KNOWN_OF_STRUCTURES, MACEBackbone
 from spectra_app.potentials.backbones.mace_library import (
-    in_double_precision,
+    in_precision,
     mace_modules,
     quiet,
     version_of,
@@ -159,7 +159,7 @@ def _of_one_head(model: Any, number: int) -> Any:
     """The model with one of its heads."""
     from mace.tools.scripts_utils import remove_pt_head
 
-    with in_double_precision(), quiet():
+    with in_precision(), quiet():
         return remove_pt_head(model, model.heads[number]).double().requires_grad_(False).eval()
 
 

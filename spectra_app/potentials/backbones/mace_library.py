@@ -64,11 +64,11 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def in_double_precision() -> Iterator[None]:
-    """Networks are made with constants in float64, and without TorchScript, which gains nothing here."""
+def in_precision(dtype: torch.dtype = torch.float64) -> Iterator[None]:
+    """Networks are made with constants of this dtype, and without TorchScript, which gains nothing here."""
     e3nn = importlib.import_module("e3nn")
     before, scripted = torch.get_default_dtype(), e3nn.get_optimization_defaults()["jit_script_fx"]
-    torch.set_default_dtype(torch.float64)
+    torch.set_default_dtype(dtype)
     e3nn.set_optimization_defaults(jit_script_fx=False)
     try:
         yield

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from spectra_app.errors import ConfigError, MissingExtraError, ModelError
 from spectra_app.potentials.backbones.feature_scale import FeatureScale
 from spectra_app.potentials.backbones.features import Backbone, Features, PairGeometry
 from spectra_app.potentials.backbones.irreps import rank2_basis
+from spectra_app.potentials.backbones.library_kernels import kernels_run_on, require_kernels
 from spectra_app.structure.edges import Edges, edges_within
 from spectra_app.structure.neighbors import Neighbors
 from spectra_app.structure.system import System
@@ -27,11 +27,6 @@ from spectra_app.structure.system import System
 EXTRA = "nequip"
 OLDEST = {"nequip": (0, 19), "nequip-allegro": (0, 8), "e3nn": (0, 6)}
 """Package -> oldest release whose modules these backbones are made of."""
-KERNELS = {
-    "openequivariance": ("openequivariance", "openequivariance"),
-    "cuequivariance": ("cuequivariance_torch", "cuequivariance-torch cuequivariance-ops-torch-cu12"),
-}
-"""Value of ``model.kernels`` -> module that it needs, and what to install for it."""
 _TYPICAL_DENSITY = 0.08  # atoms per A^3, where nobody has counted neighbours
 _DTYPE_NAMES = ("_output_dtype", "model_dtype", "out_dtype")  # attributes of the libraries' modules
 
@@ -216,7 +211,7 @@ class LibraryBackbone(Backbone):
                 wanted=f"to stay on the GPU in {self._fast_dtype}, for which they were made",
                 todo="Load the model anew",
             )
-        if self.settings.kernels != "e3nn" and like.device.type == "cuda" and self._fast_dtype is None:
+        if self.settings.kernels != "e3nn" and kernels_run_on(like.device) and self._fast_dtype is None:
             self.use_kernels()
         return self
 
@@ -227,14 +222,7 @@ class LibraryBackbone(Backbone):
             ConfigError: their package is not installed.
         """
         kernels = self.settings.kernels
-        module, package = KERNELS[kernels]
-        if find_spec(module) is None:
-            raise ConfigError(
-                "model.kernels",
-                got=f"{kernels}, which is not installed",
-                wanted="its package, or kernels: e3nn",
-                todo=f"Run: pip install {package}",
-            )
+        require_kernels(kernels)
         like = self.type_scales.detach()
         self._mark_constants(persistent=True)
         self._replace_products(kernels)
