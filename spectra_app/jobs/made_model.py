@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from spectra_app.config import RecipeLabels, RunFileSettings, TrainFile
 from spectra_app.config.recipe import LABELS_FILE
-from spectra_app.errors import ConfigError, DatasetError, ModelError
+from spectra_app.errors import ConfigError, DatasetError, ModelError, SpectraAppError
 from spectra_app.zoo import MODEL_FILE
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from spectra_app.training.resume import EpochRecord
 
 Say = Callable[[str], None]
+Result = TypeVar("Result")
 
 
 def make_model(
@@ -175,12 +177,7 @@ def _make_labels(
 
     say(f"labels by {labels.calculator} ...")
     there = output.exists() or output.with_name(f"{output.name}.parts").exists()
-    try:
-        result = make(False)
-    except DatasetError:
-        if not (overwrite and there):
-            raise
-        result = make(True)
+    result = _or_anew(partial(make, False), partial(make, True), DatasetError, overwrite and there)
     say(f"labels: {output}, {result.n_frames} frames{'' if result.new else ', complete and kept'}")
     for warning in result.warnings:
         say(f"labels: {warning}")
@@ -206,18 +203,35 @@ def _train(train: TrainFile, say: Say, overwrite: bool, max_minutes: float | Non
     def make(resume: bool) -> Any:
         return train_model(train, resume=resume, progress=show, trust_checkpoint=trust, stop_minutes=max_minutes)
 
+    def anew() -> Any:
+        checkpoint.unlink()
+        return make(False)
+
     resume = checkpoint.is_file()
     say(f"training: continuing in {folder} ..." if resume else "training ...")
-    try:
-        result = make(resume)
-    except ModelError:
-        if not (overwrite and resume):
-            raise
-        checkpoint.unlink()
-        result = make(False)
+    result = _or_anew(partial(make, resume), anew, ModelError, overwrite and resume)
     say(f"model: {folder}, {result.stopped}")
     if result.evidence is not None:
         say(f"model: {result.evidence.sentence}")
+
+
+def _or_anew(
+    goes_on: Callable[[], Result], anew: Callable[[], Result], refusal: type[SpectraAppError], may_replace: bool
+) -> Result:
+    """What goes on with what is there; what begins anew, where that is refused and may be replaced.
+
+    Args:
+        goes_on: tried first.
+        anew: replaces what is there.
+        refusal: how ``goes_on`` refuses what is there.
+        may_replace: something is there, and the user wants it replaced.
+    """
+    try:
+        return goes_on()
+    except refusal:
+        if not may_replace:
+            raise
+    return anew()
 
 
 class _Tenths:
