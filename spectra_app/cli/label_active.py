@@ -6,10 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spectra_app.cli.console import list_files, print_json, progress_bar, say
-from spectra_app.cli.md_command import say_stopped
+from spectra_app.cli.console import list_files, print_json, say
+from spectra_app.cli.stopping import stoppable_bar
 from spectra_app.config import ActiveSettings, LabelSettings
-from spectra_app.errors import StoppedError
 
 if TYPE_CHECKING:
     from spectra_app.jobs.round_report import ActiveResult, RoundReport
@@ -50,28 +49,25 @@ def label_actively(
     """
     from spectra_app.jobs.active_learning import learn_actively
 
-    with progress_bar("picking") as bar:
+    with stoppable_bar("picking") as bar:
 
         def tell(phase: str, done: int, total: int, note: str) -> None:
             bar.update(done, total, note, phase)
 
-        try:
-            result = learn_actively(
-                runs,
-                model,
-                calculator,
-                output,
-                rounds,
-                settings,
-                data=data,
-                overrides=overrides,
-                trust=trust,
-                overwrite=overwrite,
-                tell=tell,
-                max_minutes=max_minutes,
-            )
-        except StoppedError as stop:
-            raise say_stopped(bar, stop) from None
+        result = learn_actively(
+            runs,
+            model,
+            calculator,
+            output,
+            rounds,
+            settings,
+            data=data,
+            overrides=overrides,
+            trust=trust,
+            overwrite=overwrite,
+            tell=tell,
+            max_minutes=max_minutes,
+        )
     if json:
         print_json(asdict(result))
     else:

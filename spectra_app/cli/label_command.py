@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spectra_app.cli import options
-from spectra_app.cli.console import list_files, print_json, progress_bar, warn
-from spectra_app.cli.md_command import say_stopped
+from spectra_app.cli.console import list_files, print_json, warn
+from spectra_app.cli.stopping import stoppable_bar
 from spectra_app.config import ActiveSettings, LabelSettings, Settings
-from spectra_app.errors import ConfigError, StoppedError
+from spectra_app.errors import ConfigError
 
 if TYPE_CHECKING:
     from spectra_app.jobs.label_job import LabelProgress, LabelResult
@@ -119,24 +119,21 @@ def label(
         return
     from spectra_app.jobs.labelling import label_structures
 
-    with progress_bar("labelling") as bar:
+    with stoppable_bar("labelling") as bar:
 
         def show(progress: LabelProgress) -> None:
             bar.update(progress.done, progress.total, progress.note, progress.phase)
 
-        try:
-            result = label_structures(
-                structures,
-                calculator,
-                output or Path("labels.extxyz"),
-                settings,
-                trust=trust_checkpoint,
-                overwrite=overwrite,
-                progress=show,
-                max_minutes=max_minutes,
-            )
-        except StoppedError as stop:
-            raise say_stopped(bar, stop) from None
+        result = label_structures(
+            structures,
+            calculator,
+            output or Path("labels.extxyz"),
+            settings,
+            trust=trust_checkpoint,
+            overwrite=overwrite,
+            progress=show,
+            max_minutes=max_minutes,
+        )
     if json:
         print_json(asdict(result))
     else:

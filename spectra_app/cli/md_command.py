@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spectra_app.cli import options
-from spectra_app.cli.console import ProgressBar, print_json, progress_bar, say, warn
+from spectra_app.cli.console import print_json, say, warn
 from spectra_app.cli.describe import say_extrapolation
 from spectra_app.cli.model_options import CalculatorOptions, takes_calculators
+from spectra_app.cli.stopping import stoppable_bar
 from spectra_app.config import MDSettings, ModelChoice
-from spectra_app.errors import StoppedError
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -133,36 +133,23 @@ def simulate(
     from spectra_app import jobs
     from spectra_app.dynamics import Progress
 
-    with progress_bar("equilibration") as bar:
+    with stoppable_bar("equilibration", "--restart") as bar:
 
         def show(progress: Progress) -> None:
             note = f"{progress.temperature_K:.0f} K  {progress.ms_per_step:.3g} ms/step"
             bar.update(progress.step, progress.total_steps, note, progress.phase)
 
-        try:
-            return jobs.simulate(
-                model,
-                atoms,
-                settings,
-                output,
-                restart=restart,
-                overwrite=overwrite,
-                progress=show,
-                max_minutes=max_minutes,
-                say=say,
-            )
-        except StoppedError as stop:
-            raise say_stopped(bar, stop) from None
-
-
-def say_stopped(bar: ProgressBar, stop: StoppedError) -> typer.Exit:
-    """How to go on (a recipe by itself, others with --restart), and the exit to raise."""
-    if bar.rich is not None:
-        bar.rich.stop()
-    extra = () if options.command_name() == "run" else ("--restart",)
-    say(f"spectra-app: {str(stop).removesuffix('. Continue with --restart')}")
-    say(f"Continue with: {options.continue_command(*extra)}")
-    return typer.Exit(stop.exit_code)
+        return jobs.simulate(
+            model,
+            atoms,
+            settings,
+            output,
+            restart=restart,
+            overwrite=overwrite,
+            progress=show,
+            max_minutes=max_minutes,
+            say=say,
+        )
 
 
 def failures_of(result: SimulationResult) -> list[str]:

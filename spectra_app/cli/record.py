@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from spectra_app.cli import options
-from spectra_app.cli.console import print_json, progress_bar, say
+from spectra_app.cli.console import print_json, say
 from spectra_app.cli.describe import say_extrapolation
 from spectra_app.cli.model_options import CalculatorOptions, takes_calculators
+from spectra_app.cli.stopping import stoppable_bar
 from spectra_app.config import MDSettings
-from spectra_app.errors import StoppedError
 
 
 @takes_calculators
@@ -60,39 +60,35 @@ def record(
     The run file then serves ir, raman, vdos and dielectric. Ctrl-C saves everything; --restart goes on from there.
     So do SIGTERM, SIGUSR1 and --max-minutes, with exit code 75: submit again.
     """
-    from spectra_app.cli.md_command import say_stopped
     from spectra_app.dynamics import Progress
     from spectra_app.jobs.annotate import record_trajectory
     from spectra_app.jobs.opened_model import opened_model
 
     level = options.settings_from_options(MDSettings, "record", {"parts": parts}, ()).parts
     potential = opened_model(calculator.choice(model), device, options.float_type(dtype), eps_inf, say)
-    with progress_bar("recording") as bar:
+    with stoppable_bar("recording", "--restart") as bar:
 
         def show(progress: Progress) -> None:
             bar.update(progress.step, progress.total_steps, f"{progress.ms_per_step:.3g} ms/frame")
 
-        try:
-            result = record_trajectory(
-                trajectory,
-                potential,
-                output,
-                topology=topology,
-                timestep_fs=timestep_fs,
-                species=options.words(species),
-                lammps_units=lammps_units,
-                temperature_K=temperature_K,
-                charge=charge,
-                batch_size=batch_size,
-                store_trajectory=positions,
-                parts=level,
-                restart=restart,
-                overwrite=overwrite,
-                progress=show,
-                max_minutes=max_minutes,
-            )
-        except StoppedError as stop:
-            raise say_stopped(bar, stop) from None
+        result = record_trajectory(
+            trajectory,
+            potential,
+            output,
+            topology=topology,
+            timestep_fs=timestep_fs,
+            species=options.words(species),
+            lammps_units=lammps_units,
+            temperature_K=temperature_K,
+            charge=charge,
+            batch_size=batch_size,
+            store_trajectory=positions,
+            parts=level,
+            restart=restart,
+            overwrite=overwrite,
+            progress=show,
+            max_minutes=max_minutes,
+        )
     if json:
         print_json(asdict(result))
     else:
