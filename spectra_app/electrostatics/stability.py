@@ -117,3 +117,29 @@ def bounded_kappa(kappa: Tensor, sigma: float | Smearing, neighbors: Neighbors) 
         return kappa / (1.0 + kappa / limits)
     shares = 2.0 * kappa.sum(1, keepdim=True) / limits[:, None]
     return kappa / (1.0 + shares + gather_neighbors(shares, neighbors)[..., 0])
+
+
+def kept_kappa(kappa: Tensor, sigma: float | Smearing, neighbors: Neighbors) -> Tensor:
+    """What ``bounded_kappa`` has left of every atom's kappa (of pairs: of their sum), as a share of it.
+
+    Of atoms 1 - kappa/b.  Of pairs S_i = 2 K_i/b_i, before the bound, solves the linear equations of one structure
+
+        sum_j kappa_ij (1 + S_i + S_j) = b_i S_i/2
+
+    Args:
+        kappa: [atom] or [atom, slot], as ``bounded_kappa`` gives it, of one structure.
+        sigma: A, smearing, of all atoms or by classes.
+        neighbors: of the pairs.
+
+    Returns:
+        [atom], from 1 (nothing is cut) to 0.
+    """
+    limits = torch.as_tensor(largest_kappa(1.0) * by_atom(sigma, 1, kappa), dtype=kappa.dtype, device=kappa.device)
+    if kappa.dim() == 1:
+        return 1.0 - kappa / limits
+    limits, sums = limits.expand(len(kappa)), kappa.sum(1)
+    matrix = torch.diag(0.5 * limits - sums)
+    rows = torch.arange(len(kappa), device=kappa.device)[:, None].expand_as(neighbors.other)
+    matrix = matrix.index_put((rows, neighbors.other), -kappa, accumulate=True)
+    before = 0.5 * limits * torch.linalg.solve(matrix, sums)
+    return torch.where(sums > 0.0, sums / before.clamp(min=torch.finfo(kappa.dtype).tiny), torch.ones_like(sums))

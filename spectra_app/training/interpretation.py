@@ -78,6 +78,7 @@ class ElementInterpretation:
         born_e: isotropic Born charge tr(Z*)/3, physical, e.
         negative_alpha: share of atoms with an eigenvalue of alpha below zero.
         alpha_bound: largest eigenvalue of the latent alpha that the element's smearing allows, e^2 A^2/eV; None: none.
+        kept_kappa: what its bound leaves of kappa, as a mean share of what the network wants; None: no bound.
     """
 
     symbol: str
@@ -87,6 +88,7 @@ class ElementInterpretation:
     born_e: Spread
     negative_alpha: float
     alpha_bound: float | None = None
+    kept_kappa: float | None = None
 
 
 @dataclass(frozen=True)
@@ -262,4 +264,9 @@ def _element_warnings(element: ElementInterpretation, response: str) -> list[str
         )
     if latent.kappa_e2_per_eV is not None and abs(latent.kappa_e2_per_eV.mean) < _FEW_KAPPA:
         found.append(f"kappa of {element.symbol} vanishes: no induced charges were learned.")
+    if element.kept_kappa is not None and element.kept_kappa < 1.0 - _AT_BOUND:
+        found.append(
+            f"kappa of {element.symbol} stands at its bound: {100.0 * element.kept_kappa:.0f} % is left of what the "
+            f"network wants; train with a wider smearing, model.element_sigma_A: {{{element.symbol}: ...}}."
+        )
     return found

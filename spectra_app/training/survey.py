@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from spectra_app.electrostatics.multipoles import parse_variant
-from spectra_app.electrostatics.stability import largest_polarizability
+from spectra_app.electrostatics.smearing import Smearing
+from spectra_app.electrostatics.stability import kept_kappa, largest_polarizability
 from spectra_app.errors import DatasetError, ModelError
 from spectra_app.potentials.potential import Potential
 from spectra_app.potentials.prediction import Response
@@ -147,7 +148,7 @@ def _observe(model: Potential, system: System, neighbors: Neighbors) -> _Frame:
         "long_range_forces": forces - short_forces,
         "permanent_forces": permanent_forces - short_forces,
         "response_forces": forces - permanent_forces,
-        **_optional(model, whole),
+        **_optional(model, whole, system, neighbors),
     }
     scalars = {
         "eps_e": eps_e,
@@ -160,7 +161,7 @@ def _observe(model: Potential, system: System, neighbors: Neighbors) -> _Frame:
     return _Frame({name: value.detach().cpu().double().numpy() for name, value in atoms.items()}, scalars)
 
 
-def _optional(model: Potential, result: Response) -> dict[str, Tensor]:
+def _optional(model: Potential, result: Response, system: System, neighbors: Neighbors) -> dict[str, Tensor]:
     """What only some variants have, per atom."""
     latents, variant = result.latents, model.variant
     assert latents is not None
@@ -177,6 +178,9 @@ def _optional(model: Potential, result: Response) -> dict[str, Tensor]:
         found["lowest_alpha"] = torch.linalg.eigvalsh(tensor)[:, 0]
     if latents.kappa is not None:
         found["kappa_e2_per_eV"] = latents.kappa if latents.kappa.dim() == 1 else latents.kappa.sum(1)
+        if model.settings.bounded_response:
+            classes = Smearing(model.widths, model.species_index[system.numbers])
+            found["kept_kappa"] = kept_kappa(latents.kappa.double(), classes, neighbors)
     if variant.induced_charges:
         found["induced_charge_e"] = model.sign * (result.charges - latents.multipoles.charges)
     if variant.induced_dipoles and result.dipoles is not None:
@@ -219,6 +223,7 @@ def _element(symbol: str, atoms: dict[str, np.ndarray], here: np.ndarray, bound:
         born_e=_spread(values["born"]),
         negative_alpha=float((lowest < 0).mean()),
         alpha_bound=bound,
+        kept_kappa=float(values["kept_kappa"].mean()) if "kept_kappa" in values else None,
     )
 
 

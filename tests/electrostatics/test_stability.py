@@ -15,6 +15,7 @@ from spectra_app.electrostatics.self_consistent import self_consistent
 from spectra_app.electrostatics.stability import (
     bounded_kappa,
     bounded_polarizability,
+    kept_kappa,
     largest_kappa,
     largest_polarizability,
     self_energies,
@@ -105,6 +106,29 @@ def test_the_laplacian_of_pairs_stays_below_the_bound(widths):
     assert largest(bounded_kappa(one_bond, sigma, neighbors)) == pytest.approx(0.45, rel=1e-2)  # not too low
     if len(widths) == 2:
         assert largest(bounded_kappa(one_bond, widths[1], neighbors)) > 1.0
+
+
+@pytest.mark.parametrize("widths", [(0.9,), (0.6, 1.6)], ids=["alike", "mixed"])
+@pytest.mark.parametrize("size", [1e-3, 0.05, 20.0])
+def test_what_is_left_of_kappa_is_found_from_what_is_left(widths, size):
+    places = 2.2 + 0.5 * double(12, 3, seed=3).numpy()
+    places[5] += 30.0
+    system = make_system(places, [8] * 12)
+    neighbors = build_neighbors(system, 1.2)
+    sigma = Smearing(widths, torch.arange(12) % len(widths))
+    one_way = size * (1.0 + double(12, 12, seed=1).abs())
+    rows = torch.arange(12)[:, None].expand_as(neighbors.other)
+    both = (one_way + one_way.T)[rows, neighbors.other]
+    pairs = torch.where(neighbors.mask, both, torch.zeros_like(both))
+    assert float(pairs.sum(1)[5]) == 0.0  # an atom without neighbours
+    for kappa, total in ((one_way[0], one_way[0]), (pairs, pairs.sum(1))):
+        left = bounded_kappa(kappa, sigma, neighbors)
+        share = (left if left.dim() == 1 else left.sum(1)) / total
+        wanted = torch.where(total > 0.0, share, torch.ones_like(share))
+        torch.testing.assert_close(kept_kappa(left, sigma, neighbors), wanted, rtol=1e-7, atol=1e-9)
+    if len(widths) == 1:
+        alike = kept_kappa(bounded_kappa(pairs, widths[0], neighbors), widths[0], neighbors)
+        torch.testing.assert_close(alike, wanted, rtol=1e-7, atol=1e-9)
 
 
 WIDTHS = pytest.mark.parametrize("widths", [(SIGMA,), (SIGMA, 1.6)], ids=["alike", "mixed"])

@@ -155,6 +155,15 @@ def test_pair_response_is_the_slope_of_charge_against_potential():
     first = [float(kappa[i][neighbors.mask[i]].sum()) for i in range(6) if hydrogen[i]]
     only = interpret(model, frames[:1]).elements[0].latent.kappa_e2_per_eV
     assert only.mean == pytest.approx(np.mean(first))
+    model.latent_head.kappa_scale *= 1e7  # near its bound, which is not near for random weights
+    kept = interpret(model, frames[:1]).elements[0].kept_kappa
+    sums = {}
+    for bounded in (True, False):
+        model.latent_head.bounded = bounded
+        found = model.evaluate(system, neighbors, model.k_vectors(system)).latents.kappa
+        sums[bounded] = found.sum(1)[torch.as_tensor(hydrogen)]
+    assert kept == pytest.approx(float((sums[True] / sums[False]).mean()), rel=1e-6)
+    assert kept < 0.98
     assert all(element.latent.alpha_A3 is None for element in report.elements)
 
 
@@ -215,6 +224,25 @@ def test_an_element_at_its_bound_is_named(puiu):
 
     assert warned(0.9)
     assert not warned(0.6)
+
+
+def test_an_element_whose_kappa_stands_at_its_bound_is_named(puiu):
+    _, _, report = puiu
+    oxygen = report.elements[1]
+    assert oxygen.kept_kappa is None  # this variant induces no charges
+
+    def warned(kept: float | None) -> bool:
+        changed = dataclasses.replace(
+            report, elements=(report.elements[0], dataclasses.replace(oxygen, kept_kappa=kept))
+        )
+        return any(
+            "kappa of O stands at its bound: 15 % is left" in w and "model.element_sigma_A: {O: ...}" in w
+            for w in find_warnings(changed)
+        )
+
+    assert warned(0.15)
+    assert not warned(0.25)
+    assert not warned(None)
 
 
 def test_order_of_charges_by_hand():
