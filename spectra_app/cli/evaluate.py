@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spectra_app.cli import options
-from spectra_app.cli.console import say, to_json, warn
+from spectra_app.cli.console import progress_bar, say, to_json, warn
 from spectra_app.cli.describe import say_extrapolation
 from spectra_app.errors import DatasetError
 
@@ -85,13 +85,14 @@ def evidence_of(potential: Potential, data: Path, model: str, afresh: bool) -> C
         afresh: measure.
     """
     from spectra_app.training.evaluation import check_charges, read_structures
-    from spectra_app.training.evidence import read_evidence
+    from spectra_app.training.evidence import MOST_STEPS, read_evidence
     from spectra_app.zoo import find_model
 
     if not afresh:
         return read_evidence(find_model(model))
     say("seeing whether the network can do without the charges ...")
-    evidence = check_charges(potential, read_structures(data))
+    with progress_bar("learning without charges") as bar:
+        evidence = check_charges(potential, read_structures(data), progress=lambda done: bar.update(done, MOST_STEPS))
     if evidence is None:
         warn("charges not checked: a model without electrostatics, or too few frames with forces")
     return evidence

@@ -226,6 +226,7 @@ def check_charges(
     structures: Sequence[Atoms],
     keys: DataKeys = DataKeys(),  # noqa: B008
     n_steps: int = MOST_STEPS,
+    progress: Callable[[int], None] | None = None,
 ) -> ChargeEvidence | None:
     """Whether the forces of labelled structures need a model's charges: one in five is tested on, the others learned.
 
@@ -234,6 +235,7 @@ def check_charges(
         structures: with forces.
         keys: names and units.
         n_steps: of learning.
+        progress: told after every step how many are done.
 
     Returns:
         None of a model without electrostatics, or of too few structures with forces.
@@ -255,7 +257,7 @@ def check_charges(
         held_out.append(structure)
         unit = ENERGY_UNITS_EV[keys.energy_unit] / length
         labels.append(torch.as_tensor(np.asarray(forces, dtype=float) * unit, device=model.device))
-    return measure_evidence(model, known, held_out, labels, n_steps)
+    return measure_evidence(model, known, held_out, labels, n_steps, progress=progress)
 
 
 def _energy_error(pairs: _Pairs, compositions: list[tuple[str, int]]) -> float:

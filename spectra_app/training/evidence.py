@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -123,6 +123,7 @@ def measure_evidence(
     labels: Sequence[Tensor],
     n_steps: int = MOST_STEPS,
     seed: int = 0,
+    progress: Callable[[int], None] | None = None,
 ) -> ChargeEvidence | None:
     """Let the network of a model learn the forces of the whole, and see what it cannot.
 
@@ -134,6 +135,7 @@ def measure_evidence(
         labels: forces [atom, xyz], eV/A, of these.
         n_steps: of learning.
         seed: of the order.
+        progress: told after every step how many are done.
 
     Returns:
         None of a model without electrostatics, of too few structures or steps.
@@ -150,7 +152,7 @@ def measure_evidence(
     short.requires_grad_(False)
     short.backbone.requires_grad_(True)
     short.energy_head.requires_grad_(True)
-    short = _learn(short, known, targets, n_steps, seed)
+    short = _learn(short, known, targets, n_steps, seed, progress)
     bare = copy.copy(model)
     bare.variant = short.variant
     sums, count = torch.zeros(4, dtype=torch.float64), 0
@@ -170,7 +172,12 @@ def measure_evidence(
 
 
 def _learn(
-    short: Potential, known: Sequence[Structure], targets: Sequence[Tensor], n_steps: int, seed: int
+    short: Potential,
+    known: Sequence[Structure],
+    targets: Sequence[Tensor],
+    n_steps: int,
+    seed: int,
+    progress: Callable[[int], None] | None,
 ) -> Potential:
     """The network after steps towards forces, averaged over the last of them."""
     optimizer, order, average = Muon(short, LEARNING_RATE), torch.Generator().manual_seed(seed), copy.deepcopy(short)
@@ -196,6 +203,8 @@ def _learn(
         with torch.no_grad():
             decay = min(EMA, (1.0 + step) / (10.0 + step))
             torch._foreach_lerp_(list(average.parameters()), list(short.parameters()), 1.0 - decay)
+        if progress is not None:
+            progress(step + 1)
     return average
 
 

@@ -14,7 +14,7 @@ from ase.io import read, write
 
 from spectra_app.potentials.folder import load_model
 from spectra_app.training import evaluation
-from spectra_app.training.evidence import ChargeEvidence, evidence_json
+from spectra_app.training.evidence import MOST_STEPS, ChargeEvidence, evidence_json
 from spectra_app.zoo import EVIDENCE_FILE
 
 
@@ -72,8 +72,9 @@ def test_charges_are_checked_on_the_data(
 ) -> None:
     asked = []
 
-    def check(model: object, structures: list) -> ChargeEvidence:
+    def check(model: object, structures: list, progress: Callable[[int], None]) -> ChargeEvidence:
         asked.append(len(structures))
+        progress(MOST_STEPS // 2)
         return ChargeEvidence(1000.0, 300.0, 100.0, 50.0, 8, 500)
 
     monkeypatch.setattr(evaluation, "check_charges", check)
@@ -81,6 +82,7 @@ def test_charges_are_checked_on_the_data(
     outcome = cli(*words, "--check-charges")
     assert json.loads(outcome.out)["charge_need"] == 2.0
     assert asked == [8]
+    assert "learning without charges: 50%" in outcome.err
     assert "warning: the forces hint at charges and do not prove them" in outcome.err
 
 

@@ -80,7 +80,9 @@ def test_numbers_are_what_they_say(charged):
     assert found.error_meV_per_A == pytest.approx(metrics["forces_rmse_meV_per_A"], rel=1e-4)
     assert found.electrostatic_meV_per_A == pytest.approx(metrics["electrostatic_forces_meV_per_A"], rel=1e-4)
     assert found.needed_meV_per_A <= found.electrostatic_meV_per_A
-    again = check_charges(charged.model, frames, n_steps=100)
+    seen: list[int] = []
+    again = check_charges(charged.model, frames, n_steps=100, progress=seen.append)
+    assert seen == list(range(1, 101))
     assert again == found  # and the model is what it was
     plain = evaluate_structures(without_electrostatics(charged.model), held)
     assert "electrostatic_forces_meV_per_A" not in plain
