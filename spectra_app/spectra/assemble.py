@@ -121,7 +121,7 @@ def assemble(
     guards.emit(all_warnings)
     lines, numbers = correction_record(density, peaks)
     end = kept.stop  # integrals begin at zero
-    integrals = integrate_bands(grid[:end], full[main][:end], whole, density.resampling, bands_per_cm)
+    integrals = integrate_bands(grid[:end], full[main][:end], whole, density.resampling, bands_per_cm, resolution)
     return Assembled(grid[kept], values, errors, peaks, report, integrals, lines, numbers)
 
 

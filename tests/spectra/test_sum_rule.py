@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import constants
+from scipy import constants, signal
 
 from spectra_app.errors import ConfigError, SeriesError
 from spectra_app.spectra import EstimatorSettings, compare_f_sum, f_sum, infrared_spectrum
@@ -103,3 +103,58 @@ def test_what_does_not_belong_together_is_refused(spectrum):
         f_sum(BORN, [1.0])
     with pytest.raises(ConfigError, match=r"band: got \(5.0, 3.0\)"):
         infrared_spectrum(np.zeros((99, 3)), timestep_fs=1.0, temperature_K=1.0, bands_per_cm=[(5.0, 3.0)])
+
+
+def thermal_modes(n_frames: int, seed: int, exchange_ps: float = 5.0):
+    """Dipole [frame, xyz] and Born charges of 24 atoms whose three modes each exchange energy in a time.
+
+    A mode of the velocity ``Re a(t) exp(i w t)``, a(t) a complex process whose square is forgotten in that time.
+    """
+    rng = np.random.default_rng(seed)
+    masses = np.full(24, 1.0)
+    born = 0.6 * np.diag([1.0, 0.6, 0.4])[None].repeat(24, axis=0)
+    omega = 2.0 * np.pi * C * rng.uniform(2900.0, 3600.0, (24, 3))
+    kept = np.exp(-0.5 / (1e3 * exchange_ps))  # a step of the amplitude, 1 fs
+    noise = rng.normal(size=(n_frames, 24, 3, 2)) * np.sqrt(1.0 - kept**2)
+    noise[0] = rng.normal(size=(24, 3, 2))
+    amplitude = signal.lfilter([1.0], [1.0, -kept], noise, axis=0)
+    turning = (amplitude[..., 0] + 1j * amplitude[..., 1]) * np.exp(1j * omega * np.arange(n_frames)[:, None, None])
+    x = turning.imag / omega * np.sqrt(constants.k * KELVIN / constants.atomic_mass) * 1e-5  # 1 amu, A
+    return np.einsum("iab,tib->ta", born, x), born, masses
+
+
+def test_error_of_a_short_run_contains_the_energies_that_modes_do_not_exchange():
+    """One standard error covers 70% of 60 runs of 3 ps; that of blocks and spectrum alone 42%."""
+    ratios, errors, of_blocks = [], [], []
+    for seed in range(60):
+        dipole, born, masses = thermal_modes(3000, seed)
+        spectrum = infrared_spectrum(
+            dipole, timestep_fs=1.0, temperature_K=KELVIN, volume_A3=240.0, settings=SETTINGS, checks="off"
+        )
+        found = compare_f_sum(spectrum, f_sum(born, masses, 240.0))
+        ratios.append(found.ratio)
+        errors.append(found.ratio_error)
+        of_blocks.append(found.integral.error / found.expected.value)
+    away = np.abs(np.array(ratios) - 1.0)
+    strengths = np.array([1.0, 0.36, 0.16])
+    assert found.expected.energy_spread == pytest.approx(np.sqrt(np.sum(strengths**2) / 24) / np.sum(strengths))
+    assert np.mean(ratios) == pytest.approx(1.0, abs=0.05)
+    assert 0.58 < np.mean(away < errors) < 0.8
+    assert np.mean(away < of_blocks) < 0.5
+    assert np.mean(away < 2.0 * np.array(errors)) > 0.85
+    assert np.mean(errors) == pytest.approx(np.std(ratios), rel=0.2)
+
+
+def test_replicas_see_all_of_the_energies():
+    """Where every block is a run of its own, nothing is added."""
+    dipoles = np.stack([thermal_modes(2000, seed)[0] for seed in range(8)], axis=1)
+    _, born, masses = thermal_modes(2, 0)
+    common = {"timestep_fs": 1.0, "temperature_K": KELVIN, "settings": SETTINGS, "checks": "off"}
+    spectrum = infrared_spectrum(dipoles, volume_A3=240.0, **common)
+    found = compare_f_sum(spectrum, f_sum(born, masses, 240.0))
+    assert found.ratio_error == pytest.approx(found.integral.error / found.expected.value, rel=1e-9)
+    alone = compare_f_sum(infrared_spectrum(dipoles[:, 0], volume_A3=240.0, **common), f_sum(born, masses, 240.0))
+    assert (
+        alone.ratio_error**2
+        > (alone.integral.error / alone.expected.value) ** 2 + 0.8 * alone.expected.energy_spread**2
+    )
