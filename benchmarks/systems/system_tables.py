@@ -116,7 +116,8 @@ def _caption(budget: str, recipe: SystemRecipe, rows: Block) -> str:
     frames = ", ".join(f"{first[key]:.0f} {words}" for key, words in FRAMES if key in first)
     cost = f"{recipe.training['epochs']} epochs"
     if budget != "steps":
-        cost = f"{budget.removesuffix('min')} CPU minutes of one thread for each training"
+        minutes = budget.removesuffix("min")
+        cost = f"{minutes} CPU minute{'' if minutes == '1' else 's'} of one thread for each training"
     seeds = sorted({seed for several in rows.values() for seed in several})
     words = f"seed {seeds[0]}"
     if len(seeds) > 1:
