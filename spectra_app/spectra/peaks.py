@@ -75,7 +75,8 @@ def find_peaks(
     Position, height and width are those of a polynomial of fourth degree in the logarithm, above the higher valley,
     fitted to the band within 1.4 half widths by the likelihood of a spectral estimate (band_fit.py):
     exact for a Gaussian line, within 1% for a Lorentzian.  The highest point of a noisy broad band jumps from ripple to
-    ripple and is too high; the fit moves smoothly, which the jackknife needs.
+    ripple and is too high; the fit moves smoothly, which the jackknife needs.  Where it does not settle, as on a line
+    of a few points that is narrower than the window, the top is that of a parabola through the highest three.
 
     Args:
         wavenumber_per_cm: [nu], uniform.
@@ -212,8 +213,9 @@ def _measure(
     base = max(float(y[0]), float(y[-1]))
     top = int(np.argmax(y))
     height = float(y[top])
-    points = [_crossing(y, top, end, side, 0.5 * (height + base)) for end, side in ((len(y) - 1, 1), (0, -1))]
-    raw = (float(x[top]), height, step * sum(points))
+    offset, highest = _vertex(y - base, top)
+    points = [_crossing(y, top, end, side, 0.5 * highest + base) for end, side in ((len(y) - 1, 1), (0, -1))]
+    raw = (float(x[top]) + step * offset, highest + base, step * sum(points))
     if start is not None:
         centre, half = start[0], 0.5 * start[2]
     else:
@@ -223,6 +225,25 @@ def _measure(
         half = 0.7 * step * float(area_above[-1]) / max(height - base, np.finfo(np.float64).tiny)
     fitted = fit_band(x, y - base, max(base, 0.0), centre, half)
     return raw if fitted is None else (fitted[0], fitted[1] + base, fitted[2])
+
+
+def _vertex(values: NDArray[np.float64], top: int) -> tuple[float, float]:
+    """Where the maximum lies, in points from the highest one, and how high: a parabola through three logarithms.
+
+    The top of a line that is narrower than the window is that of the window's kernel, which a Gaussian is close to.  Of
+    values that have no logarithm the parabola goes through themselves; at an end the highest point is the maximum.
+    """
+    if not 0 < top < len(values) - 1:
+        return 0.0, float(values[top])
+    three = values[top - 1 : top + 2]
+    has_logarithms = bool(three.min() > 0.0)
+    before, at, after = np.log(three) if has_logarithms else three
+    bend, slope = 0.5 * (before + after) - at, 0.5 * (after - before)
+    if not bend < 0.0:
+        return 0.0, float(values[top])
+    offset = float(-0.5 * slope / bend)
+    highest = float(at + 0.5 * slope * offset)
+    return offset, math.exp(highest) if has_logarithms else highest
 
 
 def _crossing(values: NDArray[np.float64], top: int, end: int, direction: int, level: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spectra_app.spectra import EstimatorSettings
+from spectra_app.spectra import EstimatorSettings, infrared_spectrum
 from spectra_app.spectra.density import density_from_sums
 from spectra_app.spectra.peaks import find_peaks
 from spectra_app.spectra.plan import EstimatorInput, make_plan
@@ -32,6 +32,30 @@ def test_lorentzian_line_within_a_percent(width):
     assert peak.position_per_cm == pytest.approx(1500.7, abs=0.1)
     assert peak.width_per_cm == pytest.approx(width, rel=0.013)
     assert peak.height == pytest.approx(1.0, rel=0.016)
+
+
+@pytest.mark.parametrize(("width", "close"), [(4.5, 0.25), (6.0, 0.18), (12.0, 0.1)])
+@pytest.mark.parametrize("centre", [1500.0, 1500.6, 1501.4, 1502.3])
+def test_lorentzian_line_of_a_few_points_lies_between_them(width, close, centre):
+    """Points are 3 cm^-1 apart; the highest one is up to 1.4 away."""
+    (peak,) = find_peaks(NU, 1.0 / (1.0 + ((NU - centre) / (0.5 * width)) ** 2), NONE, [], 3.0)
+    assert peak.position_per_cm == pytest.approx(centre, abs=close)
+    assert peak.height == pytest.approx(1.0, rel=0.2)
+
+
+@pytest.mark.parametrize("window", ["hann", "gaussian"])
+@pytest.mark.parametrize("method", ["welch", "lag"])
+def test_a_line_narrower_than_the_window_is_not_rounded_to_the_grid(method, window):
+    settings = EstimatorSettings(20.0, method=method, window=window, workers=1)
+    for exact in (1500.0, 1500.9, 1502.2):
+        dipole = np.cos(2.0 * np.pi * C_CM_PER_FS * exact * np.arange(8000))[:, None] * np.array([1.0, 0.5, 0.2])
+        found = infrared_spectrum(
+            dipole, timestep_fs=1.0, temperature_K=300.0, volume_A3=100.0, settings=settings, checks="off"
+        )
+        grid = found.wavenumber_per_cm[1] - found.wavenumber_per_cm[0]
+        assert grid > 3.0
+        strongest = max(found.peaks, key=lambda peak: peak.height)
+        assert strongest.position_per_cm == pytest.approx(exact, abs=0.1)
 
 
 def test_skewed_line_has_its_maximum_and_its_half_heights():
