@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from spectra_app.config import ModelChoice, RunFileSettings, load_settings
-from spectra_app.errors import ConfigError, StructureError, TrajectoryError
+from spectra_app.errors import ConfigError, StructureError
 from spectra_app.jobs.born_of_run import last_configuration, run_born, write_born
 from spectra_app.jobs.harmonic_job import HarmonicResult, normal_modes_of
 from spectra_app.jobs.made_model import make_model, minutes_left
 from spectra_app.jobs.mode_shifts import mode_shifts
 from spectra_app.jobs.policy import obstacle
 from spectra_app.jobs.recipe_overview import write_oriented, write_overview
+from spectra_app.jobs.recipe_run import begin_of, make_run, merged_runs
 from spectra_app.jobs.simulate import simulate
-from spectra_app.jobs.spectrum import KINDS, opened, run_spectrum
+from spectra_app.jobs.spectrum import KINDS, run_spectrum
 from spectra_app.jobs.structures import start_structure
 from spectra_app.jobs.summary import (
     CONFIGURATION_FILE,
@@ -105,8 +106,8 @@ def run_recipe(
     given = isinstance(recipe, RunFileSettings)
     choice = settings.choice(trust, given or _own_words(settings, overrides))
     began, folder = time.monotonic(), settings.output
-    merged = _merged(settings, choice) if settings.runs else None
-    atoms = _start_of(settings) if merged is None else last_configuration(merged)
+    merged = merged_runs(settings, choice) if settings.runs else None
+    atoms = begin_of(settings) if merged is None else last_configuration(merged)
     _check_tasks(settings, atoms)
     if merged is None:
         own = given or "labels.calculator" in _named(overrides)
@@ -117,7 +118,7 @@ def run_recipe(
     run = merged
     if merged is None and settings.needs_dynamics:
         left = minutes_left(max_minutes, began)
-        _dynamics(settings, choice, atoms, tell, overwrite, functools.partial(dynamics, max_minutes=left))
+        make_run(settings, choice, atoms, tell, overwrite, functools.partial(dynamics, max_minutes=left))
         run = read_run(folder / RUN_FILE)
         made.append(folder / RUN_FILE)
     references = _references(settings)
@@ -174,39 +175,6 @@ def _named(overrides: Sequence[str]) -> set[str]:
     return {override.partition("=")[0].strip() for override in overrides}
 
 
-def _start_of(settings: RunFileSettings) -> Atoms:
-    """Where the dynamics of a recipe begins.
-
-    Raises:
-        ConfigError: several temperatures.
-    """
-    if len(settings.md.temperatures_K) > 1:
-        raise ConfigError(
-            "md.temperature_K of a recipe",
-            got=f"{len(settings.md.temperatures_K)} temperatures",
-            wanted="one, as its spectra have",
-            todo="Run the recipe once for each (-s output=FOLDER), or spectra-app md and the spectra of each run file",
-        )
-    return start_structure(settings.model, settings.structure, settings.repeat)
-
-
-def _merged(settings: RunFileSettings, choice: ModelChoice) -> Run:
-    """The runs that a recipe names, as one.
-
-    Raises:
-        TrajectoryError: they do not belong together.
-        ConfigError: they are of another model than the recipe.
-    """
-    from spectra_app.couplings.open_model import read_card
-
-    run = opened(list(settings.runs))
-    if run.metadata["model_hash"] != read_card(choice, settings.md.eps_inf).hash:
-        raise ConfigError(
-            "model of the recipe", got=str(choice), wanted=f"'{run.metadata['model_name']}', that of {run.path}"
-        )
-    return run
-
-
 def _silent(text: str) -> None:
     """Nobody listens."""
 
@@ -249,72 +217,6 @@ def _shifts(
         return None
     files.append(write_text(settings.output / "shifts.csv", shifts_csv(found)))
     return found
-
-
-def _dynamics(
-    settings: RunFileSettings,
-    choice: ModelChoice,
-    atoms: Atoms,
-    say: Callable[[str], None],
-    overwrite: bool,
-    dynamics: Callable[..., Any],
-) -> None:
-    """Make the run file, continue it, or keep it."""
-    run_file = settings.output / RUN_FILE
-    state = "absent" if overwrite else run_state(settings, atoms, run_file, choice)
-    if state == "complete":
-        say(f"molecular dynamics: {run_file} is complete and kept")
-        return
-    if state == "interrupted":
-        say(f"molecular dynamics: continuing {run_file}")
-    run_file.parent.mkdir(parents=True, exist_ok=True)
-    restart = state == "interrupted"
-    dynamics(choice, atoms, settings.md, run_file, restart=restart, overwrite=overwrite, say=say)
-
-
-def run_state(settings: RunFileSettings, atoms: Atoms, run_file: Path, choice: ModelChoice) -> str:
-    """Whether a run file is "absent", "interrupted" or "complete" for these settings.
-
-    Args:
-        settings: of the recipe.
-        atoms: start structure.
-        run_file: that may be there.
-        choice: its model.
-
-    Raises:
-        TrajectoryError: it belongs to other settings, another model or other atoms; or is damaged.
-    """
-    from spectra_app.couplings.open_model import read_card
-    from spectra_app.dynamics import read_field_table
-    from spectra_app.runs.restart_file import checkpoint_path, is_begun
-
-    if not run_file.exists():
-        return "absent"
-    try:
-        run = read_run(run_file)
-    except TrajectoryError:
-        if checkpoint_path(run_file).is_file() or not is_begun(run_file):  # stopped before the first block was written
-            return "interrupted"
-        raise
-    then = run.metadata["configuration"].get("md", {})
-    now = settings.md.model_dump(mode="json")
-    changed = [f"md.{key}: {then[key]} -> {now[key]}" for key in now if key in then and then[key] != now[key]]
-    if run.metadata["model_hash"] != read_card(choice, settings.md.eps_inf).hash:
-        changed.append(f"model: {run.metadata['model_name']} -> {choice}")
-    if settings.md.field_table is not None:
-        field, before = read_field_table(settings.md.field_table).description, run.metadata.get("field")
-        if before is not None and before.get("sha256") != field["sha256"]:
-            changed.append(f"md.field_table: other rows in {settings.md.field_table}")
-    if run.numbers.tolist() != atoms.numbers.tolist():
-        changed.append(f"structure: {len(run.numbers)} -> {len(atoms)} atoms")
-    if changed:
-        raise TrajectoryError(
-            f"run file {run_file}",
-            got=f"a run of other settings ({'; '.join(changed[:3])})",
-            wanted="the same settings",
-            todo="Choose another folder (-s output=FOLDER), or replace it with --overwrite",
-        )
-    return "complete" if run.complete else "interrupted"
 
 
 def _references(settings: RunFileSettings) -> dict[str, list[Curve]]:

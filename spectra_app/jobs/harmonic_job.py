@@ -11,7 +11,8 @@ from spectra_app.config import HarmonicSettings, ModelChoice
 from spectra_app.jobs.extrapolation import ExtrapolationReport, extrapolation
 from spectra_app.jobs.harmonic_files import write_harmonic
 from spectra_app.jobs.harmonic_store import STORE_FILE
-from spectra_app.jobs.normal_modes import Progress, harmonic_limit
+from spectra_app.jobs.harmonic_structure import Progress
+from spectra_app.jobs.normal_modes import harmonic_limit
 from spectra_app.jobs.opened_model import opened_model
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,14 @@ import numpy as np
 from spectra_app.config import HarmonicSettings
 from spectra_app.errors import ConfigError, MissingExtraError, StructureError
 from spectra_app.jobs.harmonic_store import Computed, identity_of, read_computed, write_computed
+from spectra_app.jobs.harmonic_structure import (
+    Progress,
+    kind_of,
+    masses_of,
+    minimum_of,
+    relaxation_words,
+    start_of,
+)
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -23,8 +30,6 @@ if TYPE_CHECKING:
     from spectra_app.harmonic.phonons import Phonons
     from spectra_app.harmonic.polar_modes import PolarModes
     from spectra_app.harmonic.relaxation import Relaxation
-
-Progress = Callable[[str, int, int], None]
 
 _UNRELAXED_EV_PER_A = 0.01
 _RIGID_PER_CM = {"crystal": 1.0, "slab": 10.0, "molecule": 100.0}  # forces that are left turn a molecule
@@ -72,7 +77,7 @@ def harmonic_limit(
         say(f"relaxation and derivatives: {store} fits and is kept")
     computed = kept or _computed(model, structure, chosen, told)
     relaxed, atoms, found = computed.relaxation, computed.atoms, computed.derivatives
-    masses = _masses(atoms, chosen.masses)
+    masses = masses_of(atoms, chosen.masses)
     modes = normal_modes(found.hessian_eV_per_A2, masses, atoms.positions, kind)
     infrared = None if found.born_e is None else infrared_strengths(modes, found.born_e)
     raman = None if found.raman_e2A_per_eV is None else raman_strengths(modes, found.raman_e2A_per_eV)
@@ -86,7 +91,7 @@ def harmonic_limit(
     return HarmonicLimit(
         atoms=atoms,
         kind=kind,
-        relaxation=_relaxation_words(relaxed),
+        relaxation=relaxation_words(relaxed),
         derivatives=found,
         modes=modes,
         representations=names,
@@ -120,8 +125,8 @@ def _computed(model: Any, structure: Atoms, settings: HarmonicSettings, told: Pr
     from spectra_app.structure.system import from_ase
 
     remember(model, structure)
-    _masses(_start(structure, settings), settings.masses)  # a fault in them is said before the long part
-    atoms, relaxed = _minimum(model, structure, settings, told)
+    masses_of(start_of(structure, settings), settings.masses)  # a fault in them is said before the long part
+    atoms, relaxed = minimum_of(model, structure, settings, told)
     system = from_ase(atoms, device=model.device, dtype=model.dtype)
     return Computed(
         relaxed,
@@ -153,25 +158,6 @@ def _possible(model: Any, settings: HarmonicSettings) -> HarmonicSettings:
             todo="Let phonopy make the displacements for it",
         )
     return settings.model_copy(update={"method": "differences"})
-
-
-def _minimum(
-    model: Any, structure: Atoms, settings: HarmonicSettings, told: Progress
-) -> tuple[Atoms, Relaxation | None]:
-    """The structure whose modes are wanted, relaxed where that is asked for; checked before and after."""
-    from spectra_app.structure.distances import check_distances
-
-    def check(atoms: Atoms, name: str) -> None:
-        box = np.asarray(atoms.cell.array) if atoms.pbc.all() else None
-        check_distances(atoms.positions, atoms.numbers, box, name)
-
-    atoms = _start(structure, settings)
-    check(atoms, "structure")
-    relaxed = _relaxed(model, atoms, settings, told)
-    if relaxed is None:
-        return atoms, None
-    check(relaxed.atoms, "relaxed structure")  # a model may end in a hole of its own
-    return relaxed.atoms.copy(), relaxed
 
 
 def _polar_modes(
@@ -212,88 +198,6 @@ def _spectra(
         geometries=settings.geometries,
     )
     return first, second
-
-
-def kind_of(structure: Atoms) -> Kind:
-    """Crystal, slab or molecule, by its periodic directions.
-
-    Raises:
-        StructureError: one periodic direction.
-    """
-    kinds: dict[int, Kind] = {0: "molecule", 2: "slab", 3: "crystal"}
-    periodic = int(np.sum(structure.pbc))
-    if periodic not in kinds:
-        raise StructureError("structure", got="one periodic direction", wanted="none, two (a slab) or three")
-    return kinds[periodic]
-
-
-def _start(structure: Atoms, settings: HarmonicSettings) -> Atoms:
-    """The structure without what does not belong to it; its primitive cell where that is asked for."""
-    from ase import Atoms
-
-    atoms = Atoms(structure.numbers, structure.positions, cell=structure.cell, pbc=structure.pbc)
-    if "charge" in structure.info:
-        atoms.info["charge"] = structure.info["charge"]
-    if not settings.primitive:
-        return atoms
-    if not atoms.pbc.all():
-        raise StructureError("primitive cell", got="no crystal", wanted="three periodic directions")
-    spglib = _spglib()
-    cell = (np.asarray(atoms.cell.array), atoms.get_scaled_positions(), atoms.numbers)
-    found = spglib.standardize_cell(cell, to_primitive=True, no_idealize=True, symprec=1e-3)
-    if found is None:
-        raise StructureError("primitive cell", got="none found by spglib", wanted="a crystal with sound symmetry")
-    return Atoms(found[2], cell=found[0], scaled_positions=found[1], pbc=True)
-
-
-def _masses(atoms: Atoms, changes: dict[str, float]) -> np.ndarray:
-    """Masses [atom], amu: ASE's, with those of elements and of single atoms that were given."""
-    masses = atoms.get_masses().copy()
-    for key, mass in changes.items():
-        if not mass > 0.0:
-            raise ConfigError(f"masses, {key}", got=f"{mass:g} amu", wanted="a positive number")
-        if re.fullmatch(r"\d+", key):
-            if int(key) >= len(atoms):
-                raise StructureError(f"masses, atom {key}", got=f"{len(atoms)} atoms", wanted="a place from 0")
-        elif key not in atoms.symbols:
-            raise StructureError(f"masses, {key}", got="no such element in the structure", wanted="one that is there")
-    for key, mass in sorted(changes.items(), key=lambda item: item[0].isdigit()):  # single atoms last
-        masses[int(key) if key.isdigit() else np.asarray(atoms.symbols == key)] = mass
-    return np.asarray(masses)
-
-
-def _relaxed(model: Any, atoms: Atoms, settings: HarmonicSettings, told: Progress) -> Relaxation | None:
-    if settings.relax == "no":
-        return None
-    from spectra_app.harmonic.relaxation import CellWay, relax
-
-    symmetry = settings.symmetry and bool(atoms.pbc.all())
-    if symmetry and settings.relax == "positions":
-        try:
-            _spglib()
-        except MissingExtraError:
-            symmetry = False  # forces have the symmetry of the structure by themselves
-    ways: dict[str, CellWay] = {"positions": "fixed", "volume": "volume", "cell": "free"}
-    return relax(
-        atoms,
-        model.calculator(),
-        force_eV_per_A=settings.force_eV_per_A,
-        cell=ways[settings.relax],
-        symmetry=symmetry,
-        max_steps=settings.max_steps,
-        progress=lambda step, _: told("relaxation", step, settings.max_steps),
-    )
-
-
-def _relaxation_words(relaxed: Relaxation | None) -> str:
-    if relaxed is None:
-        return "not relaxed"
-    words = (
-        f"relaxed in {relaxed.steps} steps: forces at most {relaxed.largest_force_eV_per_A:.1e} eV/A, atoms moved by "
-        f"up to {relaxed.moved_A:.3f} A"
-    )
-    stress = relaxed.largest_stress_GPa
-    return words if stress is None else f"{words}, stress at most {stress:.1e} GPa"
 
 
 def _symmetry(
@@ -378,11 +282,3 @@ def _phonons(
 
 def _words(direction: tuple[float, float, float]) -> str:
     return " ".join(f"{value:g}" for value in direction)
-
-
-def _spglib() -> Any:
-    try:
-        import spglib
-    except ImportError:
-        raise MissingExtraError("spglib", "phonopy") from None
-    return spglib

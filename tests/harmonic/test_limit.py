@@ -18,7 +18,8 @@ from spectra_app.config import HarmonicSettings
 from spectra_app.errors import ConfigError, StructureError
 from spectra_app.harmonic.relaxation import relax
 from spectra_app.jobs.harmonic_files import write_harmonic
-from spectra_app.jobs.normal_modes import harmonic_limit, kind_of
+from spectra_app.jobs.harmonic_structure import kind_of
+from spectra_app.jobs.normal_modes import harmonic_limit
 
 
 def quartz() -> Atoms:
