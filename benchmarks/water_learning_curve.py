@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from ase.io import write
 from pages import renew_section
-from systems.system_cells import SystemRecipe
 
 from spectra_app.config import TrainFile, load_settings, parse_settings
 from spectra_app.training.dataset import split_frames
@@ -31,6 +31,7 @@ from spectra_app.training.resume import CHECKPOINT_FILE
 from spectra_app.training.trainer import train
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE / "systems"))
 KEPT = HERE / "systems" / "measured" / "water_learning.json"
 FRAMES, VARIANTS = (8, 16, 36), ("sr", "puQipiu")
 PUBLISHED = (("CACE, latent charges", 20.6), ("MACE", 14.4), ("MACE, latent charges", 10.1))  # meV/A, 604 frames
@@ -60,6 +61,8 @@ def main() -> None:
 
 def measure(variant: str, n_frames: int, options: argparse.Namespace) -> dict[str, float]:
     """One training, and its errors on the frames held out."""
+    from system_cells import SystemRecipe
+
     torch.set_num_threads(1)
     recipe = load_settings(SystemRecipe, HERE / "systems" / "water.yaml")
     path = options.data / recipe.train
