@@ -72,9 +72,10 @@ class Cell(NamedTuple):
         return cls(system, backbone, variant, budget, int(seed))
 
     @property
-    def rung(self) -> tuple[bool, int, str]:
-        """Order of the ladders: no electrostatics, atomic charges, charges of pairs."""
-        return (self.variant.startswith("p"), len(self.variant) if self.variant != "sr" else 0, self.variant)
+    def rung(self) -> tuple[bool, bool, int, str]:
+        """Order of the ladders: no electrostatics, atomic charges, those that equilibrate, charges of pairs."""
+        length = len(self.variant) if self.variant != "sr" else 0
+        return (self.variant.startswith("p"), "eq" in self.variant, length, self.variant)
 
 
 def finished(output: Path, name: str) -> dict[str, Numbers]:
