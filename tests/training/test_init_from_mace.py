@@ -108,6 +108,42 @@ def test_without_heads_it_is_the_model_of_the_library(kind: str, tmp_path: Path)
     assert np.abs(expected[1]).max() > 0.01
 
 
+@pytest.mark.skipif(find_spec("cuequivariance_torch") is None, reason="needs cuequivariance-torch: run make test-mace")
+@pytest.mark.parametrize("reduced", [True, False])
+def test_weights_in_the_order_of_cuequivariance_are_turned_back(
+    reduced: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the library's own conversion made them, in float32, against what that gives for the structure."""
+    from mace.calculators import MACECalculator
+    from mace.cli import convert_cueq_e3nn, convert_e3nn_cueq
+
+    from spectra_app.potentials.backbones.mace_library import in_precision, quiet
+
+    with in_precision(torch.float32), quiet():
+        theirs = convert_e3nn_cueq.run(mace_model(use_reduced_cg=reduced, dtype=torch.float32), return_model=True)
+    assert theirs.interactions[0].cueq_config.enabled
+    path, atoms = save_mace(theirs, tmp_path / "cueq.model"), structure()
+    opened = open_checkpoint("mace", path, ("H", "O"), None, trust=True)
+    assert opened.backbone.reduced_products == reduced
+    ours = begun_from(opened, ModelSettings(backbone=opened.backbone, variant="sr"), ("H", "O"))
+    with quiet(), in_precision(torch.float32):
+        atoms.calc = MACECalculator(models=theirs, default_dtype="float32")
+        expected = atoms.get_forces()
+    system = from_ase(atoms)
+    found = ours(system, build_neighbors(system, ours.cutoff + 1.0)).forces
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+    assert np.abs(expected).max() > 0.01
+
+    def unable(*words: Any, **keys: Any) -> None:
+        raise NotImplementedError("Correlation 4 not supported")
+
+    monkeypatch.setattr(convert_cueq_e3nn, "run", unable)
+    with pytest.raises(
+        ModelError, match=r"order of cuequivariance, which mace-torch .* cannot turn back .*Correlation 4"
+    ):
+        open_checkpoint("mace", path, ("H", "O"), None, trust=True)
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_frames(tmp_path_factory.mktemp("data") / "train.xyz", water_like_frames(8))

@@ -6,6 +6,7 @@ nothing was forgotten is not assumed but tried: both models must give the same e
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import math
 from pathlib import Path
@@ -104,11 +105,32 @@ def _loaded(path: Path) -> Any:
             todo="As it is, such a model runs with -m 'ase:mace.calculators:MACECalculator(...)'",
         )
     _refuse_others(found, path)
-    return found.double().requires_grad_(False).eval()
+    return _in_order_of_e3nn(found.double(), path).requires_grad_(False).eval()
+
+
+def _in_order_of_e3nn(model: Any, path: Path) -> Any:
+    """The model, or where its weights are in the order of cuequivariance what the library makes of it for e3nn.
+
+    Raises:
+        ModelError: the library cannot.
+    """
+    if not getattr(getattr(model.interactions[0], "cueq_config", None), "enabled", False):
+        return model
+    try:
+        with in_precision(), quiet():
+            return importlib.import_module("mace.cli.convert_cueq_e3nn").run(model, return_model=True).double()
+    except Exception as error:  # of whatever its conversion does not know
+        raise ModelError(
+            f"checkpoint {path}",
+            got=f"weights in the order of cuequivariance, which mace-torch {version_of('mace-torch')} cannot turn back "
+            f"({type(error).__name__}: {error})",
+            wanted="those of e3nn",
+            todo="Train with --only_cueq=False",
+        ) from error
 
 
 def _refuse_others(model: Any, path: Path) -> None:
-    """Refuse models whose energy depends on what structures here do not have, or whose features are not those of e3nn.
+    """Refuse models whose energy depends on what structures here do not have.
 
     Raises:
         ModelError: see above.
@@ -123,13 +145,6 @@ def _refuse_others(model: Any, path: Path) -> None:
         )
     if getattr(model, "use_so3", False):
         raise ModelError(f"checkpoint {path}", got="use_so3", wanted="features with a parity")
-    if getattr(getattr(model.interactions[0], "cueq_config", None), "enabled", False):
-        raise ModelError(
-            f"checkpoint {path}",
-            got="weights in the order of cuequivariance",
-            wanted="those of e3nn",
-            todo="Run: mace_cueq_to_e3nn FILE",
-        )
 
 
 def _heads(model: Any) -> list[str]:
