@@ -101,6 +101,7 @@ def study(model: Potential, frames: list[Atoms]) -> dict[str, Any]:
             "lying_minus_upright_meV": difference,
             "kept": bool(best["lying"].kept and best["upright"].kept),
             "gold_charge_e": {form: gold_charge(model, one.atoms) for form, one in best.items()},
+            "frames_height_A": float(np.mean([lowest_height(a) for a in of_kind if stands(a)])),
             "height_A": (lowest_height(upright) + LIFTS_A).tolist(),
             "lifted_eV": [energy_of(model, lifted(upright, lift)) for lift in LIFTS_A],
         }
@@ -116,6 +117,12 @@ def mean_slab(frames: list[Atoms]) -> Atoms:
     still = first.numbers != GOLD
     first.positions[still] += moved.mean(axis=0)[still]
     return first
+
+
+def stands(atoms: Atoms) -> bool:
+    """Whether Au2 is upright."""
+    first, second = atoms.positions[atoms.numbers == GOLD]
+    return bool(abs(second[2] - first[2]) > np.linalg.norm((second - first)[:2]))
 
 
 def lowest_height(atoms: Atoms) -> float:
@@ -179,7 +186,10 @@ def table(found: dict[str, dict[str, Any]]) -> str:
 
 
 def draw(found: dict[str, dict[str, Any]], path: Path) -> None:
-    """Energies of lying against upright Au2, and the curves of the lifted one."""
+    """Energies of lying against upright Au2, and the curves of the lifted one: of the first and of the last model.
+
+    Dotted: mean heights of upright Au2 in the frames.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.0, 3.6), layout="constrained")
@@ -193,11 +203,14 @@ def draw(found: dict[str, dict[str, Any]], path: Path) -> None:
     left.axhline(0.0, color="0.4", lw=0.8)
     left.set_ylabel("E(lying) - E(upright), meV")
     left.legend(frameon=False)
+    curves[1].sharex(curves[0])
+    curves[1].sharey(curves[0])
     for axes, name in zip(curves, (next(iter(found)), list(found)[-1]), strict=True):
         for doped, color, word in ((0, "C0", "pure"), (1, "C3", "with Al")):
             one = found[name][str(doped)]
             energies = np.array(one["lifted_eV"])
-            axes.plot(one["height_A"], energies - energies[-1], color=color, label=word)
+            axes.plot(one["height_A"], energies - energies.min(), color=color, label=word)
+            axes.axvline(one["frames_height_A"], color=color, lw=0.8, ls=":")
         axes.set_title(name)
         axes.set_xlabel("height of the nearer Au, A")
     curves[0].set_ylabel("energy of upright Au2, eV")
