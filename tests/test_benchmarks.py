@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+from ase import Atoms
 
 from spectra_app import load_model, run_spectrum
 from spectra_app.config import TrainFile, load_settings
@@ -155,3 +157,36 @@ def test_published_trainings_are_made_again_only_to_be_compared(
     known = importlib.import_module("system_cells").published("water")
     assert f"{12345.0:12.4g} {known[names[0]]['forces_rmse_meV_per_A']:12.4g}" in text
     assert not systems.claim(tmp_path / names[0])
+
+
+def test_the_minimum_of_a_path_is_that_of_the_curve_through_energies_and_slopes(
+    benchmark_script: Callable[[str], ModuleType],
+) -> None:
+    script = benchmark_script("nacl_profile")
+    cluster = Atoms("Na9Cl8", positions=np.random.default_rng(0).uniform(0.0, 12.0, (17, 3)))
+    frames = script.frames_to_label(cluster, cluster[:16])
+    first, steps = frames[0], np.array(script.STEPS_A)
+    direction = script.outwards(first)
+    assert np.linalg.norm(direction) == pytest.approx(1.0)
+    profile = script.Profile(frames[: len(steps)], steps, direction, first)
+    energies = 3.0 * (steps - 0.13) ** 2 - 2.0 * (steps - 0.13) ** 3 - 500.0
+    forces = []
+    for x in steps:
+        force = np.zeros((17, 3))
+        force[script.MOVED] = -(6.0 * (x - 0.13) - 6.0 * (x - 0.13) ** 2) * direction
+        forces.append(force)
+    assert script.lowest(profile, energies, forces) == pytest.approx(0.13, abs=1e-8)
+    moved = frames[1].positions[script.MOVED] - first.positions[script.MOVED]
+    assert moved @ direction == pytest.approx(steps[1])
+
+
+def test_a_newton_step_gains_what_a_quadratic_form_has_above_its_minimum(
+    benchmark_script: Callable[[str], ModuleType],
+) -> None:
+    rng = np.random.default_rng(1)
+    turn = np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    curvatures = np.array([0.0, 0.0, 0.5, 1.0, 2.0, 4.0])  # two rigid motions
+    matrix = turn @ np.diag(curvatures) @ turn.T
+    away = turn @ rng.normal(size=6)
+    gain = benchmark_script("nacl_profile").newton_gain(-(matrix @ away).reshape(2, 3), matrix)
+    assert gain == pytest.approx(0.5 * away @ matrix @ away)
