@@ -78,7 +78,8 @@ class ModelSettings(Settings):
     )
     total_charge: Literal["fixed", "free"] = Field(
         "fixed",
-        description="atomic charges (variants without p): shifted evenly to the total charge, or as they come",
+        description="atomic charges (variants without p): shifted to the total charge, evenly or (variants with eq) by "
+        "kappa; or as they come",
     )
     alpha: Literal["scalar", "tensor", "bonds", "pairs"] = Field(
         "tensor",
