@@ -11,9 +11,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import molecule
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read, write
 
 from spectra_app import load_model, run_spectrum
-from spectra_app.config import TrainFile, load_settings
+from spectra_app.config import TrainFile, load_settings, parse_settings
 from spectra_app.jobs.spectrum import Kind
 from spectra_app.potentials.backbones import BACKBONES
 
@@ -190,3 +193,27 @@ def test_a_newton_step_gains_what_a_quadratic_form_has_above_its_minimum(
     away = turn @ rng.normal(size=6)
     gain = benchmark_script("nacl_profile").newton_gain(-(matrix @ away).reshape(2, 3), matrix)
     assert gain == pytest.approx(0.5 * away @ matrix @ away)
+
+
+def test_oxidation_states_are_those_of_charges_that_move(
+    systems: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("sys.argv", ["run.py", "mapbi3", "--variants", "sr,uiqiu,puiu", "--output", str(tmp_path)])
+    options = systems.read_options()
+    recipe = load_settings(systems.SystemRecipe, systems.HERE / "mapbi3.yaml")
+    models = [systems.settings_of(cell, recipe, options).model for cell in systems.cells(options, "mapbi3", recipe)]
+    assert [model.oxidation_states for model in models[:2]] == ["auto", "auto"]
+    assert models[2].oxidation_states["Pb"] == 2
+
+
+def test_a_frame_that_the_labels_have_twice_is_trained_on_once(systems: ModuleType, tmp_path: Path) -> None:
+    frames = [molecule("H2O") for _ in range(3)]
+    frames[2].positions[0] += 0.01
+    for number, atoms in enumerate(frames):
+        atoms.calc = SinglePointCalculator(atoms, energy=float(number), forces=np.zeros((3, 3)))
+    write(tmp_path / "labels.extxyz", frames)
+    settings = parse_settings(TrainFile, {"training": {"data": [tmp_path / "labels.extxyz"], "seed": 3}}, "test")
+    once = systems.without_copies(settings, tmp_path)
+    assert [atoms.get_potential_energy() for atoms in read(once.training.data[0], ":")] == [0.0, 2.0]
+    assert once.training.seed == 3
+    assert systems.without_copies(once, tmp_path) is once

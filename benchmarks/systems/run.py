@@ -33,6 +33,7 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
+from ase.io import write
 from system_cells import HERE, METRICS_FILE, TIMES_FILE, Cell, SystemRecipe, publish, published
 from system_tables import compared, draw, table
 
@@ -158,6 +159,8 @@ def settings_of(cell: Cell, recipe: SystemRecipe, options: argparse.Namespace) -
         training |= {"epochs": ENDLESS, "max_minutes": minutes, "clock": "cpu"}
     model = recipe.model | recipe.backbones.get(cell.backbone, {})
     model |= {"backbone": cell.backbone, "variant": cell.variant}
+    if parse_variant(cell.variant).charges != "pair":
+        model.pop("oxidation_states", None)  # they are those of charges that move between neighbours
     return parse_settings(TrainFile, {"model": model, "training": training}, cell.folder)
 
 
@@ -188,6 +191,7 @@ def run(settings: TrainFile, recipe: SystemRecipe, folder: Path, data: Path) -> 
     """One training and its evaluation; the numbers go to metrics.json in its folder."""
     torch.set_num_threads(1)
     print(f"{time.strftime('%H:%M:%S')} {folder.name}", flush=True)
+    settings = without_copies(settings, folder)
     result = train(settings, resume=(folder / CHECKPOINT_FILE).is_file())
     metrics: dict[str, Any] = {
         key.removeprefix("test_"): value for key, value in result.model.card.errors.items() if key.startswith("test_")
@@ -208,6 +212,24 @@ def run(settings: TrainFile, recipe: SystemRecipe, folder: Path, data: Path) -> 
     }
     (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=1), encoding="utf-8")
     print(f"{time.strftime('%H:%M:%S')} {folder.name}: {metrics}", flush=True)
+
+
+def without_copies(settings: TrainFile, folder: Path) -> TrainFile:
+    """The same training without frames that the labels have twice: one held out may not be trained on.
+
+    Args:
+        settings: of the training.
+        folder: where the labels go that are left, if any are not.
+    """
+    frames = [atoms for path in settings.training.data for atoms in read_structures(path)]
+    first: dict[tuple[Any, ...], Atoms] = {}
+    for atoms in frames:
+        first.setdefault((*atoms.symbols, *np.round(np.vstack([atoms.cell.array, atoms.positions]), 4).ravel()), atoms)
+    if len(first) == len(frames):
+        return settings
+    path = folder / "different.extxyz"
+    write(path, list(first.values()))
+    return settings.model_copy(update={"training": settings.training.model_copy(update={"data": (path,)})})
 
 
 def divided_structures(settings: TrainingSettings) -> list[list[Atoms]]:
