@@ -103,7 +103,7 @@ def draw(output: Path, name: str, recipe: SystemRecipe, path: Path) -> None:
         panel.grid(alpha=0.3)
     axes[0, 0].set_ylim(bottom=0.0)
     axes[0, 0].set_ylabel("force error, meV/A")
-    axes[0, -1].legend(fontsize=8)
+    axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize="small")
     figure.suptitle(recipe.title, fontsize=10)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
