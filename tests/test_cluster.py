@@ -120,6 +120,8 @@ def process_of(run_file: str) -> int | None:
 @pytest.mark.filterwarnings("ignore::spectra_app.spectra.SpectrumWarning")
 def test_killed_in_the_middle_nothing_is_computed_twice(folder: Path) -> None:
     out = folder / "out" / "water"
+    steps = 400  # long enough to be met while it runs, on a quick and quiet machine too
+    longer = {"md": {**SWEEP["md"], "steps": steps}}
 
     def begun() -> list[str]:
         return [run for run in RUNS if (out / run / "run.h5.checkpoint").exists()]
@@ -127,7 +129,7 @@ def test_killed_in_the_middle_nothing_is_computed_twice(folder: Path) -> None:
     def finished() -> list[str]:
         return [run for run in RUNS if (out / run / "done").exists()]
 
-    with start(folder, "--cores", "1") as snakemake:  # one run at a time
+    with start(folder, "--cores", "1", **longer) as snakemake:  # one run at a time
         (first,) = wait_for(begun, snakemake)
         os.kill(wait_for(lambda: process_of(f"out/water/{first}/run.h5"), snakemake), signal.SIGTERM)  # as queues do
         wait_for(lambda: finished() and set(begun()) - set(finished()) - {first}, snakemake)
@@ -138,11 +140,11 @@ def test_killed_in_the_middle_nothing_is_computed_twice(folder: Path) -> None:
     before = {run: identity(out / run / "run.h5") for run in whole}
 
     # The lock of the killed one is left behind, and says how to go on.
-    code, said = finish(folder, "--cores", "2")
+    code, said = finish(folder, "--cores", "2", **longer)
     assert code == 1
     assert "--unlock" in said
-    assert finish(folder, "--unlock")[0] == 0
-    code, said = finish(folder, "--cores", "2")
+    assert finish(folder, "--unlock", **longer)[0] == 0
+    code, said = finish(folder, "--cores", "2", **longer)
     assert code == 0, said
     assert said.count("\nrule md:") + said.count("\nlocalrule md:") == len(RUNS) - len(whole)
     for run in whole:
@@ -151,12 +153,13 @@ def test_killed_in_the_middle_nothing_is_computed_twice(folder: Path) -> None:
         assert "continued at step" in (out / run / "md.log").read_text()
     # Exit code 75 is no failure: snakemake submitted the run again by itself, and it went on where it had stopped.
     log = (out / first / "md.log").read_text()
-    (stopped,) = re.findall(r"stopped at step (\d+) of 70 \(SIGTERM\), everything is saved", log)
-    assert 0 < int(stopped) < 70
+    all_steps = steps + SWEEP["md"]["equilibration_steps"]
+    (stopped,) = re.findall(rf"stopped at step (\d+) of {all_steps} \(SIGTERM\), everything is saved", log)
+    assert 0 < int(stopped) < all_steps
     assert f"continued at step {stopped}" in log
-    steps = {run: h5py.File(out / run / "run.h5")["observables/dipole/step"][()] for run in RUNS}
+    recorded = {run: h5py.File(out / run / "run.h5")["observables/dipole/step"][()] for run in RUNS}
     for run in RUNS:
-        np.testing.assert_array_equal(steps[run], np.arange(65))
+        np.testing.assert_array_equal(recorded[run], np.arange(steps + 1))
     # What is merged is what the command and Python merge.
     for kelvin in ("40", "62.5"):
         paths = [out / f"{kelvin}K" / f"run_{run}" / "run.h5" for run in (1, 2)]
@@ -167,7 +170,7 @@ def test_killed_in_the_middle_nothing_is_computed_twice(folder: Path) -> None:
         assert "merged: 2 runs" in (out / f"{kelvin}K" / "vdos.txt").read_text()
         assert by_hand.temperature_K == pytest.approx(float(kelvin), rel=0.5)  # type: ignore[attr-defined]
     assert (out / "vdos_temperatures.png").stat().st_size > 10_000
-    assert "Nothing to be done" in finish(folder, "--cores", "2")[1]
+    assert "Nothing to be done" in finish(folder, "--cores", "2", **longer)[1]
 
 
 @needs_snakemake
