@@ -63,11 +63,11 @@ class SlabInteraction:
     def uniform(self) -> Uniform:
         """Of one slab on the CPU whose cell is summed in two parts: with that of the cell, for compiled loops."""
         assert isinstance(self.inner, SplitInteraction)
-        wider = self.inner.uniform.wider if self._wider is None else self._wider.detach().numpy()[:, 0]
-        return self.inner.uniform._replace(
+        of_cell = self.inner.uniform
+        return of_cell._replace(
             heights=self._z.detach().numpy(),
             normal=self._normal[0].detach().numpy(),
-            wider=wider,
+            wider=of_cell.wider if self._wider is None else self._wider.detach().numpy()[:, 0],
             slab=float(self._unit[0]),
             level=float(self._background[0]),
         )
