@@ -147,7 +147,7 @@ def cells(options: argparse.Namespace, name: str, recipe: SystemRecipe) -> list[
 def settings_of(cell: Cell, recipe: SystemRecipe, options: argparse.Namespace) -> TrainFile:
     """Settings of one training."""
     training = recipe.training | {
-        "data": [str(options.data / recipe.train)],
+        "data": [str(options.data / recipe.train), *(str(HERE.parents[1] / path) for path in recipe.own)],
         "output": str(options.output / cell.folder),
         "seed": cell.seed,
         "split_seed": 0,  # the same frames are held out whatever the weights begin with
