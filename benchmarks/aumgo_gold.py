@@ -202,6 +202,7 @@ def draw(found: dict[str, dict[str, Any]], path: Path) -> None:
     left.set_xticks(np.arange(len(names)), names, rotation=60)
     left.axhline(0.0, color="0.4", lw=0.8)
     left.set_ylabel("E(lying) - E(upright), meV")
+    left.set_ylim(top=1.35 * max(TEACHER_MEV.values()))
     left.legend(frameon=False)
     curves[1].sharex(curves[0])
     curves[1].sharey(curves[0])
