@@ -44,6 +44,9 @@ class TrainingSettings(Settings):
     validation_data: tuple[Path, ...] = Field(
         (), description="files to validate on instead of validation_fraction of the data, which are all trained on"
     )
+    test_data: tuple[Path, ...] = Field(
+        (), description="files to evaluate once, at the end, instead of test_fraction of the data"
+    )
     output: Path = Field(Path("model"), description="folder of the model being made")
     keys: DataKeys = DataKeys()
     start: str | None = Field(

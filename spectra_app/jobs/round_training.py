@@ -47,7 +47,7 @@ def divide_data(folder: Path, data: Sequence[Path], train: Path, validation: Pat
         DatasetError: the data are not there.
         ConfigError: the model has no recipe.
     """
-    from spectra_app.training.dataset import read_frames, split_frames, write_frames
+    from spectra_app.training.dataset import divided, read_frames, write_frames
 
     if validation.is_file():
         return
@@ -65,15 +65,11 @@ def divide_data(folder: Path, data: Sequence[Path], train: Path, validation: Pat
             todo="Name the files with --data, or only label with --no-train",
         )
     frames = read_frames(files, settings.keys)
-    if settings.validation_data and not data:
-        parts = frames, read_frames(settings.validation_data, settings.keys)
-    else:
-        kept, first, second = split_frames(
-            len(frames), settings.validation_fraction, settings.test_fraction, settings.seed_of_split
-        )
-        parts = [frames[place] for place in kept], [frames[place] for place in (*first, *second)]
-    write_frames(train, parts[0])
-    write_frames(validation, parts[1])
+    if data:
+        settings = settings.model_copy(update={"validation_data": (), "test_data": ()})
+    kept, first, second = divided(frames, settings)
+    write_frames(train, kept)
+    write_frames(validation, [*first, *second])
 
 
 def round_settings(
@@ -105,6 +101,7 @@ def round_settings(
     content["training"] |= {
         "data": [str(path) for path in data],
         "validation_data": [str(path) for path in validation],
+        "test_data": [],
         "keys": {},
         "test_fraction": 0.0,
         "start": str(folder),

@@ -264,6 +264,19 @@ def split_frames(n_frames: int, validation: float, test: float, seed: int) -> tu
     return sorted(map(int, rest)), sorted(map(int, validation_part)), sorted(map(int, test_part))
 
 
+def split_data(n_frames: int, settings: TrainingSettings) -> tuple[list[int], list[int], list[int]]:
+    """As ``split_frames`` for ``settings.data``: nothing of it is held out for what has files of its own.
+
+    Raises:
+        DatasetError: nothing would be left to train on.
+    """
+    test_fraction = 0.0 if settings.test_data else settings.test_fraction
+    train, validation, test = split_frames(
+        n_frames, settings.validation_fraction, test_fraction, settings.seed_of_split
+    )
+    return (sorted((*train, *validation)), [], test) if settings.validation_data else (train, validation, test)
+
+
 def divided(
     frames: Sequence[LabelledFrame], settings: TrainingSettings
 ) -> tuple[list[LabelledFrame], list[LabelledFrame], list[LabelledFrame]]:
@@ -271,17 +284,17 @@ def divided(
 
     Args:
         frames: of ``settings.data``.
-        settings: fractions and seed, or ``validation_data``.
+        settings: fractions and seed, or ``validation_data`` and ``test_data``.
 
     Raises:
-        DatasetError: nothing would be left to train on, or validation data that cannot be read.
+        DatasetError: nothing would be left to train on, or validation or test data that cannot be read.
     """
-    parts = split_frames(len(frames), settings.validation_fraction, settings.test_fraction, settings.seed_of_split)
-    train, validation, test = ([frames[place] for place in part] for part in parts)
-    if not settings.validation_data:
-        return train, validation, test
-    kept = sorted((*parts[0], *parts[1]))
-    return [frames[place] for place in kept], read_frames(settings.validation_data, settings.keys), test
+    train, validation, test = ([frames[place] for place in part] for part in split_data(len(frames), settings))
+    if settings.validation_data:
+        validation = read_frames(settings.validation_data, settings.keys)
+    if settings.test_data:
+        test = read_frames(settings.test_data, settings.keys)
+    return train, validation, test
 
 
 def write_frames(path: Path, frames: Sequence[LabelledFrame]) -> None:

@@ -22,7 +22,7 @@ from spectra_app.potentials.potential import Potential
 from spectra_app.potentials.training_range import Gaussian, TrainingRange, nearest_by_element
 from spectra_app.structure.neighbors import Neighbors, build_neighbors
 from spectra_app.structure.system import System, from_ase
-from spectra_app.training.dataset import LabelledFrame, read_frames, split_frames
+from spectra_app.training.dataset import LabelledFrame, read_frames, split_data
 
 FOLDS = 8  # parts of the frames, each measured by the others
 MOST_ATOMS = 300_000  # more frames than hold them are thinned out evenly
@@ -87,9 +87,7 @@ def measure_on_files(model: Potential, paths: Sequence[Path], recipe: TrainFile 
     names = ", ".join(path.name for path in paths)
     source = f"all {len(frames)} frames of {names}"
     if settings is not None and [path.name for path in settings.data] == [path.name for path in paths]:
-        chosen = split_frames(
-            len(frames), settings.validation_fraction, settings.test_fraction, settings.seed_of_split
-        )[0]
+        chosen = split_data(len(frames), settings)[0]
         source = f"{len(chosen)} training frames of the {len(frames)} in {names}"
         frames = [frames[place] for place in chosen]
     few = _thinned(frames, sum(len(frame.atoms) for frame in frames))

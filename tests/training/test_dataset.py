@@ -170,6 +170,15 @@ def test_validation_data_are_validated_on_and_all_others_trained_on(tmp_path):
     assert [len(part) for part in plain] == [6, 3, 0]
 
 
+def test_test_data_are_tested_on_and_nothing_else(tmp_path):
+    frames = water_like_frames(12)
+    data, held = (write_frames(tmp_path / name, some) for name, some in (("a.xyz", frames[:9]), ("b.xyz", frames[9:])))
+    settings = TrainingSettings(data=(data,), test_data=(held,), validation_fraction=0.3, test_fraction=0.4)
+    train, validation, test = divided(read_frames([data]), settings)
+    assert (len(train), len(validation)) == (6, 3)
+    assert [frame.energy for frame in test] == [frame.energy for frame in read_frames([held])]
+
+
 def test_written_frames_are_read_again(tmp_path):
     crystal = Atoms("NaCl", [[0.0, 0, 0], [2.8, 0.1, 0]], cell=[5.6, 5.7, 5.8], pbc=True)
     crystal.info["charge"] = 1.0
