@@ -46,7 +46,7 @@ from spectra_app.potentials.backbones import build_backbone
 from spectra_app.potentials.folder import load_model
 from spectra_app.potentials.potential import Potential
 from spectra_app.potentials.prediction import Prediction
-from spectra_app.training.dataset import split_frames
+from spectra_app.training.dataset import split_data
 from spectra_app.training.evaluation import evaluate_file, evaluate_structures, read_structures
 from spectra_app.training.resume import CHECKPOINT_FILE
 from spectra_app.training.trainer import train
@@ -148,6 +148,7 @@ def settings_of(cell: Cell, recipe: SystemRecipe, options: argparse.Namespace) -
     """Settings of one training."""
     training = recipe.training | {
         "data": [str(options.data / recipe.train), *(str(HERE.parents[1] / path) for path in recipe.own)],
+        "test_data": [str(HERE.parents[1] / path) for path in recipe.own_test],
         "output": str(options.output / cell.folder),
         "seed": cell.seed,
         "split_seed": 0,  # the same frames are held out whatever the weights begin with
@@ -236,8 +237,8 @@ def without_copies(settings: TrainFile, folder: Path) -> TrainFile:
 def divided_structures(settings: TrainingSettings) -> list[list[Atoms]]:
     """Frames trained on, validated on and held out."""
     frames = [atoms for path in settings.data for atoms in read_structures(path)]
-    parts = split_frames(len(frames), settings.validation_fraction, settings.test_fraction, settings.seed_of_split)
-    return [[frames[place] for place in part] for part in parts]
+    train, validation, test = ([frames[place] for place in part] for part in split_data(len(frames), settings))
+    return [train, validation, test or [atoms for path in settings.test_data for atoms in read_structures(path)]]
 
 
 def errors_by(key: str, elements: tuple[str, ...], model: Potential, settings: TrainingSettings) -> dict[str, float]:

@@ -27,6 +27,7 @@ class SystemRecipe(Settings):
         title: for the heading.
         train: labels, relative to the folder of reference data.
         own: more labels, of this repository and relative to it.
+        own_test: likewise, to be evaluated instead of a part of the others.
         check: file with labels of responses; None: there are none.
         check_has_energies: whether that file has energies and forces of the same level of theory.
         split_by: key in the comments of the frames, or "formula"; errors of frames held out (``test_fraction``) are
@@ -42,6 +43,7 @@ class SystemRecipe(Settings):
     title: str
     train: Path
     own: tuple[Path, ...] = ()
+    own_test: tuple[Path, ...] = ()
     check: Path | None = None
     check_has_energies: bool = False
     split_by: str | None = None
