@@ -34,6 +34,8 @@ SAMPLING = frozenset(
         "cluster_molecules",
         "cluster_gap_A",
         "cluster_ions",
+        "waves",
+        "wave_amplitude_A",
         "select",
     ]
 )

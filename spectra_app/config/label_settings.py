@@ -75,6 +75,15 @@ class LabelSettings(Settings):
     cluster_ions: tuple[str, ...] = Field(
         (), description="an ion more in each cluster, several in turn: Cl-, Na+, Mg2+; none: without"
     )
+    waves: int | None = Field(
+        None,
+        ge=1,
+        description="so many copies of what was kept, beside it, with waves of displacements along the cell (pairs: "
+        "longitudinal, transverse), which say how large Born charges are",
+    )
+    wave_amplitude_A: float = Field(
+        0.2, gt=0, le=1, description="largest amplitude of a wave, A; each element and kind of molecule has its own"
+    )
     select: int | None = Field(
         None, ge=1, description="keep only so many of all these, the most different (farthest-point selection)"
     )

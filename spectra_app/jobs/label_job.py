@@ -166,6 +166,7 @@ class LabelJob:
         from spectra_app.labels.candidates import copies
         from spectra_app.labels.clusters import clusters, ions_of
         from spectra_app.labels.selection import describe, farthest_points
+        from spectra_app.labels.waves import waves
 
         settings = self.settings
         if settings.clusters is not None:
@@ -183,6 +184,10 @@ class LabelJob:
         if settings.clusters is not None:  # of molecules far apart, which the selection could not tell from each other
             pool = clusters(pool, settings)
             n_found = len(pool)
+        if settings.waves is not None:
+            moved = waves(pool, settings)
+            pool += moved
+            n_found += len(moved)
         book.note("candidates", n_found)
         return pool
 

@@ -28,13 +28,15 @@ class OrderlessCP2K(CP2K):  # type: ignore[misc]
         super().calculate(atoms, properties, list(system_changes))
 
 
-def calculator(command: str = "cp2k.psmp -s") -> CP2K:
+def calculator(command: str = "cp2k.psmp -s", kpoints: str = "2 2 2") -> CP2K:
     """The level of theory of the shipped model's labels: half of it are ASE's arguments, half stands in ``pbe_d3.inp``.
 
     Args:
         command: that starts the shell of CP2K.
+        kpoints: along the three cell vectors; as they are for cells near 8.8 x 12.6 x 8.8 A.
     """
     template = Path(__file__).with_name("pbe_d3.inp").read_text(encoding="utf-8")
+    template = template.replace("MONKHORST-PACK 2 2 2", f"MONKHORST-PACK {kpoints}")
     return OrderlessCP2K(
         command=command,
         inp=template,
