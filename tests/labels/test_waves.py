@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.calculators.emt import EMT
+from ase.io import read
 from scipy.spatial.distance import pdist
 
 from spectra_app.config import LabelSettings
 from spectra_app.errors import StructureError
+from spectra_app.jobs.labelling import label_structures
 from spectra_app.labels.candidates import given_candidates
 from spectra_app.labels.waves import waves
 
@@ -73,3 +76,15 @@ def test_other_pairs_are_other_waves_and_a_seed_makes_them_again() -> None:
     again = made(SALT, waves=4, seed=5)
     for one, other in zip(four, again, strict=True):
         np.testing.assert_array_equal(one.positions, other.positions)
+
+
+def test_waves_are_labelled_beside_what_was_sampled(tmp_path):
+    copper = bulk("Cu", cubic=True).repeat((1, 1, 3))
+    settings = LabelSettings(waves=2, wave_amplitude_A=0.1, check_forces=False)
+    result = label_structures([copper], EMT(), tmp_path / "set.extxyz", settings)
+    assert (result.n_frames, result.n_candidates) == (3, 3)
+    origins = [atoms.info["origin"] for atoms in read(result.path, ":")]
+    assert origins[1:] == [
+        "structure 0; longitudinal wave of 10.8 A, pair 0",
+        "structure 0; transverse wave of 10.8 A, pair 0",
+    ]
