@@ -23,7 +23,7 @@ def atoms():
 
 def test_the_card_states_the_error_on_held_out_frames():
     card = load_model("mapbi3").card
-    assert card.errors["test_forces_rmse_meV_per_A"] <= 60.0
+    assert card.errors["test_forces_rmse_meV_per_A"] <= 30.0
     assert card.eps_inf == pytest.approx(4.7)
     assert card.species == ("H", "C", "N", "I", "Pb")
 
@@ -31,7 +31,7 @@ def test_the_card_states_the_error_on_held_out_frames():
 def test_born_charges_are_those_of_a_lead_halide(atoms):
     born = np.asarray(born_charges(load_model("mapbi3"), atoms).born_e)
     mean = {element: np.trace(born[atoms.symbols == element], axis1=1, axis2=2).mean() / 3.0 for element in ("Pb", "I")}
-    assert 3.5 <= mean["Pb"] <= 4.8  # perturbation theory: above 4; the card says why this model has less
+    assert 3.6 <= mean["Pb"] <= 4.8  # 3.8 over the frames of the data
     assert -2.0 <= mean["I"] <= -1.4
     assert np.abs(born.sum(axis=0)).max() < 1e-4
     # Iodine moves charge along Pb-I-Pb, hardly across: its tensor is a needle.
