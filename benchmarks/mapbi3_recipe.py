@@ -1,7 +1,7 @@
 """Bands of MAPbI3 in the results of the recipe beside normal modes and published ones, as a table of its page.
 
     spectra-app run mapbi3
-    spectra-app harmonic models/mapbi3/start.extxyz -m mapbi3 -o results/mapbi3_harmonic
+    spectra-app harmonic models/mapbi3/start.extxyz -m mapbi3 -o results/mapbi3_harmonic --max-steps 3000
     python benchmarks/mapbi3_recipe.py --results results/mapbi3 --harmonic results/mapbi3_harmonic --page docs/mapbi3.md
 
 A band is a window: its place the highest maximum in it, its strength the integral of alpha n as what it is of the
