@@ -215,4 +215,4 @@ def test_processes_record_what_one_does(quartz, crystal, tmp_path) -> None:
         Simulation(quartz, crystal, settings(steps=2, replicas=2, processes=processes), path).run()
         runs[processes] = np.asarray(read_run(path).observable("extrapolation"))
     assert runs[2].shape == (3, 2)
-    assert np.array_equal(runs[1], runs[2])
+    np.testing.assert_allclose(runs[1], runs[2], atol=1e-6)  # threads, and so the order of sums, may differ
