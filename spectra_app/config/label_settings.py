@@ -108,8 +108,8 @@ class LabelSettings(Settings):
     def _keeps_something(self) -> Self:
         if self.md and self.stride > self.steps:
             raise ValueError(f"a stride of at most the {self.steps} steps: no frame would be kept")
-        if not self.originals and not (self.md or self.rattle_A or self.strain_percent):
-            raise ValueError("rattle_A, strain_percent or md beside originals: false, which alone leaves no structure")
+        if not self.originals and not (self.md or self.rattle_A or self.strain_percent or self.waves):
+            raise ValueError("rattle_A, strain_percent, waves or md beside originals: false: alone it leaves nothing")
         given = [name for name in CLUSTER_KEYS if getattr(self, name) != type(self).model_fields[name].default]
         if self.clusters is None and given:
             raise ValueError(f"clusters, a number of them, beside {given[0]}")

@@ -175,7 +175,7 @@ class LabelJob:
         pool += copies(candidates, settings)
         if settings.md:
             pool += self._walk(candidates, book, stop)
-        if not pool:
+        if not pool and settings.waves is None:
             raise DatasetError("sampling", got="no structure", wanted="one at least")
         n_found = len(pool)
         if settings.select is not None and settings.select < len(pool):
@@ -185,7 +185,7 @@ class LabelJob:
             pool = clusters(pool, settings)
             n_found = len(pool)
         if settings.waves is not None:
-            moved = waves(pool, settings)
+            moved = waves(pool or candidates, settings)
             pool += moved
             n_found += len(moved)
         book.note("candidates", n_found)

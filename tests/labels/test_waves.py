@@ -88,3 +88,5 @@ def test_waves_are_labelled_beside_what_was_sampled(tmp_path):
         "structure 0; longitudinal wave of 10.8 A, pair 0",
         "structure 0; transverse wave of 10.8 A, pair 0",
     ]
+    alone = settings.model_copy(update={"originals": False})
+    assert label_structures([copper], EMT(), tmp_path / "waves.extxyz", alone).n_frames == 2
