@@ -1,9 +1,9 @@
 r"""The sum-frequency spectrum of the surface of the shipped model's water beside what is published of measured ones.
 
     python benchmarks/water_interface.py --make slab.extxyz
-    spectra-app md slab.extxyz -m water -o slab.h5 --parts molecules --ensemble nvt --timestep-fs 0.75 --steps 48000 \
+    spectra-app md slab.extxyz -m water -o slab.h5 --parts molecules --ensemble nvt --timestep-fs 0.75 --steps 70000 \
         --temperature-K 298 --equilibration-steps 7000 --record-stride 4 --trajectory-stride 40
-    spectra-app sfg slab.h5 -o sfg
+    spectra-app sfg slab.h5 -o sfg --resolution-per-cm 80 --width-A 9
     python benchmarks/water_interface.py --results sfg.csv --page docs/spectra.md --figure docs/water_sfg.png
 
 Published: Im chi(2) of the air/water interface (ssp) by phase-sensitive detection, Nihonyanagi, Kusaka, Inoue,
